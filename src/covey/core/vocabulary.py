@@ -1,0 +1,233 @@
+"""The facts and effects that more than one machine speaks.
+
+The tense tells the role: facts are past (`PeerLost`), commands and effects imperative (`Send`), and what is emitted to
+the user is a fact again. What only one machine speaks stands beside that machine.
+
+`now_us` never appears here: time is the second argument of every `handle`. Machines share this form::
+
+    __init__(config, rng, now_us)   handle(incoming, now_us) -> list[effect]   deadline() -> int | None
+    check() -> None                 statistics() -> frozen struct              pure queries
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any, Protocol
+
+import msgspec
+
+from covey.core.ids import Contact, Site
+
+
+class Channel(IntEnum):
+    """Named, separate connections between two nodes. `control` is never paused for `data`."""
+
+    CONTROL = 0
+    DATA = 1
+
+
+class Cause(IntEnum):
+    """Why a link ended or could not be made. Numbers are on the wire; never reuse one."""
+
+    CLOSED = 0  # the other side ended without a word
+    RESET = 1  # the operating system broke the connection
+    SILENT = 2  # nothing was heard for the silence limit
+    SLOW = 3  # it did not read fast enough for too long
+    GOODBYE = 4  # it said it was closing
+    REPLACED = 5  # a newer connection or life took its place
+    IDLE = 6  # nobody needed the link any more
+    REFUSED = 7  # nobody listens there
+    TIMEOUT = 8  # no answer in time
+    VERSION = 9
+    CLUSTER = 10
+    SECRET = 11
+    SITE_CONFLICT = 12
+    SELF = 13  # the address is our own
+    OTHER_SITE = 14  # somebody else answers at that address
+    CROSSING = 15  # our own dial to it goes first
+    FRAME = 16  # not a frame of ours, or too long
+    DECODE = 17  # a frame that does not decode
+    VIOLATION = 18  # a message that its protocol forbids
+    BUSY = 19  # too many connections
+    TLS = 20  # no TLS session: plaintext against TLS, or a certificate of another authority
+    NO_ADDRESS = 21  # no link, and no address to dial
+
+
+class Machine(Protocol):
+    """What the engine asks of everything it composes."""
+
+    def handle(self, incoming: Any, now_us: int) -> Sequence[Any]: ...
+    def deadline(self) -> int | None: ...
+    def check(self) -> None: ...
+    def statistics(self) -> msgspec.Struct: ...
+
+
+# --- facts every machine may hear -----------------------------------------------------------------------------------
+
+
+class Tick(msgspec.Struct, frozen=True, gc=False):
+    """The alarm rang. Spurious ones are harmless."""
+
+
+class WallOffset(msgspec.Struct, frozen=True, gc=False):
+    """Wall time is monotonic time plus this, microseconds since 1970; told when it moved by more than 1 ms."""
+
+    offset_us: int
+
+
+class AddressLearned(msgspec.Struct, frozen=True, gc=False):
+    """The address to advertise from now on: the local end of the first link, where none was given."""
+
+    address: str
+
+
+class MessagesReceived(msgspec.Struct, frozen=True, gc=False):
+    """Messages from one frame of an authenticated peer, in order, all of them for the machine that hears this."""
+
+    peer: Site
+    messages: Sequence[Any]
+
+
+class PeerConnected(msgspec.Struct, frozen=True, gc=False):
+    """A link to a life is up."""
+
+    contact: Contact
+    channel: Channel
+
+
+class PeerLost(msgspec.Struct, frozen=True, gc=False):
+    """A link that was up is gone."""
+
+    contact: Contact
+    channel: Channel
+    cause: Cause
+
+
+class PeerUnreached(msgspec.Struct, frozen=True, gc=False):
+    """What was to be sent to a peer without a link was dropped: no link could be made."""
+
+    site: Site
+    channel: Channel
+    cause: Cause
+
+
+class AddressAnswered(msgspec.Struct, frozen=True, gc=False):
+    """Somebody who holds our secret answers at a dialled address; it may be ourselves."""
+
+    address: str
+    contact: Contact
+
+
+class AddressFailed(msgspec.Struct, frozen=True, gc=False):
+    """Nobody of our cluster answers at a dialled address."""
+
+    address: str
+    cause: Cause
+
+
+class PeerCongested(msgspec.Struct, frozen=True, gc=False):
+    """The peer reads more slowly than we write; what is sent now waits in memory."""
+
+    site: Site
+    channel: Channel
+
+
+class PeerDrained(msgspec.Struct, frozen=True, gc=False):
+    """The peer caught up."""
+
+    site: Site
+    channel: Channel
+
+
+# --- effects that several machines use ------------------------------------------------------------------------------
+
+
+class Send(msgspec.Struct, frozen=True, gc=False):
+    """Send one message over the link to `to`, dialling `address` first where there is no link and one is given.
+
+    At most once: what cannot be sent ends in `PeerUnreached`, what was on a link that broke in `PeerLost`.
+    """
+
+    to: Site
+    message: Any
+    address: str = ""
+    channel: Channel = Channel.CONTROL
+
+
+class Multicast(msgspec.Struct, frozen=True, gc=False):
+    """Send one message, encoded once, over existing links; peers without a link are passed over."""
+
+    to: tuple[Site, ...]
+    message: Any
+    channel: Channel = Channel.CONTROL
+
+
+class Dial(msgspec.Struct, frozen=True, gc=False):
+    """Find out who is at an address; ends in `AddressAnswered` or `AddressFailed`."""
+
+    address: str
+
+
+class Pin(msgspec.Struct, frozen=True, gc=False):
+    """Keep the control link to this peer: it is a neighbour."""
+
+    site: Site
+
+
+class Unpin(msgspec.Struct, frozen=True, gc=False):
+    """The control link to this peer may be closed when it is idle or others need the room."""
+
+    site: Site
+
+
+class Disconnect(msgspec.Struct, frozen=True, gc=False):
+    """Drop every link to a peer and tell it why."""
+
+    site: Site
+    cause: Cause
+    detail: str = ""
+
+
+class Emit(msgspec.Struct, frozen=True, gc=False):
+    """Tell the user's subscribers an event."""
+
+    event: Any
+
+
+class Resolve(msgspec.Struct, frozen=True, gc=False):
+    """The outcome of a command that carried `request`."""
+
+    request: int
+    value: Any = None
+
+
+class Refuse(msgspec.Struct, frozen=True, gc=False):
+    """A command that carried `request` failed; `error` is a `CoveyError` with its whole message."""
+
+    request: int
+    error: Exception
+
+
+class Abandon(msgspec.Struct, frozen=True, gc=False):
+    """Nobody waits for `request` any more."""
+
+    request: int
+
+
+class Persist(msgspec.Struct, frozen=True, gc=False):
+    """Append records to a log, durably; whatever the same machine does afterwards waits for it (see `engine.gate`)."""
+
+    log: str
+    records: tuple[bytes, ...]
+
+
+# --- events that several machines emit ------------------------------------------------------------------------------
+
+
+class ProtocolViolation(msgspec.Struct, frozen=True, gc=False):
+    """A peer sent what no peer may send. Its link was dropped."""
+
+    site: Site
+    cause: Cause
+    detail: str

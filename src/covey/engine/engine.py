@@ -1,0 +1,112 @@
+"""The engine composes the machines of one node and says who hears what. It owns no protocol rule.
+
+::
+
+    bytes ──▶ links ──▶ messages ──▶ overlay, direct, …   (by message type)
+      ▲                                   │
+      └── links ◀── Send, Multicast ──────┘               (through the gate)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+import msgspec
+
+from covey.core import vocabulary as v
+from covey.core.ids import Contact
+from covey.core.vocabulary import Machine, MessagesReceived
+from covey.engine.gate import GateConfig
+from covey.protocols.direct.machine import Direct, DirectConfig, SendPayload
+from covey.protocols.links import vocabulary as link
+from covey.protocols.links.config import LinksConfig
+from covey.protocols.links.handshake import Identity
+from covey.protocols.links.machine import Links
+from covey.protocols.overlay.config import OverlayConfig
+from covey.protocols.overlay.machine import Overlay
+from covey.protocols.overlay.vocabulary import LeaveOverlay, SeedsResolved
+from covey.wire.messages import direct as direct_messages
+from covey.wire.messages import links as link_messages
+from covey.wire.messages import overlay as overlay_messages
+
+Route = tuple[tuple[str, Machine], ...]
+
+
+class EngineConfig(msgspec.Struct, frozen=True):
+    """The configuration of every machine."""
+
+    links: LinksConfig = LinksConfig()
+    overlay: OverlayConfig = OverlayConfig()
+    direct: DirectConfig = DirectConfig()
+    gate: GateConfig = GateConfig()
+
+
+class Engine:
+    """The machines of one node.
+
+    Law: every type has its hearers, decided here once; a message goes to the one machine that owns its kind.
+    """
+
+    def __init__(
+        self, config: EngineConfig, identity: Identity, address: str, rng: Random, nonces: Random, now_us: int
+    ) -> None:
+        """`nonces` feeds the handshakes: in the real world it must be the system's own generator."""
+        me = Contact(identity.site, identity.incarnation, address)
+        self.links = Links(config.links, nonces, now_us, identity=identity, address=address)
+        self.overlay = Overlay(config.overlay, rng, now_us, me=me)
+        self.direct = Direct(config.direct, identity.site)
+        self.machines: dict[str, Machine] = {"links": self.links, "overlay": self.overlay, "direct": self.direct}
+        self._owners: dict[type, tuple[str, Machine]] = {
+            **dict.fromkeys(overlay_messages.OverlayMessage.__args__, ("overlay", self.overlay)),
+            direct_messages.Payload: ("direct", self.direct),
+            **dict.fromkeys(link_messages.LinkMessage.__args__, ("links", self.links)),
+        }
+        self.routes: dict[type, Route] = self._build_routes()
+
+    def _build_routes(self) -> dict[type, Route]:
+        links, overlay, direct = self._named("links"), self._named("overlay"), self._named("direct")
+        by_hearers: dict[Route, tuple[type, ...]] = {
+            (links,): (
+                link.BytesReceived, link.ConnectionAccepted, link.ConnectionClosed, link.ConnectionFailed,
+                link.ConnectionOpened, link.ConnectionPaused, link.ConnectionResumed, link.TurnEnded, link.CloseLinks,
+                v.Send, v.Multicast, v.Dial, v.Disconnect, v.Pin, v.Unpin,
+            ),
+            (overlay,): (v.AddressAnswered, v.AddressFailed, SeedsResolved, LeaveOverlay),
+            (direct,): (SendPayload, v.Abandon, v.PeerCongested, v.PeerDrained),
+            (links, overlay): (v.Tick, v.AddressLearned),
+            (overlay, direct): (v.PeerConnected, v.PeerLost, v.PeerUnreached),
+            (): (MessagesReceived, v.WallOffset),
+        }  # fmt: skip
+        return {kind: hearers for hearers, kinds in by_hearers.items() for kind in kinds}
+
+    def _named(self, name: str) -> tuple[str, Machine]:
+        return name, self.machines[name]
+
+    def split(self, incoming: Any) -> Sequence[tuple[str, Machine, Any]] | None:
+        """The parts of a frame for their owners, in order; None for anything that is not a frame."""
+        if type(incoming) is not MessagesReceived:
+            return None
+        messages = incoming.messages
+        owners = self._owners
+        first = owners[type(messages[0])]
+        if len(messages) == 1:
+            return ((*first, incoming),)
+        parts: list[tuple[str, Machine, Any]] = []
+        start = 0
+        for at, message in enumerate(messages):
+            owner = owners[type(message)]
+            if owner[1] is not first[1]:
+                parts.append((*first, MessagesReceived(incoming.peer, messages[start:at])))
+                start, first = at, owner
+        parts.append((*first, MessagesReceived(incoming.peer, messages[start:]) if start else incoming))
+        return parts
+
+    def check(self) -> None:
+        """Every machine's invariants."""
+        for machine in self.machines.values():
+            machine.check()
+
+    def statistics(self) -> dict[str, msgspec.Struct]:
+        return {name: machine.statistics() for name, machine in self.machines.items()}

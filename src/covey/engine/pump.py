@@ -1,0 +1,107 @@
+"""The pump: one way in, one order out; the same in both worlds.
+
+There is no inbox. Whoever has a fact calls `feed`; the state changes at once, so a caller reads its own writes. What the
+machines say goes through one queue that the outermost caller drains: an effect that causes another `feed` while it is
+being executed does not overtake what was said before it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from covey.core.errors import invariant
+from covey.core.timers import earliest
+from covey.core.vocabulary import Machine, Tick
+from covey.engine.gate import Gate, Persisted, PersistFailed
+
+QUEUE_MAX = 1_000_000  # effects of one outermost feed; more is a loop between machines, our bug
+
+
+class Composition(Protocol):
+    """What the pump asks of the engine: its machines by name, and who hears which type."""
+
+    machines: dict[str, Machine]
+    routes: dict[type, tuple[tuple[str, Machine], ...]]
+
+    def split(self, incoming: Any) -> Sequence[tuple[str, Machine, Any]] | None: ...
+
+
+Observer = Callable[[int, str, Any, Sequence[Any]], None]
+
+
+class Pump:
+    """Feed machines and carry out what they say, in order.
+
+    Law: effects are executed in the order in which they were admitted, each exactly once, and a fact changes the state
+    of the machines that hear it before `feed` returns.
+    """
+
+    def __init__(
+        self,
+        engine: Composition,
+        gate: Gate,
+        execute: Callable[[Any], None],
+        observe: Observer | None = None,
+    ) -> None:
+        self._engine = engine
+        self._routes = engine.routes
+        self._gate = gate
+        self._execute = execute
+        self._observe = observe
+        self._queue: deque[Any] = deque()
+        self._draining = False
+        self._now_us = 0
+
+    def feed(self, incoming: Any, now_us: int) -> None:
+        """Take one fact or command. Errors that machines raise for a wrong command reach the caller."""
+        self._now_us = now_us = max(now_us, self._now_us)
+        self._handle(incoming, now_us)
+        if self._draining:
+            return
+        queue, routes, execute = self._queue, self._routes, self._execute
+        self._draining = True
+        handled = 0
+        try:
+            while queue:
+                effect = queue.popleft()
+                if type(effect) in routes:
+                    handled += 1
+                    invariant(handled < QUEUE_MAX and len(queue) < QUEUE_MAX, "machines do not feed each other for ever")
+                    self._handle(effect, self._now_us)
+                else:
+                    execute(effect)
+        finally:
+            self._draining = False
+
+    def _handle(self, incoming: Any, now_us: int) -> None:
+        kind = type(incoming)
+        queue, gate = self._queue, self._gate
+        if kind is Tick:
+            queue.extend(gate.tick(now_us))
+        elif kind is Persisted:
+            queue.extend(gate.persisted(incoming))
+            return
+        elif kind is PersistFailed:
+            queue.extend(gate.failed(incoming, now_us))
+            return
+        parts = self._engine.split(incoming)
+        if parts is None:
+            for name, machine in self._routes[kind]:
+                effects = machine.handle(incoming, now_us)
+                if effects:
+                    queue.extend(gate.admit(name, effects))
+                if self._observe is not None:
+                    self._observe(now_us, name, incoming, effects)
+        else:
+            for name, machine, part in parts:
+                effects = machine.handle(part, now_us)
+                if effects:
+                    queue.extend(gate.admit(name, effects))
+                if self._observe is not None:
+                    self._observe(now_us, name, part, effects)
+
+    def deadline(self) -> int | None:
+        """When the world must feed a `Tick` at the latest."""
+        return earliest(self._gate.deadline(), *(machine.deadline() for machine in self._engine.machines.values()))

@@ -1,0 +1,134 @@
+"""What brings parted overlays together again: a book of addresses, and the lowest site heard.
+
+HyParView alone never joins two components that do not know each other. Two facts mend that (DESIGN 3.4). Each component
+is named by its lowest living site, whose beacon every member has heard lately. And each node keeps trying, one a second,
+the addresses it was given or was ever linked to; where the answer names another lowest site, an urgent link is asked for.
+"""
+
+from __future__ import annotations
+
+from covey.core.errors import invariant
+from covey.core.ids import Site
+from covey.protocols.overlay.config import OverlayConfig
+
+
+class _Entry:
+    __slots__ = ("backoff_us", "due_us", "is_seed", "site")
+
+    def __init__(self, is_seed: bool, backoff_us: int, now_us: int) -> None:
+        self.is_seed = is_seed
+        self.backoff_us = backoff_us
+        self.due_us = now_us
+        self.site: Site | None = None  # who answered there last
+
+
+class AddressBook:
+    """Addresses to probe, each with its own growing pause.
+
+    Invariants: at most `addresses_max`; every pause within its bounds. On overflow the address that has failed longest
+    goes, seeds last.
+    """
+
+    def __init__(self, config: OverlayConfig) -> None:
+        self._config = config
+        self._entries: dict[str, _Entry] = {}
+
+    def add(self, address: str, now_us: int, is_seed: bool = False) -> None:
+        """Take in an address; one that is known only gains the rank of a seed."""
+        if not address:
+            return
+        entry = self._entries.get(address)
+        if entry is not None:
+            entry.is_seed = entry.is_seed or is_seed
+            return
+        if len(self._entries) >= self._config.addresses_max:
+            del self._entries[min(self._entries, key=lambda a: (self._entries[a].is_seed, -self._entries[a].backoff_us))]
+        self._entries[address] = _Entry(is_seed, self._config.probe_backoff_us_min, now_us)
+
+    def answered(self, address: str, site: Site, now_us: int) -> None:
+        """Somebody is there: no hurry to ask again."""
+        if (entry := self._entries.get(address)) is not None:
+            entry.site = site
+            entry.backoff_us = self._config.probe_backoff_us_min
+            entry.due_us = now_us + self._config.probe_backoff_us_max
+
+    def failed(self, address: str, now_us: int) -> None:
+        """Nobody is there: ask again after twice the pause."""
+        if (entry := self._entries.get(address)) is not None:
+            entry.due_us = now_us + entry.backoff_us
+            entry.backoff_us = min(2 * entry.backoff_us, self._config.probe_backoff_us_max)
+
+    def lost(self, address: str, now_us: int) -> None:
+        """A link to it broke: ask soon, in case it was the network."""
+        self.add(address, now_us)
+        entry = self._entries[address]
+        entry.backoff_us = self._config.probe_backoff_us_min
+        entry.due_us = min(entry.due_us, now_us + entry.backoff_us)
+
+    def hurry(self, now_us: int) -> None:
+        """We are alone: every address is due again, in its turn."""
+        for entry in self._entries.values():
+            entry.due_us = min(entry.due_us, now_us + entry.backoff_us)
+
+    def next_due(self, now_us: int, but: frozenset[Site], own_address: str) -> str | None:
+        """The address that has been due longest and does not lead to one of the sites `but`."""
+        due = [
+            (entry.due_us, address)
+            for address, entry in self._entries.items()
+            if entry.due_us <= now_us and entry.site not in but and address != own_address
+        ]
+        if not due:
+            return None
+        _, address = min(due)
+        self._entries[address].due_us = now_us + self._entries[address].backoff_us  # until the answer says otherwise
+        return address
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, address: object) -> bool:
+        return address in self._entries
+
+    def check(self) -> None:
+        config = self._config
+        invariant(len(self._entries) <= config.addresses_max, "the address book is bounded")
+        for entry in self._entries.values():
+            pause = config.probe_backoff_us_min <= entry.backoff_us <= config.probe_backoff_us_max
+            invariant(pause, "every address has its pause within the bounds")
+
+
+class Lowest:
+    """The lowest site heard lately: the name of our component.
+
+    Law: `site <= me`; after `heard_us_max` without its beacon the name is ours until a lower one is heard.
+    """
+
+    def __init__(self, me: Site, heard_us_max: int, now_us: int) -> None:
+        self._me = me
+        self._heard_us_max = heard_us_max
+        self.site = me
+        self._stamp = (0, 0)
+        self._heard_us = now_us
+
+    def hear(self, site: Site, incarnation: int, sequence: int, age_us: int, now_us: int) -> bool:
+        """Take in a beacon that is `age_us` old; True if it is news to pass on.
+
+        The age matters: neighbours tell each other the beacon they know when a link comes up, and without it a dead
+        site's last beacon would be young again with every new link, for ever.
+        """
+        if site >= self._me or site > self.site or age_us > self._heard_us_max:
+            return False
+        stamp = (incarnation, sequence)
+        if site == self.site and stamp <= self._stamp:
+            return False
+        self.site, self._stamp, self._heard_us = site, stamp, now_us - age_us
+        return True
+
+    def expire(self, now_us: int) -> None:
+        """Fall back on ourselves when the lowest has been silent for too long."""
+        if self.site != self._me and now_us - self._heard_us > self._heard_us_max:
+            self.site, self._stamp = self._me, (0, 0)
+
+    def last(self, now_us: int) -> tuple[Site, int, int, int]:
+        """The last beacon heard, with its age in milliseconds."""
+        return self.site, *self._stamp, (now_us - self._heard_us) // 1000

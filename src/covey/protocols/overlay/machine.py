@@ -1,0 +1,562 @@
+"""HyParView: every node keeps a few links, and together they are one connected graph.
+
+Leitão, Pereira, Rodrigues, "HyParView: a membership protocol for reliable gossip-based broadcast", DSN 2007. A small
+*active* view of symmetric links, and a larger *passive* view of contacts to repair it from, mixed by shuffles. With
+`active_max + 1` nodes or fewer the overlay is the full mesh.
+
+Changed here, and why:
+- nobody is a neighbour before both sides said so (the paper adds first and hopes): request, reply, then `NeighborUp`;
+- neighbours affirm each other from time to time, and whoever disagrees says so: a link that only one end believes in
+  (a lost message, a reply that came too late) ends within `affirm_period_us`;
+- the algorithm in the paper ends a forward join at an active view of size 0, its text at size 1; we follow the text;
+- a dropped neighbour is told whom it may ask instead, so a full contact can turn many newcomers away and none is lost;
+- parted components find each other again (`healing`), which the paper leaves open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any, assert_never
+
+import msgspec
+
+from covey.core.errors import invariant
+from covey.core.ids import Contact, Site
+from covey.core.rng import jittered
+from covey.core.timers import Timers
+from covey.core.vocabulary import (
+    AddressAnswered,
+    AddressFailed,
+    AddressLearned,
+    Cause,
+    Channel,
+    Dial,
+    Emit,
+    MessagesReceived,
+    Multicast,
+    PeerConnected,
+    PeerLost,
+    PeerUnreached,
+    Pin,
+    Send,
+    Tick,
+    Unpin,
+)
+from covey.protocols.overlay.config import OverlayConfig
+from covey.protocols.overlay.healing import AddressBook, Lowest
+from covey.protocols.overlay.views import ActiveView, PassiveView
+from covey.protocols.overlay.vocabulary import LeaveOverlay, NeighborDown, NeighborUp, SeedsResolved
+from covey.wire.messages.overlay import (
+    Affirm,
+    Beacon,
+    Disconnect,
+    ForwardJoin,
+    Join,
+    NeighborReply,
+    NeighborRequest,
+    Probe,
+    ProbeReply,
+    Shuffle,
+    ShuffleReply,
+)
+
+Effect = Any
+
+# Somebody answered, or would have if we had needed the link: the contact is good.
+_STILL_THERE = frozenset({Cause.IDLE, Cause.REPLACED, Cause.CROSSING, Cause.BUSY})
+
+
+class OverlayStatistics(msgspec.Struct, frozen=True):
+    active: int
+    passive: int
+    requests: int
+    addresses: int
+    shuffles: int
+    evictions: int
+    heals: int
+    lowest: bytes
+
+
+class _Request:
+    """We asked `contact` for a link and wait for its word."""
+
+    __slots__ = ("contact", "number", "urgent")
+
+    def __init__(self, contact: Contact, number: int, urgent: bool) -> None:
+        self.contact = contact
+        self.number = number
+        self.urgent = urgent
+
+
+class Overlay:
+    """Keep a few symmetric links so that all nodes form one connected graph.
+
+    Invariants: `len(active) <= active_max`; `active & passive == {}`; `active & requests == {}`; we are in none of them;
+    every request has a deadline; what was departed from is in no view.
+    """
+
+    def __init__(self, config: OverlayConfig, rng: Random, now_us: int, *, me: Contact) -> None:
+        self._config = config
+        self._rng = rng
+        self._me = me
+        self.active = ActiveView(me.site, config.active_max)
+        self.passive = PassiveView(me.site, config.passive_max)
+        self.book = AddressBook(config)
+        self.lowest = Lowest(me.site, config.beacon_period_us * config.beacons_missed_max, now_us)
+        self._requests: dict[Site, _Request] = {}
+        self._refused: dict[Site, None] = {}  # who refused us in this round of asking
+        self._departed: dict[Site, int] = {}  # leavers, until when they stay out
+        self._shuffled: tuple[Site, ...] = ()  # what we sent in our last shuffle
+        self._probing: dict[str, None] = {}  # addresses being dialled
+        self._probed: dict[Site, Contact] = {}  # who was asked for its lowest site
+        self._number = 0
+        self._sequence = 0
+        self._changed_us = now_us
+        self._leaving = False
+        self._timers: Timers[tuple[Any, ...]] = Timers()
+        self._counts = {"shuffles": 0, "evictions": 0, "heals": 0}
+        self._timers.set(("shuffle",), now_us + rng.randrange(config.settle_period_us) + 1)
+        self._timers.set(("beacon",), now_us + jittered(rng, config.beacon_period_us))
+        self._timers.set(("affirm",), now_us + jittered(rng, config.affirm_period_us))
+        self._timers.set(("probe",), now_us + 1)
+        self._on_message: dict[type, Callable[[Site, Any, int], list[Effect]]] = {
+            Beacon: self._on_beacon,
+            Affirm: self._on_affirm,
+            Shuffle: self._on_shuffle,
+            ShuffleReply: self._on_shuffle_reply,
+            Join: self._on_join,
+            ForwardJoin: self._on_forward_join,
+            NeighborRequest: self._on_neighbor_request,
+            NeighborReply: self._on_neighbor_reply,
+            Disconnect: self._on_disconnect,
+            Probe: self._on_probe,
+            ProbeReply: self._on_probe_reply,
+        }
+
+    # --- the machine's door -----------------------------------------------------------------------------------------
+
+    def handle(self, incoming: Any, now_us: int) -> Sequence[Effect]:
+        match incoming:
+            case MessagesReceived(peer, messages):
+                effects: list[Effect] = []
+                if not self._leaving:
+                    for message in messages:
+                        effects += self._on_message[type(message)](peer, message, now_us)
+                return effects
+            case Tick():
+                return self._on_tick(now_us)
+            case PeerConnected(contact, channel):
+                if channel is Channel.CONTROL:
+                    self.book.add(contact.address, now_us)
+                    self.book.answered(contact.address, contact.site, now_us)
+                return ()
+            case PeerLost(contact, channel, cause):
+                return self._on_peer_lost(contact, cause, now_us) if channel is Channel.CONTROL else ()
+            case PeerUnreached(site, channel, cause):
+                return self._on_unreached(site, cause, now_us) if channel is Channel.CONTROL else ()
+            case AddressAnswered(address, contact):
+                return self._on_answered(address, contact, now_us)
+            case AddressFailed(address):
+                self._probing.pop(address, None)
+                self.book.failed(address, now_us)
+                return ()
+            case SeedsResolved(addresses):
+                for address in addresses:
+                    self.book.add(address, now_us, is_seed=True)
+                self._timers.set_earlier(("probe",), now_us)
+                return ()
+            case AddressLearned(address):
+                self._me = Contact(self._me.site, self._me.incarnation, address)
+                return ()
+            case LeaveOverlay():
+                return self._on_leave(now_us)
+            case _:
+                assert_never(incoming)
+
+    def deadline(self) -> int | None:
+        return self._timers.deadline()
+
+    def check(self) -> None:
+        self.active.check()
+        self.passive.check()
+        self.book.check()
+        for contact in self.active:
+            invariant(contact.site not in self.passive, "a neighbour is not in the passive view")
+            invariant(contact.site not in self._requests, "a neighbour is not being asked")
+        for site in self._requests:
+            invariant(("request", site) in self._timers, "every request has a deadline")
+            invariant(site != self._me.site, "nobody asks themselves")
+        for site in self._departed:
+            invariant(site not in self.active and site not in self.passive, "leavers are in no view")
+        invariant(len(self._probed) <= self._config.addresses_max, "probes under way are bounded")
+        invariant(len(self._departed) <= self._config.departed_max, "leavers remembered are bounded")
+        invariant(self.lowest.site <= self._me.site, "the lowest site is not above us")
+
+    def statistics(self) -> OverlayStatistics:
+        return OverlayStatistics(
+            active=len(self.active),
+            passive=len(self.passive),
+            requests=len(self._requests),
+            addresses=len(self.book),
+            lowest=self.lowest.site,
+            **self._counts,
+        )
+
+    # --- queries ----------------------------------------------------------------------------------------------------
+
+    def neighbours(self) -> list[Contact]:
+        """The active view, in the order in which the links came up."""
+        return list(self.active)
+
+    def contact(self, site: Site) -> Contact | None:
+        """What the views know of `site`."""
+        return self.active.get(site) or self.passive.get(site)
+
+    # --- asking for links -------------------------------------------------------------------------------------------
+
+    def _ask(self, contact: Contact, urgent: bool, now_us: int, join: bool = False) -> list[Effect]:
+        """Ask for a link. `join` also starts the newcomer's random walks."""
+        if contact.site in self._requests or contact.site in self.active or contact.site == self._me.site:
+            return []
+        self._number += 1
+        self._requests[contact.site] = _Request(contact, self._number, urgent or join)
+        self._timers.set(("request", contact.site), now_us + self._config.request_us_max)
+        message = Join(self._me, self._number) if join else NeighborRequest(self._me, self._number, urgent)
+        return [Send(contact.site, message, contact.address)]
+
+    def _promote(self, now_us: int) -> list[Effect]:
+        """Fill the active view from the passive one: ask as many as there are free places (DSN 2007, 4.3)."""
+        effects: list[Effect] = []
+        if self._leaving:
+            return effects
+        free = self.active.size_max - len(self.active) - len(self._requests)
+        while free > 0:
+            candidates = [c for c in self.passive if c.site not in self._requests and c.site not in self._refused]
+            if not candidates:
+                break
+            # The paper's high priority: only who has no neighbour at all may not be refused.
+            urgent = len(self.active) == 0
+            effects += self._ask(self._rng.choice(candidates), urgent, now_us)
+            free -= 1
+        if not self.active.full:
+            self._timers.set_earlier(("promote",), now_us + self._config.promote_period_us)
+        if not self.active and not self._requests:
+            self.book.hurry(now_us)
+            self._timers.set_earlier(("probe",), now_us + self._config.probe_period_us // 4)
+        return effects
+
+    def _on_join(self, peer: Site, join: Join, now_us: int) -> list[Effect]:
+        """A contact never refuses a newcomer, and sends its name on a walk from every other neighbour."""
+        if join.sender.site != peer:
+            return []
+        effects = self._accept(join.sender, join.number, now_us)
+        walk = ForwardJoin(join.sender, self._config.active_walk)
+        others = self.active.sites(but=peer)
+        return [*effects, Multicast(others, walk)] if others else effects
+
+    def _on_forward_join(self, peer: Site, walk: ForwardJoin, now_us: int) -> list[Effect]:
+        joiner = walk.joiner
+        if joiner.site == self._me.site or joiner.site in self._departed:
+            return []
+        hops_left = min(walk.hops_left, self._config.active_walk)
+        onward = self.active.choose(self._rng, but=peer)
+        if onward is not None and onward.site == joiner.site:
+            others = [c for c in self.active if c.site not in (peer, joiner.site)]
+            onward = self._rng.choice(others) if others else None
+        if hops_left == 0 or onward is None or len(self.active) <= 1:
+            if joiner.site in self.active:
+                return []
+            return self._ask(joiner, False, now_us)
+        if hops_left == self._config.passive_walk:
+            self._remember(joiner)
+        return [Send(onward.site, ForwardJoin(joiner, hops_left - 1))]
+
+    def _on_neighbor_request(self, peer: Site, request: NeighborRequest, now_us: int) -> list[Effect]:
+        if request.sender.site != peer:
+            return []
+        if request.urgent or not self.active.full or peer in self.active:
+            return self._accept(request.sender, request.number, now_us)
+        self._remember(request.sender)
+        return [Send(peer, NeighborReply(request.number, False), request.sender.address)]
+
+    def _accept(self, contact: Contact, number: int, now_us: int) -> list[Effect]:
+        reply = Send(contact.site, NeighborReply(number, True), contact.address)
+        self._departed.pop(contact.site, None)
+        return [reply, *self._raise(contact, now_us)]
+
+    def _on_neighbor_reply(self, peer: Site, reply: NeighborReply, now_us: int) -> list[Effect]:
+        request = self._requests.get(peer)
+        if request is None or request.number != reply.number:
+            if reply.accepted and peer not in self.active:  # too late: we stopped waiting
+                return [Send(peer, Disconnect(True, ()))]
+            return []
+        self._end_request(peer)
+        if not reply.accepted:
+            self._refused[peer] = None
+            return self._promote(now_us)
+        if self.active.full and not request.urgent and peer not in self.active:
+            self._remember(request.contact)
+            return [Send(peer, Disconnect(True, ()))]
+        return self._raise(request.contact, now_us)
+
+    def _on_request_timeout(self, site: Site, now_us: int) -> list[Effect]:
+        """No answer: not a good contact. The address book goes on trying it."""
+        self._end_request(site)
+        self.passive.discard(site)
+        return self._promote(now_us)
+
+    def _end_request(self, site: Site) -> None:
+        if self._requests.pop(site, None) is not None:
+            self._timers.cancel(("request", site))
+
+    # --- the active view --------------------------------------------------------------------------------------------
+
+    def _raise(self, contact: Contact, now_us: int) -> list[Effect]:
+        """Make `contact` a neighbour, dropping a random one where the view is full."""
+        known = self.active.get(contact.site)
+        if known is not None:
+            if known.incarnation >= contact.incarnation:
+                return []
+            effects = self._lower(contact.site, Cause.REPLACED, now_us)
+        else:
+            effects = []
+            if self.active.full:
+                victim = self.active.choose(self._rng)
+                assert victim is not None
+                self._counts["evictions"] += 1
+                effects.append(Send(victim.site, Disconnect(True, self._instead(victim.site, contact))))
+                effects += self._lower(victim.site, Cause.REPLACED, now_us)
+                self._remember(victim)
+        self._end_request(contact.site)
+        self.passive.discard(contact.site)
+        self._refused.clear()
+        self.active.add(contact)
+        self._changed(now_us)
+        effects += [Pin(contact.site), Emit(NeighborUp(contact))]
+        self.lowest.expire(now_us)
+        if self.lowest.site != self._me.site:
+            effects.append(Send(contact.site, Beacon(*self.lowest.last(now_us))))
+        elif self._me.site < contact.site:
+            effects.append(Send(contact.site, self._beacon()))
+        return effects
+
+    def _lower(self, site: Site, cause: Cause, now_us: int) -> list[Effect]:
+        """`site` is a neighbour no more."""
+        contact = self.active.discard(site)
+        if contact is None:
+            return []
+        self._refused.clear()
+        self._changed(now_us)
+        return [Unpin(site), Emit(NeighborDown(contact, cause))]
+
+    def _changed(self, now_us: int) -> None:
+        self._changed_us = now_us
+        self._timers.set_earlier(("shuffle",), now_us + jittered(self._rng, self._config.settle_period_us))
+
+    def _instead(self, victim: Site, newcomer: Contact | None = None) -> tuple[Contact, ...]:
+        """Whom a dropped neighbour may ask: the newcomer that took its place, some neighbours, some others."""
+        contacts = self.active.sample(self._rng, 2, but=victim) + self.passive.sample(self._rng, 2)
+        if newcomer is not None:
+            contacts.insert(0, newcomer)
+        return tuple(contact for contact in contacts if contact.site != victim and contact.address)
+
+    def _on_disconnect(self, peer: Site, message: Disconnect, now_us: int) -> list[Effect]:
+        contact = self.active.get(peer)
+        effects = self._lower(peer, Cause.REPLACED if message.alive else Cause.GOODBYE, now_us)
+        if not message.alive:
+            self._depart(peer, now_us)
+        elif contact is not None:
+            self._remember(contact)
+            self._refused[peer] = None  # it has just dropped us; ask the others first
+        for other in message.instead:
+            self._remember(other)
+        return effects + self._promote(now_us)
+
+    def _depart(self, site: Site, now_us: int) -> None:
+        """`site` is going away: shuffles still under way must not bring it back."""
+        self._end_request(site)
+        self.passive.discard(site)
+        self._departed[site] = now_us + self._config.departed_us
+        if len(self._departed) > self._config.departed_max:
+            del self._departed[min(self._departed, key=lambda s: self._departed[s])]
+
+    def _on_peer_lost(self, contact: Contact, cause: Cause, now_us: int) -> list[Effect]:
+        site = contact.site
+        self._probed.pop(site, None)
+        self.book.lost(contact.address, now_us)
+        self._timers.set_earlier(("probe",), now_us + self._config.probe_backoff_us_min)
+        self._refused.pop(site, None)
+        if site in self._requests and cause not in _STILL_THERE:
+            self._end_request(site)
+        if site not in self.active:
+            return self._promote(now_us) if cause not in _STILL_THERE else []
+        effects = self._lower(site, cause, now_us)
+        if cause in _STILL_THERE:
+            self._remember(contact)
+        return effects + self._promote(now_us)
+
+    def _on_unreached(self, site: Site, cause: Cause, now_us: int) -> list[Effect]:
+        self._probed.pop(site, None)
+        if cause not in _STILL_THERE and cause is not Cause.NO_ADDRESS:
+            self.passive.discard(site)
+        self._end_request(site)
+        return self._promote(now_us)
+
+    def _remember(self, contact: Contact, drop_first: Sequence[Site] = ()) -> None:
+        if contact.site not in self.active and contact.site not in self._departed:
+            self.passive.add(contact, self._rng, drop_first)
+
+    # --- symmetry ---------------------------------------------------------------------------------------------------
+
+    def _on_affirm(self, peer: Site, _: Affirm, now_us: int) -> list[Effect]:
+        """`peer` believes we are neighbours. If we don't, say so."""
+        if peer in self.active or peer in self._requests:
+            return []
+        return [Send(peer, Disconnect(True, self._instead(peer)))]
+
+    # --- shuffles ---------------------------------------------------------------------------------------------------
+
+    def _shuffle(self, now_us: int) -> list[Effect]:
+        self._forget_departed(now_us)
+        settling = now_us - self._changed_us < self._config.settle_us
+        period = self._config.settle_period_us if settling else self._config.shuffle_period_us
+        self._timers.set(("shuffle",), now_us + jittered(self._rng, period))
+        target = self.active.choose(self._rng)
+        if target is None:
+            return []
+        self._counts["shuffles"] += 1
+        contacts = self.active.sample(self._rng, self._config.shuffle_active, but=target.site)
+        contacts += self.passive.sample(self._rng, self._config.shuffle_passive)
+        self._shuffled = tuple(contact.site for contact in contacts)
+        return [Send(target.site, Shuffle(self._me, self._config.active_walk, tuple(contacts)))]
+
+    def _on_shuffle(self, peer: Site, shuffle: Shuffle, now_us: int) -> list[Effect]:
+        """Pass it on while the walk lasts; at its end mix it in and answer the origin."""
+        if shuffle.origin.site == self._me.site:
+            return []
+        hops_left = min(shuffle.hops_left, self._config.active_walk)
+        if hops_left > 1 and len(self.active) > 1:
+            others = [c.site for c in self.active if c.site not in (peer, shuffle.origin.site)]
+            if others:
+                onward = Shuffle(shuffle.origin, hops_left - 1, shuffle.contacts)
+                return [Send(self._rng.choice(others), onward)]
+        # The paper answers with passive contacts only; neighbours fill up what a small passive view lacks.
+        wanted = len(shuffle.contacts) + 1
+        answer = self.passive.sample(self._rng, wanted)
+        if len(answer) < wanted:
+            answer += self.active.sample(self._rng, wanted - len(answer), but=shuffle.origin.site)
+        answer = [contact for contact in answer if contact.site != shuffle.origin.site]
+        sent = [contact.site for contact in answer]
+        for contact in (shuffle.origin, *shuffle.contacts):
+            self._remember(contact, sent)
+        reply = Send(shuffle.origin.site, ShuffleReply(tuple(answer)), shuffle.origin.address)
+        return [reply, *self._promote(now_us)]
+
+    def _on_shuffle_reply(self, peer: Site, reply: ShuffleReply, now_us: int) -> list[Effect]:
+        for contact in reply.contacts:
+            self._remember(contact, self._shuffled)
+        return self._promote(now_us)
+
+    # --- healing ----------------------------------------------------------------------------------------------------
+
+    def _beacon(self) -> Beacon:
+        return Beacon(self._me.site, self._me.incarnation, self._sequence, 0)
+
+    def _on_beacon(self, peer: Site, beacon: Beacon, now_us: int) -> list[Effect]:
+        age_us = beacon.age_ms * 1000
+        if not self.lowest.hear(beacon.site, beacon.incarnation, beacon.sequence, age_us, now_us):
+            return []
+        others = self.active.sites(but=peer)
+        return [Multicast(others, beacon)] if others else []
+
+    def _on_beacon_timer(self, now_us: int) -> list[Effect]:
+        self._timers.set(("beacon",), now_us + jittered(self._rng, self._config.beacon_period_us))
+        self.lowest.expire(now_us)
+        if self.lowest.site != self._me.site or not self.active:
+            return []
+        self._sequence += 1
+        return [Multicast(self.active.sites(), self._beacon())]
+
+    def _probe_next(self, now_us: int) -> list[Effect]:
+        """Find out who is at one address that none of our neighbours answers at."""
+        self._timers.set(("probe",), now_us + jittered(self._rng, self._config.probe_period_us))
+        neighbours = frozenset(self.active.sites())
+        address = self.book.next_due(now_us, neighbours, self._me.address)
+        if address is None:
+            return []
+        self._probing[address] = None
+        return [Dial(address)]
+
+    def _on_answered(self, address: str, contact: Contact, now_us: int) -> list[Effect]:
+        self.book.answered(address, contact.site, now_us)
+        if self._probing.pop(address, 0) == 0 or self._leaving:
+            return []
+        if contact.site == self._me.site or contact.site in self.active:
+            return []
+        self._departed.pop(contact.site, None)
+        reachable = contact if contact.address else Contact(contact.site, contact.incarnation, address)
+        if not self.active:
+            return self._ask(reachable, True, now_us, join=True)
+        self.lowest.expire(now_us)
+        self._probed[contact.site] = reachable
+        return [Send(contact.site, Probe(self._me, self.lowest.site), reachable.address)]
+
+    def _on_probe(self, peer: Site, probe: Probe, now_us: int) -> list[Effect]:
+        self.lowest.expire(now_us)
+        if probe.sender.site == peer:
+            self._remember(probe.sender)
+        return [Send(peer, ProbeReply(self.lowest.site)), *self._promote(now_us)]
+
+    def _on_probe_reply(self, peer: Site, reply: ProbeReply, now_us: int) -> list[Effect]:
+        """Another lowest site: another component, or news that is still on its way. A link mends both."""
+        contact = self._probed.pop(peer, None)
+        if contact is None or peer in self.active:
+            return []
+        self._remember(contact)
+        self.lowest.expire(now_us)
+        if reply.lowest == self.lowest.site:
+            return self._promote(now_us)
+        self._counts["heals"] += 1
+        return self._ask(contact, True, now_us)
+
+    # --- timers and leaving -----------------------------------------------------------------------------------------
+
+    def _on_tick(self, now_us: int) -> list[Effect]:
+        effects: list[Effect] = []
+        for what, *which in self._timers.pop_due(now_us):
+            match what:
+                case "request":
+                    effects += self._on_request_timeout(which[0], now_us)
+                case "shuffle":
+                    effects += self._shuffle(now_us)
+                case "affirm":
+                    self._timers.set(("affirm",), now_us + jittered(self._rng, self._config.affirm_period_us))
+                    if self.active:
+                        effects.append(Multicast(self.active.sites(), Affirm()))
+                case "beacon":
+                    effects += self._on_beacon_timer(now_us)
+                case "promote":
+                    self._refused.clear()
+                    effects += self._promote(now_us)
+                case "probe":
+                    effects += self._probe_next(now_us)
+                case _:
+                    assert_never(what)
+        return effects
+
+    def _forget_departed(self, now_us: int) -> None:
+        for site in [site for site, until_us in self._departed.items() if until_us <= now_us]:
+            del self._departed[site]
+
+    def _on_leave(self, now_us: int) -> list[Effect]:
+        """Each neighbour gets the names of others before we go."""
+        effects: list[Effect] = []
+        for contact in list(self.active):
+            effects.append(Send(contact.site, Disconnect(False, self._instead(contact.site))))
+        for contact in list(self.active):
+            effects += self._lower(contact.site, Cause.GOODBYE, now_us)
+        self._leaving = True
+        self._requests.clear()
+        self._timers = Timers()
+        return effects
