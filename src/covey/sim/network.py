@@ -12,6 +12,7 @@ from random import Random
 import msgspec
 
 from covey.core.ordered import OrderedSet
+from covey.core.vocabulary import Cause
 
 SOCKET_BYTES = 256 * 1024  # what the two kernels hold for a reader that does not read
 
@@ -40,7 +41,7 @@ class Pipe:
         self.ready_us = {dialler: 0, acceptor: 0}  # when the last write towards that end arrives
         self.in_flight = {dialler: 0, acceptor: 0}  # bytes on their way to that end, unread ones included
         self.paused = {dialler: False, acceptor: False}  # whether the writer at that end was told to wait
-        self.stalled: list[tuple[int, object]] = []  # (towards, what) held back by a cut, in order
+        self.stalled: list[tuple[int, bytes | Cause]] = []  # (towards, what) held back by a cut, in order
 
     def other(self, end: int) -> int:
         return self.acceptor if end == self.dialler else self.dialler

@@ -269,10 +269,10 @@ class World:
             seen[id(pipe)] = None
             stalled, pipe.stalled = pipe.stalled, []
             for target, what in stalled:
-                if isinstance(what, bytes):
+                if not isinstance(what, Cause):
                     self._carry(pipe, target, what)
                 else:
-                    self._tell_closed(pipe, target, Cause(what))
+                    self._tell_closed(pipe, target, what)
 
     # --- disks and events -------------------------------------------------------------------------------------------
 

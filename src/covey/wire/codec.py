@@ -26,9 +26,7 @@ _handshake_decoder: msgspec.msgpack.Decoder[Handshake] = msgspec.msgpack.Decoder
 # What msgspec raises on hostile bytes: bad UTF-8 is a UnicodeDecodeError, deep nesting a RecursionError.
 HOSTILE = (ValueError, RecursionError)
 
-KNOWN_TAGS = frozenset(
-    kind.__struct_config__.tag for kind in Message.__args__  # type: ignore[union-attr]
-)
+KNOWN_TAGS = frozenset(kind.__struct_config__.tag for kind in Message.__args__)
 
 
 def encode_message(message: Message) -> bytes:

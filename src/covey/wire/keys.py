@@ -38,7 +38,7 @@ def encode_key(key: Key) -> KeyBytes:
 def decode_key(encoded: bytes) -> Key:
     """The key whose canonical bytes these are. Raises `DecodeError` for anything that `encode_key` would not make."""
     try:
-        key = _as_tuples(msgspec.msgpack.decode(encoded))
+        key: Key = _as_tuples(msgspec.msgpack.decode(encoded))
         if encode_key(key) == encoded:
             return key
     except (ValueError, RecursionError, TypeError):

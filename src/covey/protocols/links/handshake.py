@@ -26,7 +26,7 @@ from covey.core.errors import DecodeError
 from covey.core.ids import ClusterId, Contact, Site
 from covey.core.vocabulary import Cause, Channel
 from covey.wire import codec
-from covey.wire.messages.handshake import Accepted, Hello, Proof, Refused, Welcome
+from covey.wire.messages.handshake import Accepted, Handshake, Hello, Proof, Refused, Welcome
 from covey.wire.version import MAGIC, VERSION, VERSION_MIN, common
 
 
@@ -66,7 +66,7 @@ def _mac(key: bytes, role: bytes, hello: bytes, welcome: bytes) -> bytes:
     return hmac.new(key, text, hashlib.sha256).digest()
 
 
-def _decode(body: bytes) -> codec.Handshake:
+def _decode(body: bytes) -> Handshake:
     try:
         message = codec.decode_handshake(body)
     except DecodeError as error:

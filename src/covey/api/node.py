@@ -1,0 +1,447 @@
+"""`Node`: this process as part of a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import ssl
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from covey.api.config import Config
+from covey.api.events import (
+    EventHub,
+    LinkRefused,
+    Message,
+    Neighbor,
+    NeighborDown,
+    NeighborUp,
+    ProtocolViolation,
+    Subscription,
+)
+from covey.api.secrets import read_secret, user_secret
+from covey.core import vocabulary as v
+from covey.core.errors import ClosedError, ConfigError, DeadlineExceeded, DecodeError, UnknownName, UsageError
+from covey.core.ids import SITE_BYTES, Contact, Site, cluster_id, draw_site, short
+from covey.engine.engine import Engine
+from covey.engine.gate import Gate
+from covey.protocols.direct.machine import PayloadReceived, SendPayload
+from covey.protocols.links import vocabulary as link
+from covey.protocols.links.handshake import Identity
+from covey.protocols.overlay import vocabulary as overlay
+from covey.runtime.addresses import is_loopback, is_wildcard, parse_listen, split_address
+from covey.runtime.discovery import Seed, parse_seed
+from covey.runtime.environment import Environment, RealEnvironment
+from covey.runtime.runner import Runner
+from covey.runtime.transport.tcp import Tls
+from covey.wire.payloads import decode_payload, encode_payload
+
+log = logging.getLogger(__name__)
+
+NodeEvent = NeighborUp | NeighborDown | Message | LinkRefused | ProtocolViolation
+
+_forks = 0
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_count_fork)
+
+
+class NodeStatistics(msgspec.Struct, frozen=True):
+    """What this node counted. `machines` has one struct a machine; `lag_ms` is how late the event loop was last."""
+
+    machines: dict[str, Any]
+    lag_ms: float
+    messages_undecodable: int
+
+
+class Node:
+    """This process as part of the cluster named `cluster`.
+
+    Use it as `async with covey.Node("orders") as node:`, or call `await node.start()` and `await node.close()`. All
+    methods belong to the event loop it was started on; a call from another thread, or after a fork, is a `UsageError`.
+
+    Options, all checked before anything is opened (`ConfigError`):
+
+    - `listen`: `"host:port"`, `"host:first-last"` (the first free port), port 0 for any. Default by profile.
+    - `seeds`: where others may be found: `"host:port"`, `"host"`, `"dns:name"`, `"local:name"`. They are asked for ever.
+    - `secret`: the cluster's secret (str, bytes, or a `Path` to its file), at least 16 bytes. It proves membership and,
+      beyond loopback, encrypts.
+    - `advertise`: the address others shall dial; else `POD_IP`, else the local end of the first link.
+    - `tls`: `(server_context, client_context)` of your own instead of certificates derived from the secret.
+    - `insecure=True`: allow plaintext beyond loopback.
+    - `config`: a profile, `Config.laptop()`, `Config.lan()` or `Config.kubernetes()`. Default: by where this runs.
+    """
+
+    def __init__(
+        self,
+        cluster: str,
+        *,
+        listen: str | None = None,
+        seeds: Iterable[str] | None = None,
+        secret: str | bytes | Path | None = None,
+        name: str | None = None,
+        advertise: str | None = None,
+        tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None,
+        insecure: bool = False,
+        config: Config | None = None,
+        _environment: Environment | None = None,
+    ) -> None:
+        self.cluster = cluster
+        self._cluster_id = cluster_id(cluster)
+        if config is not None and not isinstance(config, Config):
+            raise ConfigError(f"config: must be a covey.Config, not {type(config).__name__}")
+        beyond = listen is not None and not is_loopback(parse_listen(listen).host)
+        self.config = config or Config.here(listen_beyond_loopback=beyond)
+        self._listen = listen if listen is not None else self.config.listen
+        listening = parse_listen(self._listen)
+        self.name = _check_name(name)
+        self._seeds = self._parse_seeds(seeds)
+        self._advertise = _check_advertise(advertise, listening.host)
+        if type(insecure) is not bool:
+            raise ConfigError(f"insecure: must be True or False, not {insecure!r}")
+        if tls is not None and not (
+            isinstance(tls, tuple) and len(tls) == 2 and all(isinstance(context, ssl.SSLContext) for context in tls)
+        ):
+            raise ConfigError("tls: must be (server_context, client_context), two ssl.SSLContext objects")
+        self._tls = tls
+        self._insecure = insecure
+        self._on_loopback = is_loopback(listening.host)
+        self._secret = self._find_secret(secret)
+        self._environment = _environment or RealEnvironment()
+        self._runner: Runner | None = None
+        self._engine: Engine | None = None
+        self._forks = _forks
+        self._closing: asyncio.Task[None] | None = None
+        self._undecodable = 0
+        self._hub: EventHub[tuple[Neighbor, ...], NodeEvent] = EventHub(lambda: tuple(self._released.values()))
+        self._released: dict[Site, Neighbor] = {}  # the neighbours as of the last event
+        self._state = "new"
+
+    # --- options ----------------------------------------------------------------------------------------------------
+
+    def _parse_seeds(self, seeds: Iterable[str] | None) -> list[Seed]:
+        if isinstance(seeds, (str, bytes)):
+            raise ConfigError(f"seeds: must be a list of str, not the {type(seeds).__name__} {seeds!r}; write [{seeds!r}]")
+        if seeds is None:
+            seeds = self.config.seeds or ((f"local:{self.cluster}",) if self.config.profile == "laptop" else ())
+        try:
+            texts = list(seeds)
+        except TypeError:
+            raise ConfigError(f"seeds: must be a list of str, not {seeds!r}") from None
+        return [parse_seed(text, self.config.port_range) for text in texts]
+
+    def _find_secret(self, secret: str | bytes | Path | None) -> bytes:
+        if secret is not None:
+            return read_secret(secret)
+        if path := os.environ.get("COVEY_SECRET_FILE"):
+            return read_secret(Path(path))
+        if self.config.secret_required:
+            raise ConfigError("secret: this profile needs one; set COVEY_SECRET_FILE or give secret=Path(…)")
+        if self.config.user_secret and self._on_loopback:
+            return user_secret()
+        if self._on_loopback or self._insecure or self._tls is not None:
+            return b""
+        raise ConfigError(
+            f"secret: listening on {self._listen} without one would let anybody in; give secret=, tls= or insecure=True"
+        )
+
+    def _make_tls(self) -> Tls | None:
+        if self._tls is not None:
+            return Tls(*self._tls, server_name=None)
+        if self._on_loopback or self._insecure:
+            return None
+        from covey.runtime.transport.tls import contexts_from_secret
+
+        contexts = contexts_from_secret(self._secret, self._cluster_id)
+        return Tls(contexts.server, contexts.client)
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Draw an identity, listen, and begin to look for others. Returns at once; it does not wait for them.
+
+        Raises `ConfigError` when no port is free, `UsageError` when this node was started before.
+        """
+        self._check_fork()
+        if self._state != "new":
+            raise UsageError(f"this node is {self._state}; a Node is started once: make another one")
+        environment = self._environment
+        incarnation = environment.wall_us() // 1000
+        nonces = environment.nonces()
+        identity = Identity(self._cluster_id, draw_site(nonces), incarnation, nonces.randbytes(16), self._secret)
+        engine = Engine(self.config.engine, identity, "", environment.rng(), nonces, environment.monotonic_us())
+        transport = environment.transport(self._make_tls())
+        runner = Runner(
+            engine,
+            Gate(self.config.engine.gate),
+            transport,
+            contact=Contact(identity.site, incarnation, ""),
+            seeds=self._seeds,
+            on_event=self._on_event,
+            environment=environment,
+        )
+        self._state = "starting"
+        self._runner, self._engine = runner, engine
+        try:
+            await runner.start(self._listen, self._advertise)
+        except BaseException:
+            self._state = "new"
+            self._runner = self._engine = None
+            await transport.aclose()
+            raise
+        self._state = "open"
+        log.info(
+            "event=node_started cluster=%r profile=%s site=%s address=%s encrypted=%s",
+            self.cluster, self.config.profile, self.site.hex(), self.address or "?", self._encrypted(),
+        )  # fmt: skip
+
+    def _encrypted(self) -> bool:
+        return self._tls is not None or not (self._on_loopback or self._insecure)
+
+    async def close(self) -> None:
+        """Say goodbye to the neighbours and end, within `config.close_timeout` seconds. Idempotent."""
+        if self._state in ("new", "closed"):
+            self._state = "closed"
+            return
+        self._check_fork()
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close(), name="covey close")
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        assert self._runner is not None
+        self._state = "closing"
+        try:
+            await asyncio.wait_for(self._runner.close(), self.config.close_timeout)
+        except TimeoutError:
+            log.warning("event=close_timeout seconds=%s", self.config.close_timeout)
+        finally:
+            self._state = "closed"
+            self._hub.close(self._runner.dead)
+            log.info("event=node_closed site=%s", self.site.hex())
+
+    async def __aenter__(self) -> Node:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _check_fork(self) -> None:
+        if self._forks != _forks:
+            raise UsageError("this node was made before a fork and belongs to the parent; make a Node in the child")
+
+    def _live(self) -> Runner:
+        self._check_fork()
+        if self._runner is None or self._state not in ("open", "closing"):
+            if self._runner is not None and self._runner.dead is not None:
+                raise ClosedError("the node died of a bug in covey; see its cause") from self._runner.dead
+            raise ClosedError(f"the node is {self._state}; use it inside `async with`, or call start() first")
+        if self._runner.dead is not None:
+            raise ClosedError("the node died of a bug in covey; see its cause") from self._runner.dead
+        return self._runner
+
+    # --- who and where ----------------------------------------------------------------------------------------------
+
+    @property
+    def site(self) -> Site:
+        """This node's identity: 16 random bytes, drawn at `start`."""
+        return self._started().contact.site
+
+    @property
+    def incarnation(self) -> int:
+        """This life of the site: milliseconds since 1970 at `start`."""
+        return self._started().contact.incarnation
+
+    @property
+    def address(self) -> str:
+        """The address others dial, `host:port`; empty until it is known (see `advertise`)."""
+        return self._started().contact.address
+
+    def _started(self) -> Runner:
+        if self._runner is None:
+            raise ClosedError(f"the node is {self._state}; it has no identity before start()")
+        return self._runner
+
+    def neighbours(self) -> list[Neighbor]:
+        """The nodes that this one keeps a link to; both sides agree on it. Up to five, in the order they came up."""
+        self._live()
+        assert self._engine is not None
+        return [_neighbor(contact) for contact in self._engine.overlay.neighbours()]
+
+    async def wait_neighbours(self, count: int, timeout: float = 10.0) -> list[Neighbor]:
+        """Wait until there are at least `count` neighbours. Raises `DeadlineExceeded` after `timeout` seconds."""
+        if type(count) is not int or count < 0:
+            raise UsageError(f"count must be an int of at least 0, not {count!r}")
+        try:
+            async with asyncio.timeout(_seconds("timeout", timeout)), self.events() as events:
+                if len(self.neighbours()) >= count:
+                    return self.neighbours()
+                async for _ in events:
+                    if len(self.neighbours()) >= count:
+                        return self.neighbours()
+        except TimeoutError:
+            found = len(self.neighbours())
+            raise DeadlineExceeded(
+                f"{found} of {count} neighbours after {timeout} s; are the seeds right, and do they hold the same secret?"
+            ) from None
+        raise ClosedError("the node was closed while waiting for neighbours")
+
+    def statistics(self) -> NodeStatistics:
+        """Counters of every machine, and the event loop's lag."""
+        runner = self._live()
+        assert self._engine is not None
+        return NodeStatistics(self._engine.statistics(), runner.lag_us / 1000, self._undecodable)
+
+    # --- messages ---------------------------------------------------------------------------------------------------
+
+    async def send(self, site: Site, payload: Any, timeout: float | None = None) -> None:
+        """Send `payload` to one node; it arrives there as the event `Message`.
+
+        Returns when it is on the link; delivery is at most once, in order per sender and receiver. Waits while the link
+        is being made or the receiver reads too slowly, up to `timeout` seconds (default `config.send_timeout`).
+
+        Raises `UsageError` or `ValueTooLarge` for what cannot be sent, `UnknownName` for a site this node has no address
+        of, `PeerUnreachable` when no link can be made, `Overloaded` when too much waits already, `DeadlineExceeded`.
+        Except after `DeadlineExceeded`, an error means that it was not sent.
+        """
+        seconds = self.config.send_timeout if timeout is None else _seconds("timeout", timeout)
+        request, outcome = self._send(site, payload)
+        if outcome.done():
+            return outcome.result()
+        runner = self._live()
+        try:
+            async with asyncio.timeout(seconds):
+                await outcome
+        except TimeoutError:
+            raise DeadlineExceeded(f"site {short(site)} took nothing for {seconds} s; it may still be sent") from None
+        finally:
+            if not outcome.done() or outcome.cancelled():
+                runner.forget_request(request)
+                if runner.dead is None and self._state == "open":
+                    runner.feed(v.Abandon(request))
+
+    def send_nowait(self, site: Site, payload: Any) -> None:
+        """Like `send`, without waiting: `Overloaded` when the link is not ready to take it at once, and nothing is sent.
+
+        Where there is no link yet one is made, and the value goes with it.
+        """
+        runner = self._live()
+        request, outcome = self._send(site, payload)
+        if outcome.done():
+            return outcome.result()
+        runner.forget_request(request)
+
+    def _send(self, site: Site, payload: Any) -> tuple[int, asyncio.Future[None]]:
+        runner = self._live()
+        if type(site) is not bytes or len(site) != SITE_BYTES:
+            raise UsageError(f"site must be {SITE_BYTES} bytes (Neighbor.site, Message.sender), not {site!r:.60}")
+        value = encode_payload(payload)
+        request, outcome = runner.request()
+        try:
+            runner.feed(SendPayload(request, site, self._address_of(site), value))
+        except BaseException:
+            runner.forget_request(request)
+            raise
+        return request, outcome
+
+    def _address_of(self, site: Site) -> str:
+        engine = self._engine
+        assert engine is not None
+        if engine.links.linked(site, v.Channel.DATA) or site == self.site:
+            return ""
+        contact = engine.overlay.contact(site) or engine.links.contact(site)
+        if contact is None or not contact.address:
+            raise UnknownName(f"no address of site {short(site)} is known here; nothing was sent")
+        return contact.address
+
+    # --- events -----------------------------------------------------------------------------------------------------
+
+    def events(self, events_max: int | None = None) -> Subscription[tuple[Neighbor, ...], NodeEvent]:
+        """A stream of `NeighborUp`, `NeighborDown`, `Message`, `LinkRefused`, `ProtocolViolation` and `Lost`.
+
+        Use it as `async with node.events() as events`; `events.snapshot` holds the neighbours it starts from.
+        """
+        self._live()
+        return self._hub.subscription(self.config.events_max if events_max is None else events_max)
+
+    def _on_event(self, event: Any) -> None:
+        match event:
+            case PayloadReceived(sender, value):
+                if not self._hub:
+                    return
+                try:
+                    self._hub.publish(Message(sender, decode_payload(value)))
+                except DecodeError as error:
+                    self._undecodable += 1
+                    log.warning("event=payload_undecodable sender=%s reason=%r", short(sender), str(error))
+            case overlay.NeighborUp(contact):
+                neighbor = self._released[contact.site] = _neighbor(contact)
+                log.info("event=neighbour_up site=%s address=%s", short(contact.site), contact.address)
+                self._hub.publish(NeighborUp(neighbor))
+            case overlay.NeighborDown(contact, cause):
+                del self._released[contact.site]
+                log.info("event=neighbour_down site=%s cause=%s", short(contact.site), _word(cause))
+                self._hub.publish(NeighborDown(_neighbor(contact), _word(cause)))
+            case link.LinkRefused(address, inbound, cause, detail, by_peer):
+                log.warning("event=link_refused address=%s inbound=%s cause=%s by_peer=%s detail=%r",
+                            address, inbound, _word(cause), by_peer, detail)  # fmt: skip
+                self._hub.publish(LinkRefused(address, inbound, _word(cause), detail, by_peer))
+            case v.ProtocolViolation(site, cause, detail):
+                log.warning("event=protocol_violation site=%s cause=%s detail=%r", short(site), _word(cause), detail)
+                self._hub.publish(ProtocolViolation(site, _word(cause), detail))
+            case BaseException():
+                self._hub.close(event)
+            case _:
+                log.info("event=%s detail=%r", type(event).__name__, event)
+
+    def __repr__(self) -> str:
+        who = f" site={short(self.site)} address={self.address}" if self._runner is not None else ""
+        return f"<covey.Node {self.cluster!r} {self._state}{who}>"
+
+
+def _neighbor(contact: Contact) -> Neighbor:
+    return Neighbor(contact.site, contact.incarnation, contact.address)
+
+
+def _word(cause: v.Cause) -> str:
+    return cause.name.lower()
+
+
+def _seconds(name: str, value: float) -> float:
+    if type(value) not in (int, float) or not value > 0:
+        raise UsageError(f"{name} must be a number of seconds above 0, not {value!r}")
+    return value
+
+
+def _check_name(name: str | None) -> str:
+    if name is None:
+        return ""
+    if not isinstance(name, str) or not 0 < len(name) <= 255:
+        raise ConfigError(f"name: must be a str of 1 to 255 characters, not {name!r:.60}")
+    return name
+
+
+def _check_advertise(advertise: str | None, listen_host: str) -> str:
+    """What to advertise: the option, else `POD_IP` where every interface is listened on, else "" (found out later)."""
+    if advertise is None:
+        pod_ip = os.environ.get("POD_IP", "")
+        return pod_ip if is_wildcard(listen_host) else ""
+    host, _ = split_address(advertise, "advertise")
+    if is_wildcard(host):
+        raise ConfigError(f"advertise: nobody can dial {advertise!r}; give an address that others reach this node at")
+    return advertise
+

@@ -1,0 +1,286 @@
+"""TCP, plain or under TLS, on any asyncio event loop.
+
+Bounds: at most `CONNECTIONS_MAX` accepted connections, of which at most `GREETING_MAX` may be in their TLS handshake, for
+`TLS_SECONDS_MAX` each; a stranger beyond them is closed at once. What a closed connection still has to write is given
+`LINGER_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from typing import cast
+
+from covey.core.errors import ConfigError
+from covey.core.vocabulary import Cause
+from covey.protocols.links.vocabulary import (
+    BytesReceived,
+    ConnectionAccepted,
+    ConnectionClosed,
+    ConnectionFailed,
+    ConnectionOpened,
+    ConnectionPaused,
+    ConnectionResumed,
+)
+from covey.runtime.addresses import format_address, parse_address, parse_listen
+from covey.runtime.transport.base import Sink
+
+log = logging.getLogger(__name__)
+
+CONNECTIONS_MAX = 4096  # guess: far above a node's links, far below the usual limit of open files
+GREETING_MAX = 128  # the links' bound for strangers
+TLS_SECONDS_MAX = 3.0  # the links' bound for a handshake
+LINGER_SECONDS = 2.0  # guess
+BACKLOG = 512  # a herd of nodes that start at once
+SERVER_NAME = "covey.internal"  # what our own certificates say
+
+
+class Tls:
+    """The two contexts, and the name the certificates of the other side must carry (None: by the user's context)."""
+
+    __slots__ = ("client", "server", "server_name")
+
+    def __init__(self, server: ssl.SSLContext, client: ssl.SSLContext, server_name: str | None = SERVER_NAME) -> None:
+        self.server = server
+        self.client = client
+        self.server_name = server_name
+
+
+class _Connection(asyncio.Protocol):
+    """One socket; turns what asyncio says into facts."""
+
+    __slots__ = ("_facts", "closed", "number", "transport")
+
+    def __init__(self, facts: TcpTransport, number: int) -> None:
+        self._facts = facts
+        self.number = number
+        self.transport: asyncio.Transport | None = None
+        self.closed = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        if self.closed:
+            self.transport.abort()
+            return
+        self._facts.made(self)
+
+    def data_received(self, data: bytes) -> None:
+        if not self.closed:
+            self._facts.reads += 1
+            self._facts.sink(BytesReceived(self.number, data))
+
+    def pause_writing(self) -> None:
+        if not self.closed:
+            self._facts.sink(ConnectionPaused(self.number))
+
+    def resume_writing(self) -> None:
+        if not self.closed:
+            self._facts.sink(ConnectionResumed(self.number))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._facts.lost(self, exc)
+
+
+class TcpTransport:
+    """Connections over TCP. Law: facts about a connection end with our `close` or with one `ConnectionClosed`."""
+
+    def __init__(self, tls: Tls | None = None) -> None:
+        self.sink: Sink = lambda fact: None
+        self.local_host: Callable[[str], None] = lambda host: None
+        self.reads = 0
+        self._tls = tls
+        self._connections: dict[int, _Connection] = {}
+        self._lingering: dict[_Connection, asyncio.TimerHandle] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._greeting = 0
+        self._accepted = 0
+        self._server: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._paused = False
+        self._drained: asyncio.Event = asyncio.Event()
+
+    async def listen(self, address: str) -> str:
+        listen = parse_listen(address)
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(listen.host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        except OSError as error:
+            raise ConfigError(f"listen: {listen.host!r} is no address of this host ({error}); nothing was opened") from None
+        family, _, _, _, where = found[0]
+        trouble: OSError | None = None
+        for port in range(listen.port_first, listen.port_last + 1):
+            server = socket.socket(family, socket.SOCK_STREAM)
+            try:
+                server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                server.bind((where[0], port))
+                server.listen(BACKLOG)
+            except OSError as error:
+                server.close()
+                trouble = error
+                if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                    break
+                continue
+            server.setblocking(False)
+            self._server = server
+            self._accepting = loop.create_task(self._accept(server), name="covey accept")
+            return format_address(listen.host, server.getsockname()[1])
+        reason = trouble.strerror if trouble is not None else "no port was given"
+        raise ConfigError(f"listen: cannot listen on {address} ({reason}); give another port, or a range host:first-last")
+
+    async def _accept(self, server: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, _ = await loop.sock_accept(server)
+            except OSError as error:  # usually: too many open files
+                log.warning("event=accept_failed reason=%r", str(error))
+                await asyncio.sleep(0.1)
+                continue
+            if self._greeting >= GREETING_MAX or len(self._connections) >= CONNECTIONS_MAX:
+                sock.close()
+                continue
+            self._accepted -= 1
+            number = self._accepted
+            self._greeting += 1
+            self._tasks[number] = loop.create_task(self._welcome(number, sock), name="covey welcome")
+
+    async def _welcome(self, number: int, sock: socket.socket) -> None:
+        try:
+            _prepare(sock)
+            loop = asyncio.get_running_loop()
+            if self._tls is None:
+                await loop.connect_accepted_socket(lambda: _Connection(self, number), sock)
+            else:
+                await loop.connect_accepted_socket(
+                    lambda: _Connection(self, number), sock, ssl=self._tls.server, ssl_handshake_timeout=TLS_SECONDS_MAX
+                )
+        except (OSError, ssl.SSLError) as error:
+            sock.close()
+            log.debug("event=stranger_failed reason=%r", str(error))
+        finally:
+            self._greeting -= 1
+            self._tasks.pop(number, None)
+
+    def open(self, connection: int, address: str) -> None:
+        task = asyncio.get_running_loop().create_task(self._open(connection, address), name="covey connect")
+        self._tasks[connection] = task
+
+    async def _open(self, connection: int, address: str) -> None:
+        cause = Cause.RESET
+        try:
+            host, port = parse_address(address)
+            loop = asyncio.get_running_loop()
+            tls = self._tls
+            if tls is None:
+                await loop.create_connection(lambda: _Connection(self, connection), host, port)
+            else:
+                await loop.create_connection(
+                    lambda: _Connection(self, connection), host, port,
+                    ssl=tls.client, server_hostname=tls.server_name or host, ssl_handshake_timeout=TLS_SECONDS_MAX,
+                )  # fmt: skip
+            return
+        except ssl.SSLError:
+            cause = Cause.TLS
+        except ConnectionRefusedError:
+            cause = Cause.REFUSED
+        except TimeoutError:
+            cause = Cause.TIMEOUT
+        except (ConfigError, socket.gaierror, UnicodeError):
+            cause = Cause.NO_ADDRESS
+        except OSError as error:
+            cause = Cause.TLS if self._tls is not None and isinstance(error, ConnectionResetError) else Cause.RESET
+        finally:
+            self._tasks.pop(connection, None)
+        self.sink(ConnectionFailed(connection, cause))
+
+    def made(self, connection: _Connection) -> None:
+        """asyncio has the connection ready."""
+        transport = connection.transport
+        assert transport is not None
+        number = connection.number
+        self._connections[number] = connection
+        if self._paused:
+            transport.pause_reading()
+        sock = transport.get_extra_info("socket")
+        if number > 0 and sock is not None:
+            _prepare(sock)
+        self.local_host(transport.get_extra_info("sockname")[0])
+        if number > 0:
+            self.sink(ConnectionOpened(number))
+        else:
+            peer = transport.get_extra_info("peername")
+            self.sink(ConnectionAccepted(number, format_address(peer[0], peer[1]) if peer else "?"))
+
+    def lost(self, connection: _Connection, exc: Exception | None) -> None:
+        """asyncio says that the connection is gone."""
+        timer = self._lingering.pop(connection, None)
+        if timer is not None:
+            timer.cancel()
+        if self._connections.get(connection.number) is connection:
+            del self._connections[connection.number]
+        if not connection.closed:
+            connection.closed = True
+            if isinstance(exc, ssl.SSLError):
+                cause = Cause.TLS
+            else:
+                cause = Cause.CLOSED if exc is None else Cause.RESET
+            self.sink(ConnectionClosed(connection.number, cause))
+        if not self._lingering:
+            self._drained.set()
+
+    def write(self, connection: int, data: bytes) -> None:
+        found = self._connections.get(connection)
+        if found is not None and found.transport is not None:
+            found.transport.write(data)
+
+    def close(self, connection: int) -> None:
+        task = self._tasks.pop(connection, None)
+        if task is not None:
+            task.cancel()
+        found = self._connections.pop(connection, None)
+        if found is None or found.transport is None:
+            return
+        found.closed = True
+        transport = found.transport
+        self._drained.clear()
+        self._lingering[found] = asyncio.get_running_loop().call_later(LINGER_SECONDS, transport.abort)
+        transport.close()
+
+    def pause_reading(self) -> None:
+        self._paused = True
+        for connection in self._connections.values():
+            if connection.transport is not None:
+                connection.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._paused = False
+        for connection in self._connections.values():
+            if connection.transport is not None:
+                connection.transport.resume_reading()
+
+    async def aclose(self) -> None:
+        tasks = [task for task in (self._accepting, *self._tasks.values()) if task is not None]
+        self._accepting = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for number in list(self._connections):
+            self.close(number)
+        if self._lingering:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._drained.wait(), LINGER_SECONDS + 1)
+
+
+def _prepare(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
