@@ -30,7 +30,8 @@ from covey.core.errors import ClosedError, ConfigError, DeadlineExceeded, Decode
 from covey.core.ids import SITE_BYTES, Contact, Site, cluster_id, draw_site, short
 from covey.engine.engine import Engine
 from covey.engine.gate import Gate
-from covey.protocols.direct.machine import PayloadReceived, SendPayload
+from covey.observe.metrics import Metrics
+from covey.protocols.direct.machine import Direct, PayloadsReceived, SendPayloads
 from covey.protocols.links import vocabulary as link
 from covey.protocols.links.handshake import Identity
 from covey.protocols.overlay import vocabulary as overlay
@@ -44,6 +45,8 @@ from covey.wire.payloads import decode_payload, encode_payload
 log = logging.getLogger(__name__)
 
 NodeEvent = NeighborUp | NeighborDown | Message | LinkRefused | ProtocolViolation
+
+OUTGOING_MAX = 256  # values of one turn handed to the machines at once; guess: a frame of small ones
 
 _forks = 0
 
@@ -62,7 +65,9 @@ class NodeStatistics(msgspec.Struct, frozen=True):
 
     machines: dict[str, Any]
     lag_ms: float
-    messages_undecodable: int
+    payloads_undecodable: int
+    heard: dict[str, int]  # with `Config.metrics`: "machine.Kind" -> how often
+    said: dict[str, int]
 
 
 class Node:
@@ -121,9 +126,12 @@ class Node:
         self._environment = _environment or RealEnvironment()
         self._runner: Runner | None = None
         self._engine: Engine | None = None
+        self._direct: Direct | None = None
+        self._outgoing: dict[Site, list[bytes]] = {}  # sent in this turn of the event loop
         self._forks = _forks
         self._closing: asyncio.Task[None] | None = None
         self._undecodable = 0
+        self._metrics = Metrics() if self.config.metrics else None
         self._hub: EventHub[tuple[Neighbor, ...], NodeEvent] = EventHub(lambda: tuple(self._released.values()))
         self._released: dict[Site, Neighbor] = {}  # the neighbours as of the last event
         self._state = "new"
@@ -190,9 +198,10 @@ class Node:
             seeds=self._seeds,
             on_event=self._on_event,
             environment=environment,
+            observe=self._metrics.observe if self._metrics is not None else None,
         )
         self._state = "starting"
-        self._runner, self._engine = runner, engine
+        self._runner, self._engine, self._direct = runner, engine, engine.direct
         try:
             await runner.start(self._listen, self._advertise)
         except BaseException:
@@ -304,7 +313,14 @@ class Node:
         """Counters of every machine, and the event loop's lag."""
         runner = self._live()
         assert self._engine is not None
-        return NodeStatistics(self._engine.statistics(), runner.lag_us / 1000, self._undecodable)
+        metrics = self._metrics
+        return NodeStatistics(
+            self._engine.statistics(),
+            runner.lag_us / 1000,
+            self._undecodable,
+            {".".join(key): count for key, count in metrics.heard.items()} if metrics else {},
+            {".".join(key): count for key, count in metrics.said.items()} if metrics else {},
+        )
 
     # --- messages ---------------------------------------------------------------------------------------------------
 
@@ -319,6 +335,8 @@ class Node:
         Except after `DeadlineExceeded`, an error means that it was not sent.
         """
         seconds = self.config.send_timeout if timeout is None else _seconds("timeout", timeout)
+        if self._send_at_once(site, payload):
+            return
         request, outcome = self._send(site, payload)
         if outcome.done():
             return outcome.result()
@@ -339,20 +357,50 @@ class Node:
 
         Where there is no link yet one is made, and the value goes with it.
         """
+        if self._send_at_once(site, payload):
+            return
         runner = self._live()
         request, outcome = self._send(site, payload)
         if outcome.done():
             return outcome.result()
         runner.forget_request(request)
 
+    def _send_at_once(self, site: Site, payload: Any) -> bool:
+        """The short way, taken nearly always: the link is open and the receiver keeps up."""
+        runner = self._live()
+        if type(site) is not bytes or self._direct is None or not self._direct.ready(site):
+            return False
+        value = encode_payload(payload)
+        runner.check_thread()
+        if not self._outgoing:
+            runner.at_end_of_turn(self._flush_outgoing)
+        waiting = self._outgoing.get(site)
+        if waiting is None:
+            self._outgoing[site] = [value]
+        else:
+            waiting.append(value)
+            if len(waiting) >= OUTGOING_MAX:
+                self._flush_outgoing()
+        return True
+
+    def _flush_outgoing(self) -> None:
+        """What one turn of the event loop sent to one site goes to the machines as one command."""
+        outgoing, self._outgoing = self._outgoing, {}
+        runner = self._runner
+        if runner is None or runner.dead is not None:
+            return
+        for site, values in outgoing.items():
+            runner.feed(SendPayloads(0, site, "", tuple(values)))
+
     def _send(self, site: Site, payload: Any) -> tuple[int, asyncio.Future[None]]:
         runner = self._live()
         if type(site) is not bytes or len(site) != SITE_BYTES:
             raise UsageError(f"site must be {SITE_BYTES} bytes (Neighbor.site, Message.sender), not {site!r:.60}")
         value = encode_payload(payload)
+        self._flush_outgoing()  # order: what was sent before goes before
         request, outcome = runner.request()
         try:
-            runner.feed(SendPayload(request, site, self._address_of(site), value))
+            runner.feed(SendPayloads(request, site, self._address_of(site), (value,)))
         except BaseException:
             runner.forget_request(request)
             raise
@@ -380,14 +428,8 @@ class Node:
 
     def _on_event(self, event: Any) -> None:
         match event:
-            case PayloadReceived(sender, value):
-                if not self._hub:
-                    return
-                try:
-                    self._hub.publish(Message(sender, decode_payload(value)))
-                except DecodeError as error:
-                    self._undecodable += 1
-                    log.warning("event=payload_undecodable sender=%s reason=%r", short(sender), str(error))
+            case PayloadsReceived(sender, values):
+                self._on_payloads(sender, values)
             case overlay.NeighborUp(contact):
                 neighbor = self._released[contact.site] = _neighbor(contact)
                 log.info("event=neighbour_up site=%s address=%s", short(contact.site), contact.address)
@@ -407,6 +449,18 @@ class Node:
                 self._hub.close(event)
             case _:
                 log.info("event=%s detail=%r", type(event).__name__, event)
+
+    def _on_payloads(self, sender: Site, values: tuple[bytes, ...]) -> None:
+        if not self._hub:
+            return
+        for value in values:
+            try:
+                payload = decode_payload(value)
+            except DecodeError as error:
+                self._undecodable += 1
+                log.warning("event=payload_undecodable sender=%s reason=%r", short(sender), str(error))
+            else:
+                self._hub.publish(Message(sender, payload))
 
     def __repr__(self) -> str:
         who = f" site={short(self.site)} address={self.address}" if self._runner is not None else ""

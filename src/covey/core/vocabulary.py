@@ -155,6 +155,17 @@ class Send(msgspec.Struct, frozen=True, gc=False):
     channel: Channel = Channel.CONTROL
 
 
+class SendMany(msgspec.Struct, frozen=True, gc=False):
+    """Send several messages, in order, over the existing link to `to`; without one they are dropped.
+
+    What one turn has for one peer costs one effect and one encoding this way.
+    """
+
+    to: Site
+    messages: Sequence[Any]
+    channel: Channel = Channel.CONTROL
+
+
 class Multicast(msgspec.Struct, frozen=True, gc=False):
     """Send one message, encoded once, over existing links; peers without a link are passed over."""
 

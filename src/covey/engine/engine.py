@@ -19,7 +19,7 @@ from covey.core import vocabulary as v
 from covey.core.ids import Contact
 from covey.core.vocabulary import Machine, MessagesReceived
 from covey.engine.gate import GateConfig
-from covey.protocols.direct.machine import Direct, DirectConfig, SendPayload
+from covey.protocols.direct.machine import Direct, DirectConfig, SendPayloads
 from covey.protocols.links import vocabulary as link
 from covey.protocols.links.config import LinksConfig
 from covey.protocols.links.handshake import Identity
@@ -49,6 +49,8 @@ class Engine:
     Law: every type has its hearers, decided here once; a message goes to the one machine that owns its kind.
     """
 
+    durable: frozenset[str] = frozenset()  # no machine keeps a log yet
+
     def __init__(
         self, config: EngineConfig, identity: Identity, address: str, rng: Random, nonces: Random, now_us: int
     ) -> None:
@@ -70,11 +72,11 @@ class Engine:
         by_hearers: dict[Route, tuple[type, ...]] = {
             (links,): (
                 link.BytesReceived, link.ConnectionAccepted, link.ConnectionClosed, link.ConnectionFailed,
-                link.ConnectionOpened, link.ConnectionPaused, link.ConnectionResumed, link.TurnEnded, link.CloseLinks,
-                v.Send, v.Multicast, v.Dial, v.Disconnect, v.Pin, v.Unpin,
+                link.ConnectionOpened, link.StrangerFailed, link.ConnectionPaused, link.ConnectionResumed, link.TurnEnded, link.CloseLinks,
+                v.Send, v.SendMany, v.Multicast, v.Dial, v.Disconnect, v.Pin, v.Unpin,
             ),
             (overlay,): (v.AddressAnswered, v.AddressFailed, SeedsResolved, LeaveOverlay),
-            (direct,): (SendPayload, v.Abandon, v.PeerCongested, v.PeerDrained),
+            (direct,): (SendPayloads, v.Abandon, v.PeerCongested, v.PeerDrained),
             (links, overlay): (v.Tick, v.AddressLearned),
             (overlay, direct): (v.PeerConnected, v.PeerLost, v.PeerUnreached),
             (): (MessagesReceived, v.WallOffset),
@@ -84,10 +86,8 @@ class Engine:
     def _named(self, name: str) -> tuple[str, Machine]:
         return name, self.machines[name]
 
-    def split(self, incoming: Any) -> Sequence[tuple[str, Machine, Any]] | None:
-        """The parts of a frame for their owners, in order; None for anything that is not a frame."""
-        if type(incoming) is not MessagesReceived:
-            return None
+    def split(self, incoming: MessagesReceived) -> Sequence[tuple[str, Machine, Any]]:
+        """The parts of a frame for their owners, in order."""
         messages = incoming.messages
         owners = self._owners
         first = owners[type(messages[0])]

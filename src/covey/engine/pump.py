@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from covey.core.errors import invariant
 from covey.core.timers import earliest
-from covey.core.vocabulary import Machine, Tick
+from covey.core.vocabulary import Machine, MessagesReceived, Tick
 from covey.engine.gate import Gate, Persisted, PersistFailed
 
 QUEUE_MAX = 1_000_000  # effects of one outermost feed; more is a loop between machines, our bug
@@ -25,8 +25,12 @@ class Composition(Protocol):
     machines: dict[str, Machine]
     routes: dict[type, tuple[tuple[str, Machine], ...]]
 
-    def split(self, incoming: Any) -> Sequence[tuple[str, Machine, Any]] | None: ...
+    durable: frozenset[str]  # those that may say `Persist`: only their effects pass the gate
 
+    def split(self, incoming: MessagesReceived) -> Sequence[tuple[str, Machine, Any]]: ...
+
+
+_FOR_THE_GATE = frozenset({Tick, Persisted, PersistFailed})
 
 Observer = Callable[[int, str, Any, Sequence[Any]], None]
 
@@ -47,6 +51,7 @@ class Pump:
     ) -> None:
         self._engine = engine
         self._routes = engine.routes
+        self._durable = engine.durable
         self._gate = gate
         self._execute = execute
         self._observe = observe
@@ -77,30 +82,29 @@ class Pump:
 
     def _handle(self, incoming: Any, now_us: int) -> None:
         kind = type(incoming)
-        queue, gate = self._queue, self._gate
-        if kind is Tick:
-            queue.extend(gate.tick(now_us))
-        elif kind is Persisted:
-            queue.extend(gate.persisted(incoming))
+        if kind is MessagesReceived:
+            for name, machine, part in self._engine.split(incoming):
+                self._give(name, machine, part, now_us)
             return
-        elif kind is PersistFailed:
-            queue.extend(gate.failed(incoming, now_us))
-            return
-        parts = self._engine.split(incoming)
-        if parts is None:
-            for name, machine in self._routes[kind]:
-                effects = machine.handle(incoming, now_us)
-                if effects:
-                    queue.extend(gate.admit(name, effects))
-                if self._observe is not None:
-                    self._observe(now_us, name, incoming, effects)
-        else:
-            for name, machine, part in parts:
-                effects = machine.handle(part, now_us)
-                if effects:
-                    queue.extend(gate.admit(name, effects))
-                if self._observe is not None:
-                    self._observe(now_us, name, part, effects)
+        if kind in _FOR_THE_GATE:
+            gate = self._gate
+            if kind is Tick:
+                self._queue.extend(gate.tick(now_us))
+            elif kind is Persisted:
+                self._queue.extend(gate.persisted(incoming))
+                return
+            else:
+                self._queue.extend(gate.failed(incoming, now_us))
+                return
+        for name, machine in self._routes[kind]:
+            self._give(name, machine, incoming, now_us)
+
+    def _give(self, name: str, machine: Machine, incoming: Any, now_us: int) -> None:
+        effects = machine.handle(incoming, now_us)
+        if effects:
+            self._queue.extend(self._gate.admit(name, effects) if name in self._durable else effects)
+        if self._observe is not None:
+            self._observe(now_us, name, incoming, effects)
 
     def deadline(self) -> int | None:
         """When the world must feed a `Tick` at the latest."""

@@ -71,6 +71,7 @@ class Runner:
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_us = 0
         self._turn_wanted = False
+        self._last_words: list[Callable[[], None]] = []
         self._reading = True
         self._open = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -189,14 +190,23 @@ class Runner:
 
     def feed(self, incoming: Any) -> None:
         """Give the machines a fact or a command, now. Raises `UsageError` from another thread, or for a wrong command."""
+        self.check_thread()
+        if not self._open:
+            raise ClosedError("the node is closed") from self.dead
+        self._feed(incoming)
+
+    def check_thread(self) -> None:
+        """Raises `UsageError` on any thread but the event loop's."""
         if threading.get_ident() != self._thread:
             raise UsageError(
                 "covey was called from a thread that does not run its event loop; nothing was done: "
                 "use loop.call_soon_threadsafe or asyncio.run_coroutine_threadsafe"
             )
-        if not self._open:
-            raise ClosedError("the node is closed") from self.dead
-        self._feed(incoming)
+
+    def at_end_of_turn(self, action: Callable[[], None]) -> None:
+        """Call `action` just before this turn's messages are written."""
+        self._last_words.append(action)
+        self._want_turn(WantTurn())
 
     def _take(self, fact: Any) -> None:
         """The transport's way in. A death was reported where it happened; the event loop need not hear of it again."""
@@ -212,10 +222,11 @@ class Runner:
         except Exception as error:
             self._die(error)
             raise ClosedError("the node died of a bug in covey; see its cause, and please report it") from error
-        if self._gate.full is self._reading:
-            self._reading = not self._reading
-            (self._transport.resume_reading if self._reading else self._transport.pause_reading)()
-        self._set_alarm()
+        if not self._turn_wanted:  # else all this is done once, when the turn ends
+            if self._gate.full is self._reading:
+                self._reading = not self._reading
+                (self._transport.resume_reading if self._reading else self._transport.pause_reading)()
+            self._set_alarm()
 
     def request(self) -> tuple[int, asyncio.Future[Any]]:
         """A number for a command that has an outcome, and the outcome."""
@@ -255,6 +266,9 @@ class Runner:
             self._loop.call_soon(self._end_turn)
 
     def _end_turn(self) -> None:
+        for action in self._last_words:
+            action()
+        self._last_words.clear()
         self._turn_wanted = False
         self._take(TurnEnded())
 

@@ -34,9 +34,17 @@ def encode_message(message: Message) -> bytes:
     return _encoder.encode(message)
 
 
-def join_body(encoded: Sequence[bytes]) -> bytes:
-    """The body that holds these encoded messages."""
-    count = len(encoded)
+def encode_messages(messages: Sequence[Message]) -> bytes:
+    """Several messages as they stand in a body, one behind the other."""
+    body = _encoder.encode(messages)
+    count = len(messages)
+    return body[1 if count < 16 else 3 if count < 1 << 16 else 5 :]
+
+
+def join_body(encoded: Sequence[bytes], count: int | None = None) -> bytes:
+    """The body that holds these encoded messages; `count` of them where a piece holds several."""
+    if count is None:
+        count = len(encoded)
     if count < 16:
         head = bytes((0x90 | count,))
     elif count < 1 << 16:

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -44,8 +45,8 @@ async def open_end(sock, **options):
 
 
 @contextlib.asynccontextmanager
-async def meeting(server_options, client_options) -> AsyncIterator[list]:
-    """Both ends of one connection over 127.0.0.1: each `(reader, writer)`, or the error it ended with."""
+async def connection() -> AsyncIterator[tuple[socket.socket, socket.socket]]:
+    """The accepted and the dialling socket of one connection over 127.0.0.1."""
     loop = asyncio.get_running_loop()
     with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as dialling:
         listening.setblocking(False)
@@ -53,17 +54,24 @@ async def meeting(server_options, client_options) -> AsyncIterator[list]:
         await loop.sock_connect(dialling, listening.getsockname())
         accepted, _ = await loop.sock_accept(listening)
         with accepted:
-            ends = await asyncio.gather(
-                open_end(accepted, **server_options), open_end(dialling, **client_options), return_exceptions=True
-            )
-            try:
-                yield ends
-            finally:
-                for end in ends:
-                    if isinstance(end, tuple):
-                        end[1].transport.abort()
-                        with contextlib.suppress(OSError):
-                            await end[1].wait_closed()
+            yield accepted, dialling
+
+
+@contextlib.asynccontextmanager
+async def meeting(server_options, client_options) -> AsyncIterator[tuple[Any, Any]]:
+    """Both ends of one connection: each `(reader, writer)`, or the error it ended with."""
+    async with connection() as (accepted, dialling):
+        ends = await asyncio.gather(
+            open_end(accepted, **server_options), open_end(dialling, **client_options), return_exceptions=True
+        )
+        try:
+            yield ends
+        finally:
+            for end in ends:
+                if isinstance(end, tuple):
+                    end[1].transport.abort()
+                    with contextlib.suppress(OSError):
+                        await end[1].wait_closed()
 
 
 def with_tls(contexts):
@@ -105,38 +113,28 @@ async def test_a_stranger_is_refused_and_both_ends_learn_it(stranger):
 async def test_a_client_without_tls_is_refused_and_sees_the_connection_end():
     server_options, _ = with_tls(contexts_from_secret(SECRET, CLUSTER))
     loop = asyncio.get_running_loop()
-    with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as dialling:
-        listening.setblocking(False)
-        dialling.setblocking(False)
-        await loop.sock_connect(dialling, listening.getsockname())
-        accepted, _ = await loop.sock_accept(listening)
-        with accepted:
-            await loop.sock_sendall(dialling, b"hello, this is not TLS at all\n")
-            with pytest.raises(ssl.SSLError):
-                await open_end(accepted, **server_options)
-            with contextlib.suppress(ConnectionError):
-                while await loop.sock_recv(dialling, 4096):  # a TLS alert, perhaps
-                    pass
+    async with connection() as (accepted, dialling):
+        await loop.sock_sendall(dialling, b"hello, this is not TLS at all\n")
+        with pytest.raises(ssl.SSLError):
+            await open_end(accepted, **server_options)
+        with contextlib.suppress(ConnectionError):
+            while await loop.sock_recv(dialling, 4096):  # a TLS alert, perhaps
+                pass
 
 
 async def test_a_server_without_tls_is_refused():
     _, client_options = with_tls(contexts_from_secret(SECRET, CLUSTER))
     loop = asyncio.get_running_loop()
-    with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as dialling:
-        listening.setblocking(False)
-        dialling.setblocking(False)
-        await loop.sock_connect(dialling, listening.getsockname())
-        accepted, _ = await loop.sock_accept(listening)
-        with accepted:
-            await loop.sock_sendall(accepted, b"SSH-2.0-OpenSSH_9.2\r\n")
-            with pytest.raises(ssl.SSLError):
-                await open_end(dialling, **client_options)
+    async with connection() as (accepted, dialling):
+        await loop.sock_sendall(accepted, b"SSH-2.0-OpenSSH_9.2\r\n")
+        with pytest.raises(ssl.SSLError):
+            await open_end(dialling, **client_options)
 
 
 # --- in memory ------------------------------------------------------------------------------------------------------
 
 
-def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, name: str | None = SERVER_NAME) -> list[str]:
+def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, name: str = SERVER_NAME) -> list[str]:
     """How the server's and the client's side of a session end: "open", or the name of the error and its reason.
 
     In TLS 1.3 the client is done before its own certificate is looked at, so each side also reads once.
@@ -208,7 +206,6 @@ def test_chains_are_verified_strictly_on_every_python():
 def test_the_client_checks_the_name():
     contexts = contexts_from_secret(SECRET, CLUSTER)
     assert shake_hands(contexts.server, contexts.client, "elsewhere.internal")[1] == "CERTIFICATE_VERIFY_FAILED"
-    print(shake_hands(contexts.server, contexts.client, None))
 
 
 def test_only_tls_1_3_is_spoken():
@@ -237,7 +234,10 @@ def test_the_authority_is_a_function_of_secret_and_cluster():
 
 def test_the_authority_stays_the_same_in_every_release():
     key = authority_of(contexts_from_secret(SECRET, CLUSTER).client).public_key()
-    assert key.public_bytes(Encoding.Raw, PublicFormat.Raw).hex() == "5b7ddef72e61f84303ef63d6bc0a7bfef3ce159a290f1ca74cff2e874155926f"
+    assert (
+        key.public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
+        == "5b7ddef72e61f84303ef63d6bc0a7bfef3ce159a290f1ca74cff2e874155926f"
+    )
 
 
 def test_the_dates_are_fixed_because_clocks_differ():

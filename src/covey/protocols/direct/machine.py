@@ -28,24 +28,32 @@ from covey.core.vocabulary import (
     Refuse,
     Resolve,
     Send,
+    SendMany,
 )
 from covey.wire.messages.direct import Payload
 
 
-class SendPayload(msgspec.Struct, frozen=True, gc=False):
-    """Send an encoded value. Resolved once it is on the link; refused when it cannot be, and then it was not sent."""
+class SendPayloads(msgspec.Struct, frozen=True, gc=False):
+    """Send encoded values. Resolved once they are on the link; refused when they cannot be, and then none was sent.
+
+    Request 0 asks for no outcome.
+    """
 
     request: int
     to: Site
     address: str
-    value: bytes
+    values: tuple[bytes, ...]
+
+    @property
+    def bytes(self) -> int:
+        return sum(map(len, self.values))
 
 
-class PayloadReceived(msgspec.Struct, frozen=True, gc=False):
-    """The event: a node sent us a value (still encoded)."""
+class PayloadsReceived(msgspec.Struct, frozen=True, gc=False):
+    """The event: a node sent us these values (still encoded), in this order."""
 
     sender: Site
-    value: bytes
+    values: tuple[bytes, ...]
 
 
 class DirectConfig(msgspec.Struct, frozen=True):
@@ -66,7 +74,7 @@ class _Outbox:
     __slots__ = ("bytes", "dialling", "waiting")
 
     def __init__(self) -> None:
-        self.waiting: deque[SendPayload] = deque()
+        self.waiting: deque[SendPayloads] = deque()
         self.bytes = 0
         self.dialling: list[int] = []  # requests whose value lies with the dial
 
@@ -75,7 +83,7 @@ class Direct:
     """One node speaks to one node.
 
     Law: values reach the link in the order of their commands, and each command has exactly one outcome.
-    Invariants: an outbox exists iff something waits in it; `outbox.bytes == sum(len(w.value))`; within both bounds.
+    Invariants: an outbox exists iff something waits in it; `outbox.bytes == sum(w.bytes)`; within both bounds.
     """
 
     def __init__(self, config: DirectConfig, me: Site) -> None:
@@ -86,12 +94,14 @@ class Direct:
         self._sent = self._received = self._refused = 0
 
     def handle(self, incoming: Any, now_us: int) -> Sequence[Any]:
+        kind = type(incoming)
+        if kind is MessagesReceived:
+            peer, messages = incoming.peer, incoming.messages
+            self._received += len(messages)
+            return (Emit(PayloadsReceived(peer, tuple([bytes(message.value) for message in messages]))),)
+        if kind is SendPayloads:
+            return self._on_send(incoming)
         match incoming:
-            case MessagesReceived(peer, messages):
-                self._received += len(messages)
-                return [Emit(PayloadReceived(peer, bytes(message.value))) for message in messages]
-            case SendPayload():
-                return self._on_send(incoming)
             case PeerConnected() | PeerLost() | PeerUnreached() | PeerCongested() | PeerDrained():
                 return self._on_link(incoming) if incoming.channel is Channel.DATA else ()
             case Abandon(request):
@@ -105,7 +115,7 @@ class Direct:
     def check(self) -> None:
         for site, outbox in self._outboxes.items():
             invariant(bool(outbox.waiting or outbox.dialling), "an outbox holds something")
-            invariant(outbox.bytes == sum(len(w.value) for w in outbox.waiting), "bytes counts what waits")
+            invariant(outbox.bytes == sum(w.bytes for w in outbox.waiting), "bytes counts what waits")
             invariant(len(outbox.waiting) <= self._config.waiting_count_max, "waiting is bounded in number")
             invariant(outbox.bytes <= self._config.waiting_bytes_max, "waiting is bounded in bytes")
             invariant(self._open.get(site) is not False, "nothing waits for a link that is open and drained")
@@ -114,32 +124,47 @@ class Direct:
         waiting = sum(len(o.waiting) + len(o.dialling) for o in self._outboxes.values())
         return DirectStatistics(self._sent, self._received, self._refused, waiting)
 
-    def _on_send(self, command: SendPayload) -> Sequence[Any]:
+    def ready(self, site: Site) -> bool:
+        """Whether a value for `site` would be on its link at once."""
+        return self._open.get(site) is False
+
+    def _on_send(self, command: SendPayloads) -> Sequence[Any]:
         congested = self._open.get(command.to)
         if congested is False:
-            self._sent += 1
-            return (Send(command.to, Payload(msgspec.Raw(command.value)), "", Channel.DATA), Resolve(command.request))
+            return self._hand_over(command)
         if command.to == self._me:
-            self._sent += 1
-            self._received += 1
-            return (Resolve(command.request), Emit(PayloadReceived(self._me, command.value)))
+            self._sent += len(command.values)
+            self._received += len(command.values)
+            return (Resolve(command.request), Emit(PayloadsReceived(self._me, command.values)))
         outbox = self._outboxes.get(command.to)
         if outbox is None:
             outbox = self._outboxes[command.to] = _Outbox()
-            if congested is None:  # the first value goes with the dial
+            if congested is None:  # the first values go with the dial
                 outbox.dialling.append(command.request)
-                payload = Payload(msgspec.Raw(command.value))
-                return (Send(command.to, payload, command.address, Channel.DATA),)
+                self._sent += len(command.values)
+                return [
+                    Send(command.to, Payload(msgspec.Raw(value)), command.address, Channel.DATA)
+                    for value in command.values
+                ]
         if (
             len(outbox.waiting) >= self._config.waiting_count_max
-            or outbox.bytes + len(command.value) > self._config.waiting_bytes_max
+            or outbox.bytes + command.bytes > self._config.waiting_bytes_max
         ):
             self._refused += 1
             detail = f"{len(outbox.waiting)} values already wait for site {short(command.to)}; nothing was sent: slow down"
             return (Refuse(command.request, Overloaded(detail)),)
         outbox.waiting.append(command)
-        outbox.bytes += len(command.value)
+        outbox.bytes += command.bytes
         return ()
+
+    def _hand_over(self, command: SendPayloads) -> Sequence[Any]:
+        values = command.values
+        self._sent += len(values)
+        if len(values) == 1:
+            send: Any = Send(command.to, Payload(msgspec.Raw(values[0])), "", Channel.DATA)
+        else:
+            send = SendMany(command.to, [Payload(msgspec.Raw(value)) for value in values], Channel.DATA)
+        return (send, Resolve(command.request)) if command.request else (send,)
 
     def _on_link(self, fact: PeerConnected | PeerLost | PeerUnreached | PeerCongested | PeerDrained) -> Sequence[Any]:
         match fact:
@@ -165,10 +190,8 @@ class Direct:
         if outbox is None:
             return ()
         effects: list[Any] = [Resolve(request) for request in outbox.dialling]
-        self._sent += len(outbox.dialling) + len(outbox.waiting)
         for command in outbox.waiting:
-            effects.append(Send(site, Payload(msgspec.Raw(command.value)), "", Channel.DATA))
-            effects.append(Resolve(command.request))
+            effects += self._hand_over(command)
         return effects
 
     def _fail(self, site: Site, cause: Cause) -> Sequence[Any]:
@@ -186,7 +209,7 @@ class Direct:
             for command in outbox.waiting:
                 if command.request == request:
                     outbox.waiting.remove(command)
-                    outbox.bytes -= len(command.value)
+                    outbox.bytes -= command.bytes
                     break
             if not outbox.waiting and not outbox.dialling:
                 del self._outboxes[site]

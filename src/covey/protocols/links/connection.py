@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from covey.core.errors import invariant
 from covey.core.ids import Contact, Site
 from covey.core.vocabulary import Channel
 from covey.protocols.links.handshake import Acceptor, Dialler, Peer
@@ -22,7 +23,8 @@ class Stage(IntEnum):
 class Connection:
     """The state of one connection, outbound or inbound.
 
-    Invariant: `queued_bytes == sum(len(m) for m in queue)`.
+    The queue holds runs of encoded messages: `(encoded, how many)`.
+    Invariants: `queued_bytes` and `queued_messages` are the sums over the queue.
     """
 
     __slots__ = (
@@ -39,6 +41,7 @@ class Connection:
         "peer",
         "queue",
         "queued_bytes",
+        "queued_messages",
         "said_us",
         "splitter",
         "stage",
@@ -58,8 +61,9 @@ class Connection:
         self.peer: Peer | None = None
         self.contact: Contact | None = None
         self.paused = False
-        self.queue: list[bytes] = []
+        self.queue: list[tuple[bytes, int]] = []
         self.queued_bytes = 0
+        self.queued_messages = 0
         self.heard_us = now_us
         self.said_us = now_us
         self.used_us = now_us
@@ -74,33 +78,42 @@ class Connection:
         self.splitter.limit = FRAME_BYTES_MAX
         self.heard_us = self.used_us = now_us
 
-    def push(self, encoded: bytes) -> None:
-        """Put one encoded message behind the others."""
-        self.queue.append(encoded)
+    def push(self, encoded: bytes, count: int) -> None:
+        """Put a run of `count` encoded messages behind the others."""
+        self.queue.append((encoded, count))
         self.queued_bytes += len(encoded)
+        self.queued_messages += count
 
     def take(self, bytes_max: int) -> bytes:
-        """The frames of the oldest queued messages, up to about `bytes_max` bytes of them (at least one message).
+        """The frames of the oldest queued runs, up to about `bytes_max` bytes of them (at least one run).
 
-        A frame is closed when it reaches `FRAME_AIM_BYTES`; a longer message has a frame to itself.
+        A frame is closed when it reaches `FRAME_AIM_BYTES`; a longer run has a frame to itself.
         """
         if self.queued_bytes <= FRAME_AIM_BYTES:  # nearly always: one frame takes all
-            body = codec.join_body(self.queue)
+            data = _frame(self.queue)
             self.queue = []
-            self.queued_bytes = 0
-            return frame(body)
+            self.queued_bytes = self.queued_messages = 0
+            return data
         frames: list[bytes] = []
-        start = taken = at = 0
-        in_frame = 0
+        start = taken = at = in_frame = 0
         while at < len(self.queue) and taken < bytes_max:
-            size = len(self.queue[at])
+            size = len(self.queue[at][0])
             if in_frame and in_frame + size > FRAME_AIM_BYTES:
-                frames.append(frame(codec.join_body(self.queue[start:at])))
+                frames.append(_frame(self.queue[start:at]))
                 start, in_frame = at, 0
             in_frame += size
             taken += size
             at += 1
-        frames.append(frame(codec.join_body(self.queue[start:at])))
-        del self.queue[:at]
+        frames.append(_frame(self.queue[start:at]))
+        self.queued_messages -= sum(count for _, count in self.queue[:at])
         self.queued_bytes -= taken
+        del self.queue[:at]
         return b"".join(frames)
+
+    def check(self) -> None:
+        invariant(self.queued_bytes == sum(len(encoded) for encoded, _ in self.queue), "queued_bytes counts the queue")
+        invariant(self.queued_messages == sum(count for _, count in self.queue), "queued_messages counts the queue")
+
+
+def _frame(runs: list[tuple[bytes, int]]) -> bytes:
+    return frame(codec.join_body([encoded for encoded, _ in runs], sum(count for _, count in runs)))

@@ -42,6 +42,7 @@ from covey.core.vocabulary import (
     Pin,
     ProtocolViolation,
     Send,
+    SendMany,
     Tick,
     Unpin,
 )
@@ -68,6 +69,7 @@ from covey.protocols.links.vocabulary import (
     ConnectionResumed,
     LinkRefused,
     OpenConnection,
+    StrangerFailed,
     TurnEnded,
     WantTurn,
     Write,
@@ -146,6 +148,7 @@ class Links:
         self._handlers: dict[type, Callable[[Any, int], list[Effect]]] = {
             BytesReceived: self._on_bytes,
             Send: self._on_send,
+            SendMany: self._on_send_many,
             Multicast: self._on_multicast,
             TurnEnded: self._on_turn_ended,
             Tick: self._on_tick,
@@ -154,6 +157,7 @@ class Links:
             ConnectionOpened: self._on_opened,
             ConnectionAccepted: self._on_accepted,
             ConnectionFailed: self._on_failed,
+            StrangerFailed: self._on_stranger_failed,
             ConnectionClosed: self._on_closed,
             Dial: self._on_dial,
             Disconnect: self._on_disconnect,
@@ -179,7 +183,7 @@ class Links:
             invariant(connection.channel == place[1], "a link is of its channel")
         for number, connection in self._connections.items():
             invariant(connection.number == number, "a connection is filed under its number")
-            invariant(connection.queued_bytes == sum(map(len, connection.queue)), "queued_bytes counts the queue")
+            connection.check()
             if connection.stage is Stage.OPEN:
                 invariant(("alive", number) in self._timers, "an open connection is watched")
             else:
@@ -226,7 +230,7 @@ class Links:
         place = (send.to, send.channel)
         connection = self._links.get(place)
         if connection is not None:
-            return self._push(connection, encoded, now_us)
+            return self._push(connection, encoded, 1, now_us)
         if send.to == self._identity.site:
             self._counts["messages_dropped"] += 1
             return [PeerUnreached(send.to, send.channel, Cause.SELF)]
@@ -245,6 +249,13 @@ class Links:
             effects += self._dial(send.address, send.channel, send.to, now_us)
         return effects
 
+    def _on_send_many(self, send: SendMany, now_us: int) -> list[Effect]:
+        connection = self._links.get((send.to, send.channel))
+        if connection is None:
+            self._counts["messages_dropped"] += len(send.messages)
+            return [PeerUnreached(send.to, send.channel, Cause.NO_ADDRESS)]
+        return self._push(connection, codec.encode_messages(send.messages), len(send.messages), now_us)
+
     def _wait(self, place: Place, waiting: Waiting, encoded: bytes) -> list[Effect]:
         if waiting.bytes + len(encoded) > self._config.waiting_bytes_max and waiting.messages:
             self._counts["messages_dropped"] += 1
@@ -259,12 +270,11 @@ class Links:
         for site in multicast.to:
             connection = self._links.get((site, multicast.channel))
             if connection is not None:
-                effects += self._push(connection, encoded, now_us)
+                effects += self._push(connection, encoded, 1, now_us)
         return effects
 
-    def _push(self, connection: Connection, encoded: bytes, now_us: int) -> list[Effect]:
-        connection.queue.append(encoded)
-        connection.queued_bytes += len(encoded)
+    def _push(self, connection: Connection, encoded: bytes, count: int, now_us: int) -> list[Effect]:
+        connection.push(encoded, count)
         if connection.paused:
             if connection.queued_bytes > self._config.queue_bytes_max:
                 return self._drop(connection, Cause.SLOW, "its queue is full", now_us)
@@ -291,12 +301,12 @@ class Links:
 
     def _write(self, connection: Connection, now_us: int, bytes_max: int) -> Write:
         counts = self._counts
-        before = len(connection.queue)
+        before = connection.queued_messages
         data = connection.take(bytes_max)
         connection.said_us = connection.used_us = now_us
         counts["frames_out"] += 1
         counts["bytes_out"] += len(data)
-        counts["messages_out"] += before - len(connection.queue)
+        counts["messages_out"] += before - connection.queued_messages
         return Write(connection.number, data)
 
     def _on_paused(self, fact: ConnectionPaused, now_us: int) -> list[Effect]:
@@ -521,7 +531,7 @@ class Links:
         waiting = self._waiting.pop(place, None)
         if waiting is not None:
             for encoded in waiting.messages:
-                effects += self._push(connection, encoded, now_us)
+                effects += self._push(connection, encoded, 1, now_us)
         return effects + self._shed(now_us)
 
     def _shed(self, now_us: int) -> list[Effect]:
@@ -612,6 +622,10 @@ class Links:
             effects += self._tell_refused(connection, fact.cause, _NO_TLS, False, None)
         return effects + self._end_unopened(connection, fact.cause, now_us, close=False)
 
+    def _on_stranger_failed(self, fact: StrangerFailed, now_us: int) -> list[Effect]:
+        self._counts["refused"] += 1
+        return [Emit(LinkRefused(fact.remote, True, fact.cause, _NO_TLS, False, None))] if fact.cause in TOLD else []
+
     def _on_closed(self, fact: ConnectionClosed, now_us: int) -> list[Effect]:
         connection = self._connections.get(fact.connection)
         if connection is None:
@@ -646,7 +660,7 @@ class Links:
         self._forget_connection(connection)
         contact = connection.contact
         assert contact is not None
-        self._counts["messages_dropped"] += len(connection.queue)
+        self._counts["messages_dropped"] += connection.queued_messages
         return [PeerLost(contact, connection.channel, cause)]
 
     def _forget_connection(self, connection: Connection) -> None:

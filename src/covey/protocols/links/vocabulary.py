@@ -30,6 +30,13 @@ class ConnectionFailed(msgspec.Struct, frozen=True, gc=False):
     cause: Cause
 
 
+class StrangerFailed(msgspec.Struct, frozen=True, gc=False):
+    """A stranger connected to us and never became a connection: its TLS handshake failed."""
+
+    remote: str
+    cause: Cause
+
+
 class BytesReceived(msgspec.Struct, frozen=True, gc=False):
     """A read, cut anywhere."""
 

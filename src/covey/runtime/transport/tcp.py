@@ -26,6 +26,7 @@ from covey.protocols.links.vocabulary import (
     ConnectionOpened,
     ConnectionPaused,
     ConnectionResumed,
+    StrangerFailed,
 )
 from covey.runtime.addresses import format_address, parse_address, parse_listen
 from covey.runtime.transport.base import Sink
@@ -138,7 +139,7 @@ class TcpTransport:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                sock, _ = await loop.sock_accept(server)
+                sock, peer = await loop.sock_accept(server)
             except OSError as error:  # usually: too many open files
                 log.warning("event=accept_failed reason=%r", str(error))
                 await asyncio.sleep(0.1)
@@ -149,9 +150,9 @@ class TcpTransport:
             self._accepted -= 1
             number = self._accepted
             self._greeting += 1
-            self._tasks[number] = loop.create_task(self._welcome(number, sock), name="covey welcome")
+            self._tasks[number] = loop.create_task(self._welcome(number, sock, format_address(*peer[:2])), name="covey welcome")
 
-    async def _welcome(self, number: int, sock: socket.socket) -> None:
+    async def _welcome(self, number: int, sock: socket.socket, remote: str) -> None:
         try:
             _prepare(sock)
             loop = asyncio.get_running_loop()
@@ -161,9 +162,11 @@ class TcpTransport:
                 await loop.connect_accepted_socket(
                     lambda: _Connection(self, number), sock, ssl=self._tls.server, ssl_handshake_timeout=TLS_SECONDS_MAX
                 )
-        except (OSError, ssl.SSLError) as error:
+        except OSError as error:  # ssl.SSLError is one, and so is a handshake that took too long
             sock.close()
-            log.debug("event=stranger_failed reason=%r", str(error))
+            log.debug("event=stranger_failed remote=%s reason=%r", remote, str(error))
+            if isinstance(error, ssl.SSLError):
+                self.sink(StrangerFailed(remote, Cause.TLS))
         finally:
             self._greeting -= 1
             self._tasks.pop(number, None)

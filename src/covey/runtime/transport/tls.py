@@ -53,7 +53,7 @@ def contexts_from_secret(secret: bytes, cluster: ClusterId) -> TlsContexts:
     no temporary file can be written: `ssl` takes keys from files only.
     """
     if not secret:
-        raise ConfigError("secret is empty, so it would keep nobody out; give every node the same 16 random bytes or more")
+        raise ConfigError("secret is empty, so it keeps nobody out; give every node the same 16 random bytes or more")
     try:
         authority_key, authority = _authority(secret, cluster)
     except ImportError as error:
