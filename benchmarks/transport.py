@@ -3,9 +3,9 @@
     python -m benchmarks.transport --json
 
 `floor` is the least this design could cost: length-prefixed msgspec frames of 32 messages on bare event-loop protocols,
-no machines, no identities. `link` drives the engine through its runner, so decoding, machines, effects and coalescing are
-all in it; `node` goes through the public API (`send_nowait`, events). CPU is user and system time of both processes, a
-message. `rtt` is one message there and back through the public API.
+no machines, no identities. `link` drives the engine through its runner, so decoding, machines, effects and coalescing
+are all in it; `node` goes through the public API (`send_nowait`, events). CPU is user and system time of both
+processes, a message. `rtt` is one message there and back through the public API.
 """
 
 from __future__ import annotations
@@ -102,9 +102,7 @@ async def drive_floor(child: asyncio.subprocess.Process, count: int) -> dict[str
     return await _sum_up(child, count, cpu_s, wall_s)
 
 
-async def _sum_up(
-    child: asyncio.subprocess.Process, count: int, cpu_s: float, wall_s: float
-) -> dict[str, float]:
+async def _sum_up(child: asyncio.subprocess.Process, count: int, cpu_s: float, wall_s: float) -> dict[str, float]:
     wall_s = time.perf_counter() - wall_s
     cpu_s = time.process_time() - cpu_s
     heard = await hear(child)
@@ -167,7 +165,7 @@ async def drive_link(child: asyncio.subprocess.Process, count: int, tls: bool) -
         sent += 32
         await asyncio.sleep(0)
         while engine.links.congested(peer.site, Channel.DATA):
-            await asyncio.sleep(0.0005)
+            await asyncio.sleep(0.0005)  # noqa: ASYNC110  # below the API there is nothing to wait on
     await done
     figures = await _sum_up(child, count, cpu_s, wall_s)
     await node.close()

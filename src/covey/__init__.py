@@ -41,6 +41,7 @@ from covey.core.errors import (
     ValueTooLarge,
     VersionMismatch,
 )
+from covey.core.ids import Site
 
 __version__ = "0.1.0.dev0"
 
@@ -70,6 +71,7 @@ __all__ = [
     "PeerError",
     "PeerUnreachable",
     "ProtocolViolation",
+    "Site",
     "SiteConflict",
     "StorageFailed",
     "Subscription",

@@ -56,7 +56,7 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class LinkRefused(msgspec.Struct, frozen=True):
-    """A handshake failed for a reason that somebody has to mend. `cause` is one word: `secret`, `cluster`, `version`, …"""
+    """A handshake failed for a reason that somebody has to mend. `cause` is one word: `secret`, `cluster`, …"""
 
     address: str
     inbound: bool

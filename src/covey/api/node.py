@@ -79,7 +79,8 @@ class Node:
     Options, all checked before anything is opened (`ConfigError`):
 
     - `listen`: `"host:port"`, `"host:first-last"` (the first free port), port 0 for any. Default by profile.
-    - `seeds`: where others may be found: `"host:port"`, `"host"`, `"dns:name"`, `"local:name"`. They are asked for ever.
+    - `seeds`: where others may be found: `"host:port"`, `"host"`, `"dns:name"`, `"local:name"`. They are asked for
+    ever.
     - `secret`: the cluster's secret (str, bytes, or a `Path` to its file), at least 16 bytes. It proves membership and,
       beyond loopback, encrypts.
     - `advertise`: the address others shall dial; else `POD_IP`, else the local end of the first link.
@@ -140,7 +141,9 @@ class Node:
 
     def _parse_seeds(self, seeds: Iterable[str] | None) -> list[Seed]:
         if isinstance(seeds, (str, bytes)):
-            raise ConfigError(f"seeds: must be a list of str, not the {type(seeds).__name__} {seeds!r}; write [{seeds!r}]")
+            raise ConfigError(
+                f"seeds: must be a list of str, not the {type(seeds).__name__} {seeds!r}; write [{seeds!r}]"
+            )
         if seeds is None:
             seeds = self.config.seeds or ((f"local:{self.cluster}",) if self.config.profile == "laptop" else ())
         try:
@@ -305,7 +308,7 @@ class Node:
         except TimeoutError:
             found = len(self.neighbours())
             raise DeadlineExceeded(
-                f"{found} of {count} neighbours after {timeout} s; are the seeds right, and do they hold the same secret?"
+                f"{found} of {count} neighbours after {timeout} s; are the seeds right, and is the secret the same?"
             ) from None
         raise ClosedError("the node was closed while waiting for neighbours")
 
@@ -330,9 +333,9 @@ class Node:
         Returns when it is on the link; delivery is at most once, in order per sender and receiver. Waits while the link
         is being made or the receiver reads too slowly, up to `timeout` seconds (default `config.send_timeout`).
 
-        Raises `UsageError` or `ValueTooLarge` for what cannot be sent, `UnknownName` for a site this node has no address
-        of, `PeerUnreachable` when no link can be made, `Overloaded` when too much waits already, `DeadlineExceeded`.
-        Except after `DeadlineExceeded`, an error means that it was not sent.
+        Raises `UsageError` or `ValueTooLarge` for what cannot be sent, `UnknownName` for a site this node has no
+        address of, `PeerUnreachable` when no link can be made, `Overloaded` when too much waits already,
+        `DeadlineExceeded`. Except after `DeadlineExceeded`, an error means that it was not sent.
         """
         seconds = self.config.send_timeout if timeout is None else _seconds("timeout", timeout)
         if self._send_at_once(site, payload):
@@ -353,7 +356,8 @@ class Node:
                     runner.feed(v.Abandon(request))
 
     def send_nowait(self, site: Site, payload: Any) -> None:
-        """Like `send`, without waiting: `Overloaded` when the link is not ready to take it at once, and nothing is sent.
+        """Like `send`, without waiting: `Overloaded` when the link is not ready to take it at once, and nothing is
+        sent.
 
         Where there is no link yet one is made, and the value goes with it.
         """
@@ -498,4 +502,3 @@ def _check_advertise(advertise: str | None, listen_host: str) -> str:
     if is_wildcard(host):
         raise ConfigError(f"advertise: nobody can dial {advertise!r}; give an address that others reach this node at")
     return advertise
-

@@ -23,7 +23,9 @@ def read_secret(secret: object) -> bytes:
             found = secret.read_bytes().strip()
         except OSError as error:
             reason = error.strerror or type(error).__name__
-            raise ConfigError(f"secret: cannot read {secret} ({reason}); nothing was opened: make it readable") from None
+            raise ConfigError(
+                f"secret: cannot read {secret} ({reason}); nothing was opened: make it readable"
+            ) from None
         where = f"the secret in {secret}"
     elif isinstance(secret, str):
         found, where = secret.encode("utf-8", "surrogatepass"), "the secret"
@@ -34,7 +36,7 @@ def read_secret(secret: object) -> bytes:
         raise ConfigError(f"secret: must be str, bytes or a pathlib.Path to a file, not {kind}; nothing was opened")
     if not SECRET_BYTES_MIN <= len(found) <= SECRET_BYTES_MAX:
         raise ConfigError(
-            f"secret: {where} has {len(found)} bytes, {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} are allowed; make one with: "
+            f"secret: {where} has {len(found)} bytes, {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} are allowed; make one: "
             'python -c "import secrets; print(secrets.token_hex(32))"'
         )
     return found

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import sys
 from io import TextIOWrapper
-from typing import NoReturn
 
 import click
 
@@ -25,14 +24,18 @@ _COMMANDS = {
 
 
 class Failure(click.ClickException):
-    """One line on stderr that a tired person understands, and an exit status."""
+    """It did not work: one line on stderr."""
 
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(" ".join(message.split()))
-        self.exit_code = status
+    exit_code = 1
 
     def show(self, file: object = None) -> None:
-        click.echo(f"covey: {self.message}", err=True)
+        click.echo(f"covey: {' '.join(self.message.split())}", err=True)
+
+
+class Misuse(Failure):
+    """It was called wrongly, and nothing was started."""
+
+    exit_code = 2
 
 
 class LazyGroup(click.Group):
@@ -58,15 +61,11 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except click.UsageError as error:
             where = error.ctx.command_path if error.ctx else "covey"
-            _fail(f"{error.format_message()} Try: {where} --help", 2)
+            raise Misuse(f"{error.format_message()} Try: {where} --help") from None
         except ConfigError as error:
-            _fail(str(error), 2)
+            raise Misuse(str(error)) from None
         except CoveyError as error:
-            _fail(str(error), 1)
-
-
-def _fail(message: str, status: int) -> NoReturn:
-    raise Failure(message, status) from None
+            raise Failure(str(error)) from None
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -24,16 +24,17 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         return runner.run(main)
 
 
-def first_signal() -> asyncio.Future[signal.Signals]:
+def first_signal(tidy: Callable[[], None] = lambda: None) -> asyncio.Future[signal.Signals]:
     """The first SIGINT or SIGTERM from now on, as a future: whoever awaits it ends in order.
 
-    The second one ends the process at once, with status 128+signal.
+    The second one ends the process at once, after `tidy()`, with status 128+signal.
     """
     loop = asyncio.get_running_loop()
     first: asyncio.Future[signal.Signals] = loop.create_future()
 
     def catch(number: signal.Signals) -> None:
         if first.done():
+            tidy()
             os._exit(128 + number)
         first.set_result(number)
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import reprlib
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -18,9 +18,7 @@ from covey.cli import logs
 from covey.cli.loop import first_signal, run
 from covey.core.ids import short
 
-Event = (
-    covey.NeighborUp | covey.NeighborDown | covey.Message | covey.LinkRefused | covey.ProtocolViolation | covey.Lost
-)
+Event = covey.NeighborUp | covey.NeighborDown | covey.Message | covey.LinkRefused | covey.ProtocolViolation | covey.Lost
 Record = dict[str, Any]
 """One line of output. `event` says what it is; it is written as JSON, or as a sentence."""
 
@@ -33,7 +31,9 @@ _brief.maxlevel, _brief.maxstring, _brief.maxother = 4, 120, 120
 @click.command()
 @click.argument("cluster")
 @click.option("--listen", metavar="HOST:PORT", help="Where to listen; port 0 or a range FIRST-LAST work too.")
-@click.option("--seed", "seeds", multiple=True, help="Where others may be: host:port, host, dns:NAME, local:NAME. Repeatable.")
+@click.option(
+    "--seed", "seeds", multiple=True, help="Where others may be: host:port, host, dns:NAME, local:NAME. Repeatable."
+)
 @click.option("--secret-file", type=click.Path(path_type=Path), help="The file that holds the cluster's secret.")
 @click.option("--advertise", metavar="HOST[:PORT]", help="The address that others shall dial.")
 @click.option("--name", help="A name for people to read.")
@@ -97,7 +97,7 @@ async def _serve(node: covey.Node, tell: Callable[[Record], None]) -> None:
     tell({"event": "stopped", "cause": signalled.result().name if signalled.done() else "closed"})
 
 
-async def _read(events: covey.Subscription[Any, Event], tell: Callable[[Record], None]) -> None:
+async def _read(events: AsyncIterator[Event], tell: Callable[[Record], None]) -> None:
     async for event in events:
         tell(as_record(event))
 
@@ -168,7 +168,10 @@ def sentence(record: Record) -> tuple[str, str | None]:
             detail = f" ({_visible(record['detail'])})" if record["detail"] else ""
             return f"link {way} {_visible(record['address'])} refused by {who}: {record['cause']}{detail}", "yellow"
         case {"event": "protocol_violation"}:
-            return f"link to {short(record['site'])} dropped: {record['cause']} ({_visible(record['detail'])})", "yellow"
+            return (
+                f"link to {short(record['site'])} dropped: {record['cause']} ({_visible(record['detail'])})",
+                "yellow",
+            )
         case {"event": "lost"}:
             return f"{record['count']} events were lost: they came faster than they were written", "yellow"
         case _:

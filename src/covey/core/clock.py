@@ -57,7 +57,9 @@ class HybridClock:
         """The next stamp: wall time, or one more than the last where that is ahead of wall time."""
         stamp = max(pack(self.wall_ms(now_us), 0), self._last + 1)
         if stamp > STAMP_MAX:
-            raise UsageError("the hybrid clock has run out of stamps; no stamp was given: set this machine's date right")
+            raise UsageError(
+                "the hybrid clock has run out of stamps; no stamp was given: set this machine's date right"
+            )
         self._last = stamp
         return stamp
 

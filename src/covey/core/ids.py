@@ -60,7 +60,9 @@ def cluster_id(name: str) -> ClusterId:
     Raises `ConfigError` for an empty name or one that is longer than 255 bytes in UTF-8.
     """
     if not isinstance(name, str) or not name:
-        raise ConfigError(f"cluster must be a non-empty str, not {name!r}; give every node of one cluster the same name")
+        raise ConfigError(
+            f"cluster must be a non-empty str, not {name!r}; give every node of one cluster the same name"
+        )
     encoded = name.encode("utf-8", "surrogatepass")
     if len(encoded) > 255:
         raise ConfigError(f"cluster name has {len(encoded)} bytes, at most 255 are allowed; choose a shorter one")

@@ -72,8 +72,8 @@ class Engine:
         by_hearers: dict[Route, tuple[type, ...]] = {
             (links,): (
                 link.BytesReceived, link.ConnectionAccepted, link.ConnectionClosed, link.ConnectionFailed,
-                link.ConnectionOpened, link.StrangerFailed, link.ConnectionPaused, link.ConnectionResumed, link.TurnEnded, link.CloseLinks,
-                v.Send, v.SendMany, v.Multicast, v.Dial, v.Disconnect, v.Pin, v.Unpin,
+                link.ConnectionOpened, link.StrangerFailed, link.ConnectionPaused, link.ConnectionResumed,
+                link.TurnEnded, link.CloseLinks, v.Send, v.SendMany, v.Multicast, v.Dial, v.Disconnect, v.Pin, v.Unpin,
             ),
             (overlay,): (v.AddressAnswered, v.AddressFailed, SeedsResolved, LeaveOverlay),
             (direct,): (SendPayloads, v.Abandon, v.PeerCongested, v.PeerDrained),

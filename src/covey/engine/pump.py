@@ -1,8 +1,8 @@
 """The pump: one way in, one order out; the same in both worlds.
 
-There is no inbox. Whoever has a fact calls `feed`; the state changes at once, so a caller reads its own writes. What the
-machines say goes through one queue that the outermost caller drains: an effect that causes another `feed` while it is
-being executed does not overtake what was said before it.
+There is no inbox. Whoever has a fact calls `feed`; the state changes at once, so a caller reads its own writes. What
+the machines say goes through one queue that the outermost caller drains: an effect that causes another `feed` while it
+is being executed does not overtake what was said before it.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ class Pump:
                 effect = queue.popleft()
                 if type(effect) in routes:
                     handled += 1
-                    invariant(handled < QUEUE_MAX and len(queue) < QUEUE_MAX, "machines do not feed each other for ever")
+                    invariant(
+                        handled < QUEUE_MAX and len(queue) < QUEUE_MAX, "machines do not feed each other for ever"
+                    )
                     self._handle(effect, self._now_us)
                 else:
                     execute(effect)

@@ -35,8 +35,9 @@ class FaultPlan(msgspec.Struct, frozen=True):
 
 def draw_plan(rng: Random) -> FaultPlan:
     """Some kinds of fault, from none to all."""
-    kinds = tuple(kind for kind in KINDS if rng.random() < rng.choice((0.2, 0.6)))
-    return FaultPlan(kinds, rng.choice((2, 5, 10)) * SECOND_US)
+    share = rng.choice((0.0, 0.3, 0.6, 0.9))
+    kinds = tuple(kind for kind in KINDS if rng.random() < share)
+    return FaultPlan(kinds, rng.choice((1, 3, 10)) * SECOND_US)
 
 
 class FaultInjector:
@@ -48,7 +49,9 @@ class FaultInjector:
         self._rng = rng
         self._seeds = seeds
         self._stopped = False
-        self._strikes = [kind for kind in plan.kinds if kind in ("partition", "one_way", "crash", "pause", "clock_jump")]
+        self._strikes = [
+            kind for kind in plan.kinds if kind in ("partition", "one_way", "crash", "pause", "clock_jump")
+        ]
         self._next()
 
     def _next(self) -> None:

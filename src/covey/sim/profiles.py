@@ -1,4 +1,4 @@
-"""Profiles: what one seed's run consists of. Phase 1 is faulty and asks for safety, phase 2 calm and asks for liveness."""
+"""Profiles: what one seed's run consists of. Phase 1 is faulty and asks for safety, phase 2 calm, for liveness."""
 
 from __future__ import annotations
 
@@ -48,16 +48,19 @@ def build_overlay(seed: int, telling: bool) -> tuple[World, FaultInjector]:
     plan = draw_plan(rng)
     count = rng.randint(2, 12)
     small = rng.random() < 0.25
-    overlay = OverlayConfig(active_max=rng.choice((2, 3)), passive_max=rng.choice((6, 12))) if small else OverlayConfig()
+    overlay = (
+        OverlayConfig(active_max=rng.choice((2, 3)), passive_max=rng.choice((6, 12))) if small else OverlayConfig()
+    )
     world = World(seed, config=EngineConfig(overlay=overlay), faults=plan.network(rng), telling=telling)
     seeds = tuple(f"n{index}:1" for index in range(min(count, rng.choice((1, 1, 2, 3)))))
     spread_us = rng.choice((0, SECOND_US, 20 * SECOND_US))
     world.start_node(seeds)
+    injector = FaultInjector(world, plan, derive(seed, "faults"), seeds)  # starting is not spared
     for _ in range(count - 1):
         if spread_us:
             world.run(rng.randint(0, spread_us // count))
         world.start_node(seeds)
-    return world, FaultInjector(world, plan, derive(seed, "faults"), seeds)
+    return world, injector
 
 
 PROFILES = {
@@ -94,7 +97,9 @@ def run_profile(profile: Profile, seed: int, telling: bool = False) -> RunResult
         start_us = world.now_us
         reason: tuple[str, list[Site]] | None = None
         while True:
-            settled = world.run_until(lambda: profile.pending(world) is None, start_us + profile.budget_us - world.now_us)
+            settled = world.run_until(
+                lambda: profile.pending(world) is None, start_us + profile.budget_us - world.now_us
+            )
             reason = profile.pending(world)
             if not settled or reason is not None:
                 break

@@ -1,8 +1,9 @@
 """The simulated world: many nodes of the shipped code, one heap of events, one seed.
 
-Everything a process can meet is an entry `(at_us, number, node, action)` in one heap. The seed decides latencies, faults
-and the machines' own randomness, so a run repeats itself byte for byte on every Python and under every hash seed; the
-digest of its trace proves it. Bytes are really encoded, framed, proved and decoded by the machines themselves.
+Everything a process can meet is an entry `(at_us, number, node, action)` in one heap. The seed decides latencies,
+faults and the machines' own randomness, so a run repeats itself byte for byte on every Python and under every hash
+seed; the digest of its trace proves it. Bytes are really encoded, framed, proved and decoded by the machines
+themselves.
 """
 
 from __future__ import annotations
@@ -143,7 +144,7 @@ class World:
         return [node for node in self.nodes if node.alive]
 
     def crash(self, node: SimNode, loudly: bool = True) -> None:
-        """Kill the process. Loudly: the kernel resets its connections; else the whole machine vanishes without a word."""
+        """Kill the process. Loudly: the kernel resets its connections; else the machine vanishes without a word."""
         node.alive = False
         node.disk.crash()
         for key in [key for key in self._pipes if key[0] == node.index]:

@@ -79,7 +79,9 @@ def _decode_one_by_one(body: bytes | memoryview, first_error: BaseException) -> 
         try:
             messages.append(_one_decoder.decode(raw))
         except HOSTILE as error:
-            raise DecodeError(f"message {len(messages) + unknown} is malformed ({_reason(error)}); its link is dropped") from None
+            raise DecodeError(
+                f"message {len(messages) + unknown} is malformed ({_reason(error)}); its link is dropped"
+            ) from None
     if not unknown and len(messages) == len(raws):  # pragma: no cover - the fast path and this one must agree
         raise DecodeError(f"the frame is malformed ({_reason(first_error)}); its link is dropped")
     return messages, unknown
@@ -91,7 +93,7 @@ def _is_unknown(raw: msgspec.Raw) -> bool:
         fields = _head_decoder.decode(raw)
     except HOSTILE:
         return False
-    return bool(fields) and type(fields[0]) is int and 0 <= fields[0] and fields[0] not in KNOWN_TAGS
+    return bool(fields) and type(fields[0]) is int and fields[0] >= 0 and fields[0] not in KNOWN_TAGS
 
 
 def encode_handshake(message: Handshake) -> bytes:

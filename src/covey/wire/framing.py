@@ -16,8 +16,8 @@ def frame(body: bytes) -> bytes:
 class Splitter:
     """Cuts a stream into bodies.
 
-    Law: it holds at most one incomplete frame, which is no longer than `limit + 4` bytes; a longer frame is refused from
-    its header alone. After a `FrameError` the stream is worthless.
+    Law: it holds at most one incomplete frame, which is no longer than `limit + 4` bytes; a longer frame is refused
+    from its header alone. After a `FrameError` the stream is worthless.
     """
 
     __slots__ = ("_chunks", "_held", "_need", "limit")

@@ -1,7 +1,7 @@
 """Users' keys as canonical bytes.
 
-Python holds `1 == True == 1.0` and would make one entry of three keys. Inside covey a key is its encoding: msgpack in its
-shortest form, tuples as arrays. Equal bytes mean the same key, on every node, for ever.
+Python holds `1 == True == 1.0` and would make one entry of three keys. Inside covey a key is its encoding: msgpack in
+its shortest form, tuples as arrays. Equal bytes mean the same key, on every node, for ever.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def encode_key(key: Key) -> KeyBytes:
     except ValueError as error:  # lone surrogates
         raise ConfigError(f"key {key!r} cannot be encoded ({error}); use text that is valid UTF-8") from None
     if len(encoded) > KEY_BYTES_MAX:
-        raise ConfigError(f"key has {len(encoded)} bytes encoded, at most {KEY_BYTES_MAX} are allowed; use a shorter one")
+        raise ConfigError(
+            f"key has {len(encoded)} bytes encoded, at most {KEY_BYTES_MAX} are allowed; use a shorter one"
+        )
     return KeyBytes(encoded)
 
 

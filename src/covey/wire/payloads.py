@@ -47,7 +47,9 @@ def _find(value: Any, path: str, depth: int) -> tuple[str, str] | None:
         return path, f"it is nested deeper than {_DEPTH_MAX} (or contains itself)"
     if isinstance(value, dict):
         for key, part in value.items():
-            if found := _find(key, f"{path} key {key!r:.40}", depth + 1) or _find(part, f"{path}[{key!r:.40}]", depth + 1):
+            if found := _find(key, f"{path} key {key!r:.40}", depth + 1) or _find(
+                part, f"{path}[{key!r:.40}]", depth + 1
+            ):
                 return found
     elif isinstance(value, (list, tuple, set, frozenset)):
         for index, part in enumerate(value):

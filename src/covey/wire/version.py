@@ -1,8 +1,8 @@
 """The protocol version, and what a newer one may do to an older one.
 
 Rules: fields are only ever appended, with defaults; a message kind keeps its tag for ever; unknown kinds and unknown
-trailing fields are ignored. So `VERSION` rises only when two versions cannot talk at all, and `VERSION_MIN` says how far
-back this build understands.
+trailing fields are ignored. So `VERSION` rises only when two versions cannot talk at all, and `VERSION_MIN` says how
+far back this build understands.
 """
 
 VERSION = 1

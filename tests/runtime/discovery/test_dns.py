@@ -92,8 +92,8 @@ async def test_who_asks_may_be_cancelled():
     asking = asyncio.create_task(seed.resolve())
     await asyncio.wait([asking], timeout=0)
     asking.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await asking
+    await asyncio.wait([asking])
+    assert asking.cancelled()
     answer.set_result(["10.0.0.1"])
     assert await seed.resolve() == ["10.0.0.1:8946"]
 

@@ -242,7 +242,7 @@ async def test_many_files_do_not_hold_up_the_event_loop(folder, monkeypatch):
     monkeypatch.setattr(local, "BATCH", 2)
     for number in range(4):
         write(folder, f"{number}.json")
-    turns = []
+    turns: list[str] = []
     asyncio.get_running_loop().call_soon(turns.append, "another's turn")
     assert await seed_of().resolve() == [THEM]
     assert turns == ["another's turn"]

@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import msgspec
@@ -24,6 +24,7 @@ from covey.cli.demo import tables
 from covey.cli.demo.corpus import count_words
 from covey.cli.demo.reports import Complete, Failed, NeighbourLost, Orders, Progress, Report, Started
 from covey.cli.loop import run
+from covey.core.ids import Site
 
 FORM_SECONDS_MAX = 15.0  # forming takes 0.03 s; this is for a machine that is busy
 SEND_SECONDS_MAX = 2.0  # then the receiver has to ask
@@ -89,7 +90,7 @@ class Worker:
 
     # --- one task each ----------------------------------------------------------------------------------------------
 
-    async def _listen(self, events: covey.Subscription[object, object]) -> None:
+    async def _listen(self, events: AsyncIterator[object]) -> None:
         async for event in events:
             match event:
                 case covey.Message(sender, payload):
@@ -102,7 +103,7 @@ class Worker:
                 case _:
                     pass
 
-    def _on_message(self, sender: covey.Site, payload: object) -> None:
+    def _on_message(self, sender: Site, payload: object) -> None:
         try:
             message = msgspec.convert(payload, Table | Want)
         except msgspec.ValidationError:
@@ -170,7 +171,7 @@ class Worker:
         parts = tables.split(words)
         return [Table(file, part, number, len(parts)) for number, part in enumerate(parts)]
 
-    async def _send(self, site: covey.Site, file: str) -> None:
+    async def _send(self, site: Site, file: str) -> None:
         with contextlib.suppress(covey.UnavailableError, covey.UnknownName):  # it died, or it will ask
             for table in self._messages(file):
                 await self._node.send(site, table, SEND_SECONDS_MAX)

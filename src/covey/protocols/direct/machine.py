@@ -1,7 +1,7 @@
 """Direct: a user's value from one node to one node.
 
-At most once, in order per sender and receiver, on the `data` channel. The sender waits while the receiver's link is being
-made or is congested, so memory at the sender is bounded and nothing is dropped there without an error.
+At most once, in order per sender and receiver, on the `data` channel. The sender waits while the receiver's link is
+being made or is congested, so memory at the sender is bounded and nothing is dropped there without an error.
 """
 
 from __future__ import annotations
@@ -151,7 +151,9 @@ class Direct:
             or outbox.bytes + command.bytes > self._config.waiting_bytes_max
         ):
             self._refused += 1
-            detail = f"{len(outbox.waiting)} values already wait for site {short(command.to)}; nothing was sent: slow down"
+            detail = (
+                f"{len(outbox.waiting)} values already wait for site {short(command.to)}; nothing was sent: slow down"
+            )
             return (Refuse(command.request, Overloaded(detail)),)
         outbox.waiting.append(command)
         outbox.bytes += command.bytes

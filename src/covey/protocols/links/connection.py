@@ -28,11 +28,11 @@ class Connection:
     """
 
     __slots__ = (
+        "acceptor",
         "address",
         "channel",
         "contact",
         "dialler",
-        "acceptor",
         "expected",
         "heard_us",
         "inbound",

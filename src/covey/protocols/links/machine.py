@@ -179,7 +179,9 @@ class Links:
     def check(self) -> None:
         for place, connection in self._links.items():
             invariant(connection.stage is Stage.OPEN, "a link is an open connection")
-            invariant(connection.contact is not None and connection.contact.site == place[0], "a link leads to its peer")
+            invariant(
+                connection.contact is not None and connection.contact.site == place[0], "a link leads to its peer"
+            )
             invariant(connection.channel == place[1], "a link is of its channel")
         for number, connection in self._connections.items():
             invariant(connection.number == number, "a connection is filed under its number")
@@ -493,11 +495,8 @@ class Links:
             cause = Cause.SELF if peer.boot == me.boot else Cause.SITE_CONFLICT
             return self._refuse(connection, cause, _CONFLICT, now_us, peer.contact)
         link = self._links.get(place) or self._links.get((site, Channel.CONTROL))
-        if link is not None and link.contact is not None and link.peer is not None:
-            if peer.contact.incarnation < link.contact.incarnation or (
-                peer.contact.incarnation == link.contact.incarnation and peer.boot != link.peer.boot
-            ):
-                return self._refuse(connection, Cause.SITE_CONFLICT, _CONFLICT, now_us, peer.contact)
+        if link is not None and link.peer is not None and _contradicts(peer, link.peer):
+            return self._refuse(connection, Cause.SITE_CONFLICT, _CONFLICT, now_us, peer.contact)
         rival = self._dials.get(place)
         effects: list[Effect] = []
         if rival is not None:
@@ -558,9 +557,7 @@ class Links:
         effects += self._tell_refused(connection, failure.cause, failure.detail, failure.by_peer, None)
         return effects + self._end_unopened(connection, failure.cause, now_us)
 
-    def _refuse(
-        self, connection: Connection, cause: Cause, detail: str, now_us: int, contact: Contact
-    ) -> list[Effect]:
+    def _refuse(self, connection: Connection, cause: Cause, detail: str, now_us: int, contact: Contact) -> list[Effect]:
         effects: list[Effect] = [Write(connection.number, frame(refusal(cause, detail)))]
         effects += self._tell_refused(connection, cause, detail, False, contact.site)
         return effects + self._end_unopened(connection, cause, now_us)
@@ -770,6 +767,13 @@ class Links:
             for (_, channel), connection in self._links.items()
             if channel is Channel.CONTROL and connection.contact is not None
         ]
+
+
+def _contradicts(peer: Peer, linked: Peer) -> bool:
+    """Whether `peer` cannot be what became of `linked`: an older life, or a second process in the same one."""
+    if peer.contact.incarnation == linked.contact.incarnation:
+        return peer.boot != linked.boot
+    return peer.contact.incarnation < linked.contact.incarnation
 
 
 _CONFLICT = (

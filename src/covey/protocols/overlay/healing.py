@@ -1,8 +1,9 @@
 """What brings parted overlays together again: a book of addresses, and the lowest site heard.
 
 HyParView alone never joins two components that do not know each other. Two facts mend that (DESIGN 3.4). Each component
-is named by its lowest living site, whose beacon every member has heard lately. And each node keeps trying, one a second,
-the addresses it was given or was ever linked to; where the answer names another lowest site, an urgent link is asked for.
+is named by its lowest living site, whose beacon every member has heard lately. And each node keeps trying, one a
+second, the addresses it was given or was ever linked to; where the answer names another lowest site, an urgent link is
+asked for.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class AddressBook:
             entry.is_seed = entry.is_seed or is_seed
             return
         if len(self._entries) >= self._config.addresses_max:
-            del self._entries[min(self._entries, key=lambda a: (self._entries[a].is_seed, -self._entries[a].backoff_us))]
+            del self._entries[
+                min(self._entries, key=lambda a: (self._entries[a].is_seed, -self._entries[a].backoff_us))
+            ]
         self._entries[address] = _Entry(is_seed, self._config.probe_backoff_us_min, now_us)
 
     def answered(self, address: str, site: Site, now_us: int) -> None:

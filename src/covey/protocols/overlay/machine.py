@@ -92,8 +92,8 @@ class _Request:
 class Overlay:
     """Keep a few symmetric links so that all nodes form one connected graph.
 
-    Invariants: `len(active) <= active_max`; `active & passive == {}`; `active & requests == {}`; we are in none of them;
-    every request has a deadline; what was departed from is in no view.
+    Invariants: `len(active) <= active_max`; `active & passive == {}`; `active & requests == {}`; we are in none of
+    them; every request has a deadline; what was departed from is in no view.
     """
 
     def __init__(self, config: OverlayConfig, rng: Random, now_us: int, *, me: Contact) -> None:

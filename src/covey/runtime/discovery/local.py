@@ -28,7 +28,7 @@ from covey.runtime.addresses import format_address, parse_address
 
 FILES_MAX = 1024  # guess: read at one time; who finds nobody among these is alone
 FILE_BYTES_MAX = 4096  # an address has at most 261 characters
-BATCH = 64  # files between two turns of the event loop: under a millisecond
+BATCH = 32  # files between two turns of the event loop: about a millisecond
 
 _SAFE = frozenset((string.ascii_lowercase + string.digits + "-_").encode())
 _FOLDER_LENGTH_MAX = 200  # file systems take 255

@@ -1,8 +1,8 @@
 """TCP, plain or under TLS, on any asyncio event loop.
 
-Bounds: at most `CONNECTIONS_MAX` accepted connections, of which at most `GREETING_MAX` may be in their TLS handshake, for
-`TLS_SECONDS_MAX` each; a stranger beyond them is closed at once. What a closed connection still has to write is given
-`LINGER_SECONDS`.
+Bounds: at most `CONNECTIONS_MAX` accepted connections, of which at most `GREETING_MAX` may be in their TLS handshake,
+for `TLS_SECONDS_MAX` each; a stranger beyond them is closed at once. What a closed connection still has to write is
+given `LINGER_SECONDS`.
 """
 
 from __future__ import annotations
@@ -111,7 +111,9 @@ class TcpTransport:
         try:
             found = await loop.getaddrinfo(listen.host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         except OSError as error:
-            raise ConfigError(f"listen: {listen.host!r} is no address of this host ({error}); nothing was opened") from None
+            raise ConfigError(
+                f"listen: {listen.host!r} is no address of this host ({error}); nothing was opened"
+            ) from None
         family, _, _, _, where = found[0]
         trouble: OSError | None = None
         for port in range(listen.port_first, listen.port_last + 1):
@@ -133,7 +135,9 @@ class TcpTransport:
             self._accepting = loop.create_task(self._accept(server), name="covey accept")
             return format_address(listen.host, server.getsockname()[1])
         reason = trouble.strerror if trouble is not None else "no port was given"
-        raise ConfigError(f"listen: cannot listen on {address} ({reason}); give another port, or a range host:first-last")
+        raise ConfigError(
+            f"listen: cannot listen on {address} ({reason}); give another port, or a range host:first-last"
+        )
 
     async def _accept(self, server: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -150,7 +154,9 @@ class TcpTransport:
             self._accepted -= 1
             number = self._accepted
             self._greeting += 1
-            self._tasks[number] = loop.create_task(self._welcome(number, sock, format_address(*peer[:2])), name="covey welcome")
+            self._tasks[number] = loop.create_task(
+                self._welcome(number, sock, format_address(*peer[:2])), name="covey welcome"
+            )
 
     async def _welcome(self, number: int, sock: socket.socket, remote: str) -> None:
         try:
