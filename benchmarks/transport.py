@@ -164,8 +164,8 @@ async def drive_link(child: asyncio.subprocess.Process, count: int, tls: bool) -
         runner.feed(SendPayloads(0, peer.site, peer.address, (value,) * min(32, count - sent)))
         sent += 32
         await asyncio.sleep(0)
-        while engine.links.congested(peer.site, Channel.DATA):
-            await asyncio.sleep(0.0005)  # noqa: ASYNC110  # below the API there is nothing to wait on
+        while engine.links.congested(peer.site, Channel.DATA):  # noqa: ASYNC110
+            await asyncio.sleep(0.0005)  # below the API there is nothing to wait on
     await done
     figures = await _sum_up(child, count, cpu_s, wall_s)
     await node.close()

@@ -189,7 +189,7 @@ class Runner:
     # --- in ---------------------------------------------------------------------------------------------------------
 
     def feed(self, incoming: Any) -> None:
-        """Give the machines a fact or a command, now. Raises `UsageError` from another thread or for a wrong command."""
+        """Give the machines a fact or a command, now. Raises `UsageError` from another thread or for a wrong one."""
         self.check_thread()
         if not self._open:
             raise ClosedError("the node is closed") from self.dead

@@ -72,14 +72,14 @@ def _workers(view: View, width: int, squares: tuple[str, str]) -> Table:
     table.add_row("", *(Text(column.name, style=_STATES[column.state]) for column in columns))
     table.add_row("state", *(Text(column.state, style=_STATES[column.state]) for column in columns))
     table.add_row("pid", *(_gone(column, str(column.pid)) for column in columns))
-    table.add_row("neighbours", *(_gone(column, str(column.progress.neighbours)) for column in columns))
+    neighbours = ["-" if column.state == "killed" else str(column.progress.neighbours) for column in columns]
+    table.add_row("neighbours", *(_gone(*both) for both in zip(columns, neighbours, strict=True)))
     table.add_row("files", *(_gone(column, f"{column.progress.done}/{column.progress.owned}") for column in columns))
     table.add_row("taken over", *(_taken(column, view.elapsed_s) for column in columns))
     table.add_row("words", *(_gone(column, f"{column.progress.words:,}") for column in columns))
     table.add_row("")
-    table.add_row(
-        f"{squares[0]} {scale} files", *(_files(column, view.elapsed_s, scale, squares) for column in columns)
-    )
+    drawn = [_files(column, view.elapsed_s, scale, squares) for column in columns]
+    table.add_row(f"{squares[0]} {scale} files" if scale > 1 else f"{squares[0]} a file", *drawn)
     return table
 
 
@@ -99,18 +99,19 @@ def _flash(column: Column, now_s: float) -> str:
 
 
 def _files(column: Column, now_s: float, scale: int, squares: tuple[str, str]) -> Text:
-    """A square for every `scale` files: its own, then those it took over; full when they are done."""
+    """A square for every `scale` files: its own, and below those it took over; full when they are done."""
     progress = column.progress
     full, empty = squares
     own, own_done = progress.owned - progress.taken, progress.done - progress.taken_done
-    killed = column.state == "killed"
+    own_style, taken_style = "red dim" if column.state == "killed" else "green", _flash(column, now_s)
     text = Text(no_wrap=False, overflow="fold")
-    for count, done, style in (
-        (own, own_done, "red dim" if killed else "green"),
-        (progress.taken, progress.taken_done, _flash(column, now_s)),
+    for count, done, full_style, empty_style in (
+        (own, own_done, own_style, "dim"),
+        (progress.taken, progress.taken_done, taken_style, taken_style),
     ):
         cells = math.ceil(count / scale)
-        filled = cells if count and done >= count else done // scale
-        text.append(full * filled, style=style)
-        text.append(empty * (cells - filled), style=style if count is progress.taken else "dim")
+        filled = cells if done >= count else done // scale
+        text.append("\n" if count and text else "")
+        text.append(full * filled, style=full_style)
+        text.append(empty * (cells - filled), style=empty_style)
     return text

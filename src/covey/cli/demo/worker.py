@@ -68,14 +68,14 @@ class Worker:
         """Work until cancelled."""
         async with self._node as node, node.events() as events:
             self._report(Started(node.site.hex(), node.address, os.getpid()))
-            await node.wait_neighbours(self._orders.nodes - 1, timeout=FORM_SECONDS_MAX)
-            self._place()
-            self._first_owners = self._owners
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._listen(events))
+                group.create_task(self._tell())
+                await node.wait_neighbours(self._orders.nodes - 1, timeout=FORM_SECONDS_MAX)
+                self._place()
+                self._first_owners = self._owners
+                group.create_task(self._listen(events))  # what came meanwhile waited in `events`
                 group.create_task(self._count())
                 group.create_task(self._ask())
-                group.create_task(self._tell())
 
     def _place(self) -> None:
         """Compute who owns what among those alive now."""
@@ -181,7 +181,7 @@ class Worker:
         owned = [file for file, site in self._owners.items() if site == me]
         taken = [file for file in owned if self._first_owners[file] != me]
         return Progress(
-            neighbours=len(self._live),
+            neighbours=len(self._node.neighbours()),
             owned=len(owned),
             done=sum(file in held for file in owned),
             taken=len(taken),

@@ -7,6 +7,7 @@ start together may each find nobody.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeAlias
@@ -54,7 +55,7 @@ class DnsSeed:
         lookup = self._lookup = self._lookup or self._start_lookup()
         await asyncio.wait((lookup,), timeout=self._lookup_seconds_max)  # leaves the lookup alone when it takes longer
         if not lookup.done():
-            self.trouble = f"no answer for {self._name!r} within {self._lookup_seconds_max} s; still waiting for it"
+            self.trouble = f"no answer for {self._name!r} within {self._lookup_seconds_max:g} s; still waiting for it"
             return []
         if self._lookup is lookup:
             self._lookup = None
@@ -84,5 +85,6 @@ class DnsSeed:
             return []
         self.trouble = "" if hosts else f"{self._name!r} has no addresses; asked again in {self.resolve_every:g} s"
         # Every host with its first port, then every host with its second: the bound leaves no host out for another's.
-        addresses = dict.fromkeys(format_address(host, port) for port in self._ports for host in hosts)
-        return list(addresses)[:ADDRESSES_MAX]
+        different = dict.fromkeys(hosts)
+        addresses = (format_address(host, port) for port in self._ports for host in different)
+        return list(itertools.islice(addresses, ADDRESSES_MAX))

@@ -2,7 +2,8 @@
 
 A file says where its process listens and which pid it has. A file whose process is gone is removed by whoever sees it.
 Where the pid has meanwhile gone to another process, the file stays, and costs a dial that is refused. A file
-that somebody else cleared away (of old ones in `/tmp`, systems do) is written again by its owner.
+that somebody else cleared away (of old ones in `/tmp`, systems do) is written again by its owner. Containers that
+share a directory but not their pids would clear away each other's: give each a directory of its own.
 
 Whoever can write in the directory decides whom our nodes dial, so it has to be the user's alone. Where it is:
 `$COVEY_RUNTIME_DIR`, else `$XDG_RUNTIME_DIR/covey`, else `covey-UID` among the temporary files. All processes
@@ -57,16 +58,17 @@ class LocalSeed:
             _check(self._base)
 
     async def resolve(self) -> list[str]:
+        self.trouble = ""
+        if self._is_announced() and not self._is_written():
+            self._write()
         try:
-            self._announce_again()
             names = self._names()
         except FileNotFoundError:
-            self.trouble = f"{self._folder} does not exist: nobody has announced itself there yet"
+            self.trouble = self.trouble or f"{self._folder} does not exist: nobody has announced itself there yet"
             return []
         except (ConfigError, OSError) as error:
             self.trouble = _reason(error)
             return []
-        self.trouble = ""
         found = set()
         for count, name in enumerate(names, 1):
             address = _look(self._folder / name)
@@ -82,30 +84,34 @@ class LocalSeed:
             # The pid alone would not do: two nodes may live in one process.
             self._file = self._folder / f"{self._pid}-{secrets.token_hex(4)}{_SUFFIX}"
         self._address = address
-        try:
-            self._write()
-            self.trouble = ""
-        except (ConfigError, OSError) as error:
-            self.trouble = _reason(error)
+        self.trouble = ""
+        self._write()
 
     def withdraw(self) -> None:
-        if self._address and self._pid == os.getpid():
+        if self._is_announced():
             with contextlib.suppress(OSError):  # what cannot be removed is stale as soon as we end
                 self._file.unlink()
         self._address = ""
 
-    def _announce_again(self) -> None:
-        if self._address and self._pid == os.getpid() and not self._file.exists():
-            self._write()
+    def _is_announced(self) -> bool:
+        return bool(self._address) and self._pid == os.getpid()
+
+    def _is_written(self) -> bool:
+        return os.path.exists(self._file)
 
     def _write(self) -> None:
-        for directory in (self._base, self._folder):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _check(directory)
         content = {"address": self._address, "pid": self._pid, "started": round(time.time(), 3)}
         unfinished = self._file.with_suffix(".tmp")
-        unfinished.write_text(json.dumps(content), encoding="ascii")
-        os.replace(unfinished, self._file)
+        try:
+            for directory in (self._base, self._folder):
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _check(directory)
+            unfinished.write_text(json.dumps(content), encoding="ascii")
+            os.replace(unfinished, self._file)
+        except (ConfigError, OSError) as error:
+            self.trouble = _reason(error)
+            with contextlib.suppress(OSError):
+                unfinished.unlink()
 
     def _names(self) -> list[str]:
         """The files of others, as many as are read at one time."""

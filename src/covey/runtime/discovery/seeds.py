@@ -35,7 +35,7 @@ class Seed(Protocol):
     """Seconds after which to ask again; 0 where the answer cannot change."""
 
     async def resolve(self) -> list[str]:
-        """Addresses `host:port` to try, without our own; [] where there are none. Never raises for what may pass."""
+        """Addresses `host:port` to try, perhaps our own among them. [] where there are none; never raises for that."""
 
     def announce(self, address: str) -> None:
         """Let others find us here under `address`; a later call replaces it. Never raises: see `trouble`."""

@@ -1,0 +1,165 @@
+"""Frozen bytes of everything on the wire. Vectors never change, they only grow.
+
+A vector that no longer fits means that two versions of covey no longer understand each other. A new message kind gets a
+line in `EXAMPLES` and its hex in `tests/vectors/messages.json`; a field that was appended gets a second example.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+
+from covey.core.ids import Contact, Site, cluster_id
+from covey.core.vocabulary import Cause, Channel
+from covey.protocols.links.handshake import ACCEPTED, Acceptor, Dialler, Identity, refusal
+from covey.wire.codec import decode_body, decode_handshake, encode_handshake, encode_message, join_body
+from covey.wire.framing import Splitter, frame
+from covey.wire.messages.direct import Payload
+from covey.wire.messages.handshake import Accepted, Hello, Proof, Refused, Welcome
+from covey.wire.messages.links import Goodbye, KeepAlive
+from covey.wire.messages.overlay import (
+    Affirm,
+    Beacon,
+    Disconnect,
+    ForwardJoin,
+    Join,
+    NeighborReply,
+    NeighborRequest,
+    Probe,
+    ProbeReply,
+    Shuffle,
+    ShuffleReply,
+)
+from tests.wire.strategies import HANDSHAKE_KINDS, MESSAGE_KINDS
+
+VECTORS = Path(__file__).parent.parent / "vectors"
+
+A = Site(bytes(range(16)))
+B = Site(bytes(range(16, 32)))
+ANN = Contact(A, 1_700_000_000_000, "10.0.0.1:8946")
+BOB = Contact(B, 2**53, "[fe80::1]:65535")
+CLUSTER = cluster_id("orders")
+SECRET = b"correct horse battery staple"
+
+EXAMPLES: dict[str, Any] = {
+    "Hello": Hello("covey", 1, 1, CLUSTER, 0, A, 1_700_000_000_000, b"b" * 16, "10.0.0.1:8946", b"n" * 32),
+    "Welcome": Welcome(1, CLUSTER, B, 2**53, b"B" * 16, "[fe80::1]:65535", b"N" * 32),
+    "Proof": Proof(bytes(range(32))),
+    "Accepted": Accepted(),
+    "Refused": Refused(11, "another secret"),
+    "KeepAlive": KeepAlive(),
+    "Goodbye": Goodbye(4, "closing"),
+    "Join": Join(ANN, 1),
+    "ForwardJoin": ForwardJoin(ANN, 6),
+    "NeighborRequest": NeighborRequest(BOB, 2**53, True),
+    "NeighborReply": NeighborReply(300, False),
+    "Disconnect": Disconnect(True, (ANN, BOB)),
+    "Disconnect for good": Disconnect(False, ()),
+    "Shuffle": Shuffle(ANN, 255, (BOB,)),
+    "ShuffleReply": ShuffleReply((ANN, BOB)),
+    "Affirm": Affirm(),
+    "Beacon": Beacon(A, 1_700_000_000_000, 70_000, 12),
+    "Probe": Probe(ANN, B),
+    "ProbeReply": ProbeReply(A),
+    "Payload": Payload(msgspec.Raw(msgspec.msgpack.encode({"EURUSD": 1.08, "tags": ["a", None, True, b"\x00"]}))),
+    "Payload of nothing": Payload(msgspec.Raw(b"\xc0")),
+}
+
+_ELEVEN = ["Affirm", "KeepAlive", "Join", "ForwardJoin", "NeighborRequest", "NeighborReply", "Disconnect", "Shuffle",
+           "ShuffleReply", "Beacon", "Probe"]  # fmt: skip
+FRAMES = {
+    "one message": ["Payload"],
+    "sixteen messages": [*_ELEVEN, "ProbeReply", "Payload", "Payload of nothing", "Disconnect for good", "Goodbye"],
+}
+
+
+def vectors(name: str) -> dict[str, str]:
+    loaded = json.loads((VECTORS / f"{name}.json").read_text(encoding="utf-8"))
+    assert "never change" in loaded.pop("about")
+    return dict(loaded)
+
+
+MESSAGES = vectors("messages")
+
+
+def test_every_example_has_a_vector_and_every_vector_an_example():
+    assert list(MESSAGES) == list(EXAMPLES)
+
+
+def test_every_kind_in_the_unions_has_a_vector():
+    shown = dict.fromkeys(type(message).__name__ for message in EXAMPLES.values())
+    assert sorted(shown) == sorted(kind.__name__ for kind in (*HANDSHAKE_KINDS, *MESSAGE_KINDS))
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_message_is_its_vector_in_both_directions(name):
+    message = EXAMPLES[name]
+    encoded = bytes.fromhex(MESSAGES[name])
+    if isinstance(message, HANDSHAKE_KINDS):
+        assert encode_handshake(message).hex() == MESSAGES[name]
+        assert decode_handshake(encoded) == message
+    else:
+        assert encode_message(message).hex() == MESSAGES[name]
+        assert decode_body(join_body([encoded])) == ([message], 0)
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_a_frame_is_its_vector_in_both_directions(name):
+    wanted = vectors("frames")[name]
+    messages = [EXAMPLES[example] for example in FRAMES[name]]
+    assert frame(join_body([encode_message(message) for message in messages])).hex() == wanted
+    (body,) = Splitter().feed(bytes.fromhex(wanted))
+    assert decode_body(body) == (messages, 0)
+
+
+def handshake(secret: bytes) -> dict[str, bytes]:
+    """Both sides of one handshake, all bodies, with nonces from fixed generators."""
+    ann = Identity(CLUSTER, A, 1_700_000_000_000, b"b" * 16, secret)
+    bob = Identity(CLUSTER, B, 2**53, b"B" * 16, secret)
+    dialler = Dialler(ann, ANN.address, Channel.DATA, Random(1))
+    acceptor = Acceptor(bob, BOB.address, Random(2))
+    hello = dialler.opening()
+    welcome, acceptor_proof = acceptor.receive(hello)
+    assert dialler.receive(welcome) == dialler.receive(acceptor_proof) == []
+    dialler_proof = dialler.proof()
+    assert acceptor.receive(dialler_proof) == []
+    assert dialler.receive(ACCEPTED) == []
+    assert dialler.peer is not None
+    assert acceptor.peer is not None
+    assert (dialler.accepted, dialler.peer.contact, acceptor.peer.contact) == (True, BOB, ANN)
+    return {
+        "proof key": ann.proof_key(),
+        "hello": hello,
+        "welcome": welcome,
+        "acceptor proof": acceptor_proof,
+        "dialler proof": dialler_proof,
+        "accepted": ACCEPTED,
+        "refused": refusal(Cause.SECRET, "another secret"),
+    }
+
+
+def test_a_handshake_with_fixed_nonces_is_its_vector():
+    bodies = handshake(SECRET)
+    assert {name: body.hex() for name, body in bodies.items()} == vectors("handshake")
+
+
+def test_the_proofs_in_the_vector_are_the_hmac_that_the_protocol_describes():
+    """HMAC-SHA256 over role, length of `Hello`, `Hello` and `Welcome`, under a key derived from the secret."""
+    bodies = {name: bytes.fromhex(body) for name, body in vectors("handshake").items()}
+    key = hmac.digest(b"covey proof key v1", SECRET, "sha256")
+    assert key == bodies["proof key"]
+    for role in ("acceptor", "dialler"):
+        bound = len(bodies["hello"]).to_bytes(4, "big") + bodies["hello"] + bodies["welcome"]
+        mac = hmac.digest(key, role.encode() + bound, "sha256")
+        assert decode_handshake(bodies[f"{role} proof"]) == Proof(mac)
+
+
+def test_another_secret_gives_other_proofs_and_the_same_greetings():
+    one, other = handshake(b"one"), handshake(b"other")
+    assert [name for name in one if one[name] != other[name]] == ["proof key", "acceptor proof", "dialler proof"]
