@@ -10,6 +10,8 @@ from covey.core.errors import ConfigError
 from covey.engine.engine import EngineConfig
 from covey.protocols.links.config import LinksConfig
 from covey.protocols.overlay.config import OverlayConfig
+from covey.runtime.addresses import check_ports, parse_listen
+from covey.runtime.discovery import parse_seed
 
 SECOND_US = 1_000_000
 PORT_FIRST, PORT_LAST = 8946, 8961
@@ -36,16 +38,27 @@ class Config(msgspec.Struct, frozen=True):
     engine: EngineConfig = EngineConfig()
 
     def __post_init__(self) -> None:
+        parse_listen(self.listen)
+        if not isinstance(self.seeds, tuple) or not all(isinstance(seed, str) for seed in self.seeds):
+            raise ConfigError(f"seeds: must be a tuple of str, not {self.seeds!r}")
+        _check_port_range(self.port_range)
+        try:
+            for text in self.seeds:
+                parse_seed(text, self.port_range)
+        except ConfigError as error:
+            raise ConfigError(f"seeds: {error}") from None
+        for name in ("user_secret", "secret_required", "metrics"):
+            if type(getattr(self, name)) is not bool:
+                raise ConfigError(f"{name}: must be True or False, not {getattr(self, name)!r}")
         _check_int("events_max", self.events_max, 1)
         _check_seconds("send_timeout", self.send_timeout)
         _check_seconds("close_timeout", self.close_timeout)
-        first, last = self.port_range
-        if not (type(first) is type(last) is int and 0 < first <= last < 65536 and last - first < 256):
-            raise ConfigError(f"port_range: {self.port_range!r} is not (first, last) with at most 256 ports")
         if not isinstance(self.engine, EngineConfig):
             raise ConfigError(f"engine: must be an EngineConfig, not {type(self.engine).__name__}")
-        if self.engine.overlay.active_max < 1 or self.engine.overlay.passive_max < 1:
-            raise ConfigError("engine.overlay: both views need room for at least one contact")
+        for part in self.engine.__struct_fields__:
+            machine = getattr(self.engine, part)
+            for field in machine.__struct_fields__:  # periods, bounds and sizes: nothing works with none of them
+                _check_int(f"engine: {part}.{field}", getattr(machine, field), 1)
 
     @classmethod
     def laptop(cls, **changes: object) -> Config:
@@ -91,6 +104,13 @@ def _make(cls: type[Config], profile: str, defaults: dict[str, object], changes:
         allowed = ", ".join(name for name in cls.__struct_fields__ if name != "profile")
         raise ConfigError(f"Config.{profile}() has no option {unknown[0]!r}; it has {allowed}")
     return cls(**{"profile": profile, **defaults, **changes})  # type: ignore[arg-type]
+
+
+def _check_port_range(ports: object) -> None:
+    if isinstance(ports, tuple) and len(ports) == 2 and all(type(port) is int for port in ports):
+        check_ports(ports, repr(ports), "port_range")
+    else:
+        raise ConfigError(f"port_range: must be (first, last), two ints, not {ports!r}")
 
 
 def _check_int(name: str, value: object, least: int) -> None:

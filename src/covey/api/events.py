@@ -91,6 +91,7 @@ class Subscription(Generic[S, E]):
         self._queue: deque[E | Lost] = deque()
         self._lost = 0
         self._waiter: asyncio.Future[None] | None = None
+        self._entered = False
         self._open = False
         self._cause: BaseException | None = None
         self._snapshot: S | None = None
@@ -98,19 +99,22 @@ class Subscription(Generic[S, E]):
     @property
     def snapshot(self) -> S:
         """The state as of the last event before this subscription. Raises `UsageError` outside of `async with`."""
-        if self._snapshot is None:
+        if not self._entered:
             raise UsageError("a subscription has its snapshot inside `async with`; open it first")
-        return self._snapshot
+        return self._snapshot  # type: ignore[return-value]  # set on entering
 
     async def __aenter__(self) -> Subscription[S, E]:
         self._snapshot = self._hub._subscribe(self)
-        self._open = True
+        self._queue.clear()
+        self._lost = 0
+        self._cause = None
+        self._entered = self._open = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._open = False
+        self._entered = self._open = False
         self._hub._subscribers.pop(self, None)
         self._queue.clear()
         self._wake()
@@ -120,6 +124,8 @@ class Subscription(Generic[S, E]):
 
     async def __anext__(self) -> E | Lost:
         """The next event. The stream ends when the node closes; it raises `ClosedError` when the node died."""
+        if not self._entered:
+            raise UsageError("events are read inside `async with node.events() as events`; nothing was subscribed")
         while not self._queue:
             if not self._open:
                 if self._cause is not None:
@@ -162,6 +168,7 @@ class EventHub(Generic[S, E]):
         self._state = snapshot
         self._subscribers: dict[Subscription[S, E], None] = {}
         self._closed = False
+        self._cause: BaseException | None = None
 
     def subscription(self, events_max: int) -> Subscription[S, E]:
         """A subscription that holds up to `events_max` unread events. Raises `ConfigError` below 1."""
@@ -171,7 +178,7 @@ class EventHub(Generic[S, E]):
 
     def _subscribe(self, subscription: Subscription[S, E]) -> S:
         if self._closed:
-            raise ClosedError("the node is not open; start it before subscribing")
+            raise ClosedError("the node is not open any more; nothing was subscribed") from self._cause
         if subscription in self._subscribers:
             raise UsageError("this subscription is open already; ask for another one")
         self._subscribers[subscription] = None
@@ -184,6 +191,7 @@ class EventHub(Generic[S, E]):
     def close(self, cause: BaseException | None = None) -> None:
         """End all streams, after what they still hold."""
         self._closed = True
+        self._cause = self._cause or cause
         subscribers, self._subscribers = self._subscribers, {}
         for subscriber in subscribers:
             subscriber._end(cause)

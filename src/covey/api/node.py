@@ -24,10 +24,10 @@ from covey.api.events import (
     ProtocolViolation,
     Subscription,
 )
-from covey.api.secrets import read_secret, user_secret
+from covey.api.options import check_options
 from covey.core import vocabulary as v
-from covey.core.errors import ClosedError, ConfigError, DeadlineExceeded, DecodeError, UnknownName, UsageError
-from covey.core.ids import SITE_BYTES, Contact, Site, cluster_id, draw_site, short
+from covey.core.errors import ClosedError, DeadlineExceeded, DecodeError, Overloaded, UnknownName, UsageError
+from covey.core.ids import SITE_BYTES, Contact, Site, draw_site, short
 from covey.engine.engine import Engine
 from covey.engine.gate import Gate
 from covey.observe.metrics import Metrics
@@ -35,11 +35,8 @@ from covey.protocols.direct.machine import Direct, PayloadsReceived, SendPayload
 from covey.protocols.links import vocabulary as link
 from covey.protocols.links.handshake import Identity
 from covey.protocols.overlay import vocabulary as overlay
-from covey.runtime.addresses import is_loopback, is_wildcard, parse_listen, split_address
-from covey.runtime.discovery import Seed, parse_seed
 from covey.runtime.environment import Environment, RealEnvironment
 from covey.runtime.runner import Runner
-from covey.runtime.transport.tcp import Tls
 from covey.wire.payloads import decode_payload, encode_payload
 
 log = logging.getLogger(__name__)
@@ -79,8 +76,7 @@ class Node:
     Options, all checked before anything is opened (`ConfigError`):
 
     - `listen`: `"host:port"`, `"host:first-last"` (the first free port), port 0 for any. Default by profile.
-    - `seeds`: where others may be found: `"host:port"`, `"host"`, `"dns:name"`, `"local:name"`. They are asked for
-    ever.
+    - `seeds`: where others may be found, asked for ever: `"host:port"`, `"host"`, `"dns:name"`, `"local:name"`.
     - `secret`: the cluster's secret (str, bytes, or a `Path` to its file), at least 16 bytes. It proves membership and,
       beyond loopback, encrypts.
     - `advertise`: the address others shall dial; else `POD_IP`, else the local end of the first link.
@@ -103,27 +99,20 @@ class Node:
         config: Config | None = None,
         _environment: Environment | None = None,
     ) -> None:
+        self._options = check_options(
+            cluster,
+            listen=listen,
+            seeds=seeds,
+            secret=secret,
+            name=name,
+            advertise=advertise,
+            tls=tls,
+            insecure=insecure,
+            config=config,
+        )
         self.cluster = cluster
-        self._cluster_id = cluster_id(cluster)
-        if config is not None and not isinstance(config, Config):
-            raise ConfigError(f"config: must be a covey.Config, not {type(config).__name__}")
-        beyond = listen is not None and not is_loopback(parse_listen(listen).host)
-        self.config = config or Config.here(listen_beyond_loopback=beyond)
-        self._listen = listen if listen is not None else self.config.listen
-        listening = parse_listen(self._listen)
-        self.name = _check_name(name)
-        self._seeds = self._parse_seeds(seeds)
-        self._advertise = _check_advertise(advertise, listening.host)
-        if type(insecure) is not bool:
-            raise ConfigError(f"insecure: must be True or False, not {insecure!r}")
-        if tls is not None and not (
-            isinstance(tls, tuple) and len(tls) == 2 and all(isinstance(context, ssl.SSLContext) for context in tls)
-        ):
-            raise ConfigError("tls: must be (server_context, client_context), two ssl.SSLContext objects")
-        self._tls = tls
-        self._insecure = insecure
-        self._on_loopback = is_loopback(listening.host)
-        self._secret = self._find_secret(secret)
+        self.name = self._options.name
+        self.config = self._options.config
         self._environment = _environment or RealEnvironment()
         self._runner: Runner | None = None
         self._engine: Engine | None = None
@@ -136,46 +125,6 @@ class Node:
         self._hub: EventHub[tuple[Neighbor, ...], NodeEvent] = EventHub(lambda: tuple(self._released.values()))
         self._released: dict[Site, Neighbor] = {}  # the neighbours as of the last event
         self._state = "new"
-
-    # --- options ----------------------------------------------------------------------------------------------------
-
-    def _parse_seeds(self, seeds: Iterable[str] | None) -> list[Seed]:
-        if isinstance(seeds, (str, bytes)):
-            raise ConfigError(
-                f"seeds: must be a list of str, not the {type(seeds).__name__} {seeds!r}; write [{seeds!r}]"
-            )
-        if seeds is None:
-            seeds = self.config.seeds or ((f"local:{self.cluster}",) if self.config.profile == "laptop" else ())
-        try:
-            texts = list(seeds)
-        except TypeError:
-            raise ConfigError(f"seeds: must be a list of str, not {seeds!r}") from None
-        return [parse_seed(text, self.config.port_range) for text in texts]
-
-    def _find_secret(self, secret: str | bytes | Path | None) -> bytes:
-        if secret is not None:
-            return read_secret(secret)
-        if path := os.environ.get("COVEY_SECRET_FILE"):
-            return read_secret(Path(path))
-        if self.config.secret_required:
-            raise ConfigError("secret: this profile needs one; set COVEY_SECRET_FILE or give secret=Path(…)")
-        if self.config.user_secret and self._on_loopback:
-            return user_secret()
-        if self._on_loopback or self._insecure or self._tls is not None:
-            return b""
-        raise ConfigError(
-            f"secret: listening on {self._listen} without one would let anybody in; give secret=, tls= or insecure=True"
-        )
-
-    def _make_tls(self) -> Tls | None:
-        if self._tls is not None:
-            return Tls(*self._tls, server_name=None)
-        if self._on_loopback or self._insecure:
-            return None
-        from covey.runtime.transport.tls import contexts_from_secret
-
-        contexts = contexts_from_secret(self._secret, self._cluster_id)
-        return Tls(contexts.server, contexts.client)
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -190,15 +139,16 @@ class Node:
         environment = self._environment
         incarnation = environment.wall_us() // 1000
         nonces = environment.nonces()
-        identity = Identity(self._cluster_id, draw_site(nonces), incarnation, nonces.randbytes(16), self._secret)
+        options = self._options
+        identity = Identity(options.cluster_id, draw_site(nonces), incarnation, nonces.randbytes(16), options.secret)
         engine = Engine(self.config.engine, identity, "", environment.rng(), nonces, environment.monotonic_us())
-        transport = environment.transport(self._make_tls())
+        transport = environment.transport(options.make_tls())
         runner = Runner(
             engine,
             Gate(self.config.engine.gate),
             transport,
             contact=Contact(identity.site, incarnation, ""),
-            seeds=self._seeds,
+            seeds=options.seeds,
             on_event=self._on_event,
             environment=environment,
             observe=self._metrics.observe if self._metrics is not None else None,
@@ -206,7 +156,7 @@ class Node:
         self._state = "starting"
         self._runner, self._engine, self._direct = runner, engine, engine.direct
         try:
-            await runner.start(self._listen, self._advertise)
+            await runner.start(options.listen, options.advertise)
         except BaseException:
             self._state = "new"
             self._runner = self._engine = None
@@ -215,18 +165,17 @@ class Node:
         self._state = "open"
         log.info(
             "event=node_started cluster=%r profile=%s site=%s address=%s encrypted=%s",
-            self.cluster, self.config.profile, self.site.hex(), self.address or "?", self._encrypted(),
+            self.cluster, self.config.profile, self.site.hex(), self.address or "?", options.encrypt,
         )  # fmt: skip
-
-    def _encrypted(self) -> bool:
-        return self._tls is not None or not (self._on_loopback or self._insecure)
 
     async def close(self) -> None:
         """Say goodbye to the neighbours and end, within `config.close_timeout` seconds. Idempotent."""
+        self._check_fork()
+        if self._runner is not None:
+            self._runner.check_thread()
         if self._state in ("new", "closed"):
             self._state = "closed"
             return
-        self._check_fork()
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close(), name="covey close")
         await asyncio.shield(self._closing)
@@ -243,6 +192,13 @@ class Node:
             self._hub.close(self._runner.dead)
             log.info("event=node_closed site=%s", self.site.hex())
 
+    async def _abort(self) -> None:
+        """End without a word, as if the process had been killed; for tests."""
+        assert self._runner is not None
+        self._state = "closed"
+        await self._runner.abort()
+        self._hub.close()
+
     async def __aenter__(self) -> Node:
         await self.start()
         return self
@@ -256,9 +212,12 @@ class Node:
         if self._forks != _forks:
             raise UsageError("this node was made before a fork and belongs to the parent; make a Node in the child")
 
-    def _live(self) -> Runner:
+    def _live(self, closing: bool = True) -> Runner:
+        """The runner, if this call may use it; `closing`: also while the node says goodbye."""
         self._check_fork()
-        if self._runner is None or self._state not in ("open", "closing"):
+        if self._runner is not None:
+            self._runner.check_thread()
+        if self._runner is None or not (self._state == "open" or (closing and self._state == "closing")):
             if self._runner is not None and self._runner.dead is not None:
                 raise ClosedError("the node died of a bug in covey; see its cause") from self._runner.dead
             raise ClosedError(f"the node is {self._state}; use it inside `async with`, or call start() first")
@@ -364,6 +323,8 @@ class Node:
         if self._send_at_once(site, payload):
             return
         runner = self._live()
+        if self._direct is not None and type(site) is bytes and self._direct.congested(site):
+            raise Overloaded(f"site {short(site)} reads too slowly; nothing was sent: use `await send`, or try again")
         request, outcome = self._send(site, payload)
         if outcome.done():
             return outcome.result()
@@ -371,11 +332,10 @@ class Node:
 
     def _send_at_once(self, site: Site, payload: Any) -> bool:
         """The short way, taken nearly always: the link is open and the receiver keeps up."""
-        runner = self._live()
+        runner = self._live(closing=False)
         if type(site) is not bytes or self._direct is None or not self._direct.ready(site):
             return False
         value = encode_payload(payload)
-        runner.check_thread()
         if not self._outgoing:
             runner.at_end_of_turn(self._flush_outgoing)
         waiting = self._outgoing.get(site)
@@ -397,7 +357,7 @@ class Node:
             runner.feed(SendPayloads(0, site, "", tuple(values)))
 
     def _send(self, site: Site, payload: Any) -> tuple[int, asyncio.Future[None]]:
-        runner = self._live()
+        runner = self._live(closing=False)
         if type(site) is not bytes or len(site) != SITE_BYTES:
             raise UsageError(f"site must be {SITE_BYTES} bytes (Neighbor.site, Message.sender), not {site!r:.60}")
         value = encode_payload(payload)
@@ -483,22 +443,3 @@ def _seconds(name: str, value: float) -> float:
     if type(value) not in (int, float) or not value > 0:
         raise UsageError(f"{name} must be a number of seconds above 0, not {value!r}")
     return value
-
-
-def _check_name(name: str | None) -> str:
-    if name is None:
-        return ""
-    if not isinstance(name, str) or not 0 < len(name) <= 255:
-        raise ConfigError(f"name: must be a str of 1 to 255 characters, not {name!r:.60}")
-    return name
-
-
-def _check_advertise(advertise: str | None, listen_host: str) -> str:
-    """What to advertise: the option, else `POD_IP` where every interface is listened on, else "" (found out later)."""
-    if advertise is None:
-        pod_ip = os.environ.get("POD_IP", "")
-        return pod_ip if is_wildcard(listen_host) else ""
-    host, _ = split_address(advertise, "advertise")
-    if is_wildcard(host):
-        raise ConfigError(f"advertise: nobody can dial {advertise!r}; give an address that others reach this node at")
-    return advertise

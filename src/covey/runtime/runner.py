@@ -151,14 +151,16 @@ class Runner:
 
     async def close(self) -> None:
         """Tell the neighbours, write what is to be written, and end. Does nothing the second time."""
-        if not self._open:
-            return
-        for seed in self._seeds:
-            seed.withdraw()
-        self.feed(LeaveOverlay())
-        self.feed(TurnEnded())
-        self.feed(CloseLinks())
-        self._end(ClosedError("the node was closed"))
+        if self._open:
+            for seed in self._seeds:
+                seed.withdraw()
+            with contextlib.suppress(ClosedError):  # it may die of its goodbye
+                self._end_turn()
+                self.feed(LeaveOverlay())
+                self.feed(TurnEnded())
+                self.feed(CloseLinks())
+        if self._open:
+            self._end(ClosedError("the node was closed"))
         await self._finish()
 
     async def abort(self) -> None:
@@ -180,10 +182,11 @@ class Runner:
                 future.set_exception(error)
 
     async def _finish(self) -> None:
-        for task in self._tasks:
-            task.cancel()
+        if self.dead is None:
+            for task in self._tasks:
+                task.cancel()
+            self._tasks.append(self._loop.create_task(self._transport.aclose(), name="covey end"))
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._transport.aclose()
 
     def _die(self, error: BaseException) -> None:
         """A law does not hold: our bug. This node stops; nothing else does."""
@@ -194,7 +197,9 @@ class Runner:
         for seed in self._seeds:
             seed.withdraw()
         self._end(error)
-        self._tasks.append(self._loop.create_task(self._transport.aclose(), name="covey death"))
+        for task in self._tasks:
+            task.cancel()
+        self._tasks = [self._loop.create_task(self._transport.aclose(), name="covey death")]
         self._on_event(error)
 
     # --- in ---------------------------------------------------------------------------------------------------------

@@ -50,14 +50,14 @@ class Cluster:
         self.network = MemoryNetwork(latency_s)
         self._nodes: list[Node] = []
 
-    def node(self, name: str = "test", **options: Any) -> Node:
+    def node(self, cluster: str = "test", /, **options: Any) -> Node:
         """A node that is not started yet. It finds the others through the first one's address by default."""
         options.setdefault("config", Config.laptop())
         options.setdefault("secret", "only for a test of covey")
         options.setdefault("listen", "127.0.0.1:0")
         if "seeds" not in options:
             options["seeds"] = [node.address for node in self._nodes[:1]]
-        node = Node(name, _environment=_VirtualEnvironment(self, len(self._nodes)), **options)
+        node = Node(cluster, _environment=_VirtualEnvironment(self, len(self._nodes)), **options)
         self._nodes.append(node)
         return node
 
@@ -76,7 +76,7 @@ class Cluster:
         assert runner is not None
         transport: Any = runner._transport
         transport.crash()
-        await runner.abort()
+        await node._abort()
 
     def partition(self, *islands: list[Node]) -> None:
         """Nothing passes between nodes of different islands until `heal`."""

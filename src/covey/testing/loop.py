@@ -15,8 +15,6 @@ import looptime
 
 from covey.core.errors import UsageError
 
-IDLE_SECONDS_MAX = 10_000_000.0  # virtual; a test that only waits for something that cannot come ends here
-
 
 class _OrderedTask(asyncio.Task[Any]):
     """A task that hashes by its creation number instead of its address."""
@@ -54,7 +52,10 @@ class VirtualEventLoop(looptime.LoopTimeEventLoop, asyncio.SelectorEventLoop):
 
 
 def new_event_loop(start: float = 1_000.0) -> asyncio.AbstractEventLoop:
-    """A virtual loop whose clock starts at `start` seconds."""
-    loop = VirtualEventLoop(start=start, idle_timeout=IDLE_SECONDS_MAX, noop_cycles=8)
+    """A virtual loop whose clock starts at `start` seconds.
+
+    Whoever waits when no timer is left waits for something that cannot come, and gets looptime's `IdleTimeoutError`.
+    """
+    loop = VirtualEventLoop(start=start, idle_timeout=0, noop_cycles=8)
     loop.set_task_factory(_OrderedTaskFactory())
     return loop

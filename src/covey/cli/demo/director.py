@@ -161,14 +161,14 @@ class Director:
 
     async def _compare(self) -> None:
         names = ", ".join(column.name for column in self.view.live)
-        self._explain("compare", f"{names} have every file; now one process counts everything again, alone")
+        self._explain("compare", f"every file is on {names}; now one process counts everything again, alone")
         total = await asyncio.to_thread(count_all, self._root, self._files)
         expected = Complete(len(self._files), total.total(), tables.digest(total))
         for column in self.view.live:
             if column.complete != expected:
                 raise Stuck(f"{column.name} found {column.complete}, and right is {expected}")
         self._exact = True
-        self._explain("done", f"{names} hold the same totals as the plain count, word for word")
+        self._explain("done", f"the totals on {names} equal the plain count, word for word")
 
     # --- what is heard ----------------------------------------------------------------------------------------------
 

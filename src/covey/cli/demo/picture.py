@@ -42,12 +42,12 @@ class LivePicture:
 
 
 def picture(view: View, console: Console) -> RenderableType:
-    """The whole picture of `view`, as wide as `console`, at most `WIDTH_MAX`."""
-    width = min(console.width, WIDTH_MAX)
+    """The whole picture of `view`, for the width of `console`."""
+    width = min(console.width - 2, WIDTH_MAX)  # a terminal's echo of Ctrl-C has room beside it
     bar = Table.grid(padding=(0, 1), expand=True)
     bar.add_column(ratio=1)
     bar.add_column(justify="right", no_wrap=True)
-    done = f"{view.fraction:4.0%} of {view.files} files on {len(view.live)} nodes"
+    done = f"{view.fraction:4.0%} of {view.files} files on {len(view.live) or len(view.columns)} nodes"
     bar.add_row(ProgressBar(total=1.0, completed=view.fraction, complete_style="green"), Text(done))
     title = Text.assemble((" covey ", "bold"), (f" {view.act} ", "bold cyan"), (f" {view.elapsed_s:.1f} s ", "dim"))
     why = Padding(Text(view.why), (1, 0, 0, 0))

@@ -129,7 +129,8 @@ class Worker:
                     continue
                 if self._tables.add(file, count_words((self._root / file).read_bytes())):
                     self._counted_taken += self._first_owners[file] != self._node.site
-                await asyncio.gather(*(self._send(neighbour.site, file) for neighbour in self._live))
+                messages = self._messages(file)
+                await asyncio.gather(*(self._send(neighbour.site, messages) for neighbour in self._live))
                 due += self._orders.pace_s
                 await asyncio.sleep(max(0.0, due - loop.time()))
             await self._moved.wait()
@@ -171,9 +172,9 @@ class Worker:
         parts = tables.split(words)
         return [Table(file, part, number, len(parts)) for number, part in enumerate(parts)]
 
-    async def _send(self, site: Site, file: str) -> None:
+    async def _send(self, site: Site, messages: list[Table]) -> None:
         with contextlib.suppress(covey.UnavailableError, covey.UnknownName):  # it died, or it will ask
-            for table in self._messages(file):
+            for table in messages:
                 await self._node.send(site, table, SEND_SECONDS_MAX)
 
     def _progress(self) -> Progress:

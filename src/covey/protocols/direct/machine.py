@@ -128,6 +128,10 @@ class Direct:
         """Whether a value for `site` would be on its link at once."""
         return self._open.get(site) is False
 
+    def congested(self, site: Site) -> bool:
+        """Whether `site` has a link and reads too slowly."""
+        return self._open.get(site) is True
+
     def _on_send(self, command: SendPayloads) -> Sequence[Any]:
         congested = self._open.get(command.to)
         if congested is False:

@@ -84,8 +84,8 @@ class Connection:
         self.queued_bytes += len(encoded)
         self.queued_messages += count
 
-    def take(self, bytes_max: int) -> bytes:
-        """The frames of the oldest queued runs, up to about `bytes_max` bytes of them (at least one run).
+    def take(self, bytes_max: int) -> tuple[bytes, int]:
+        """The frames of the oldest queued runs, up to about `bytes_max` bytes (at least one run), and their number.
 
         A frame is closed when it reaches `FRAME_AIM_BYTES`; a longer run has a frame to itself.
         """
@@ -93,7 +93,7 @@ class Connection:
             data = _frame(self.queue)
             self.queue = []
             self.queued_bytes = self.queued_messages = 0
-            return data
+            return data, 1
         frames: list[bytes] = []
         start = taken = at = in_frame = 0
         while at < len(self.queue) and taken < bytes_max:
@@ -108,7 +108,7 @@ class Connection:
         self.queued_messages -= sum(count for _, count in self.queue[:at])
         self.queued_bytes -= taken
         del self.queue[:at]
-        return b"".join(frames)
+        return b"".join(frames), len(frames)
 
     def check(self) -> None:
         invariant(self.queued_bytes == sum(len(encoded) for encoded, _ in self.queue), "queued_bytes counts the queue")

@@ -256,7 +256,14 @@ class Links:
         if connection is None:
             self._counts["messages_dropped"] += len(send.messages)
             return [PeerUnreached(send.to, send.channel, Cause.NO_ADDRESS)]
-        return self._push(connection, codec.encode_messages(send.messages), len(send.messages), now_us)
+        encoded = codec.encode_messages(send.messages)
+        if len(encoded) <= FRAME_AIM_BYTES:
+            return self._push(connection, encoded, len(send.messages), now_us)
+        effects: list[Effect] = []  # together they are more than a frame should hold
+        for message in send.messages:
+            if connection.number in self._connections:
+                effects += self._push(connection, codec.encode_message(message), 1, now_us)
+        return effects
 
     def _wait(self, place: Place, waiting: Waiting, encoded: bytes) -> list[Effect]:
         if waiting.bytes + len(encoded) > self._config.waiting_bytes_max and waiting.messages:
@@ -304,9 +311,9 @@ class Links:
     def _write(self, connection: Connection, now_us: int, bytes_max: int) -> Write:
         counts = self._counts
         before = connection.queued_messages
-        data = connection.take(bytes_max)
+        data, frames = connection.take(bytes_max)
         connection.said_us = connection.used_us = now_us
-        counts["frames_out"] += 1
+        counts["frames_out"] += frames
         counts["bytes_out"] += len(data)
         counts["messages_out"] += before - connection.queued_messages
         return Write(connection.number, data)

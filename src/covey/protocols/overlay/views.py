@@ -64,7 +64,7 @@ class PassiveView:
 
 
 class ActiveView:
-    """The neighbours: contacts with a symmetric link.
+    """The neighbours: contacts with a symmetric link, in the order in which the links came up.
 
     Invariants: at most `size_max`; never ourselves.
     """
@@ -72,19 +72,17 @@ class ActiveView:
     def __init__(self, me: Site, size_max: int) -> None:
         self._me = me
         self.size_max = size_max
-        self._sites: OrderedSet[Site] = OrderedSet()
         self._contacts: dict[Site, Contact] = {}
 
     @property
     def full(self) -> bool:
-        return len(self._sites) >= self.size_max
+        return len(self._contacts) >= self.size_max
 
     def add(self, contact: Contact) -> None:
-        self._sites.add(contact.site)
         self._contacts[contact.site] = contact
 
     def discard(self, site: Site) -> Contact | None:
-        self._sites.discard(site)
+        """Take out and return the contact of `site`, if it is here."""
         return self._contacts.pop(site, None)
 
     def get(self, site: Site) -> Contact | None:
@@ -92,26 +90,25 @@ class ActiveView:
 
     def choose(self, rng: Random, but: Site | None = None) -> Contact | None:
         """A random neighbour other than `but`, if there is one."""
-        others = [site for site in self._sites if site != but]
+        others = self.sites(but)
         return self._contacts[rng.choice(others)] if others else None
 
     def sample(self, rng: Random, count: int, but: Site | None = None) -> list[Contact]:
-        others = [site for site in self._sites if site != but]
+        others = self.sites(but)
         return [self._contacts[site] for site in rng.sample(others, min(count, len(others)))]
 
     def sites(self, but: Site | None = None) -> tuple[Site, ...]:
-        return tuple(site for site in self._sites if site != but)
+        return tuple(site for site in self._contacts if site != but)
 
     def __contains__(self, site: object) -> bool:
         return site in self._contacts
 
     def __iter__(self) -> Iterator[Contact]:
-        return (self._contacts[site] for site in self._sites)
+        return iter(self._contacts.values())
 
     def __len__(self) -> int:
-        return len(self._sites)
+        return len(self._contacts)
 
     def check(self) -> None:
-        invariant(len(self._sites) <= self.size_max, "the active view is bounded")
+        invariant(len(self._contacts) <= self.size_max, "the active view is bounded")
         invariant(self._me not in self._contacts, "nobody is their own neighbour")
-        invariant(set(self._sites) == set(self._contacts), "the active view's two halves agree")

@@ -182,11 +182,15 @@ class MemoryTransport:
 
     def crash(self) -> None:
         """The process is gone: its connections are reset, its address refuses."""
-        self._network.transports.pop(self.address, None)
+        self._leave()
         for end in list(self._ends.values()):
             if end.other is not None:
                 self._send_off(end, Cause.RESET)
         self._ends.clear()
+
+    def _leave(self) -> None:
+        if self._network.transports.get(self.address) is self:
+            del self._network.transports[self.address]
 
     def pause_reading(self) -> None:
         self.reading = False
@@ -198,6 +202,6 @@ class MemoryTransport:
             end.owner._deliver(end, what)
 
     async def aclose(self) -> None:
-        self._network.transports.pop(self.address, None)
+        self._leave()
         for number in list(self._ends):
             self.close(number)
