@@ -65,7 +65,7 @@ class HybridClock:
 
     def accept(self, stamp: int, now_us: int) -> bool:
         """Learn a peer's stamp. False, and no change, if it leads our wall clock by more than the bound."""
-        if stamp < 0 or stamp >> COUNTER_BITS > self.wall_ms(now_us) + self._drift_ms_max:
+        if not 0 <= stamp <= STAMP_MAX or stamp >> COUNTER_BITS > self.wall_ms(now_us) + self._drift_ms_max:
             return False
         self._last = max(self._last, stamp)
         return True

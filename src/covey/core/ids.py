@@ -77,7 +77,7 @@ def short(site: Site) -> str:
 def parse_site(text: str) -> Site:
     """The site written as 32 hex digits. Raises `ConfigError` for anything else."""
     try:
-        raw = bytes.fromhex(text)
+        raw = bytes.fromhex(text) if len(text) == 2 * SITE_BYTES else b""
     except (ValueError, TypeError):
         raw = b""
     if len(raw) != SITE_BYTES:

@@ -33,9 +33,7 @@ class Timers(Generic[K]):
         self._number += 1
         self._live[key] = (at_us, self._number)
         heapq.heappush(self._heap, (at_us, self._number, key))
-        if len(self._heap) > 2 * len(self._live) + 64:
-            self._heap = [(at, number, live) for live, (at, number) in self._live.items()]
-            heapq.heapify(self._heap)
+        self._compact()
 
     def set_earlier(self, key: K, at_us: int) -> None:
         """Make `key` due at `at_us` unless it is due sooner already."""
@@ -45,7 +43,14 @@ class Timers(Generic[K]):
 
     def cancel(self, key: K) -> bool:
         """Forget `key`; False if it was not set."""
-        return self._live.pop(key, None) is not None
+        was_set = self._live.pop(key, None) is not None
+        self._compact()
+        return was_set
+
+    def _compact(self) -> None:
+        if len(self._heap) > 2 * len(self._live) + 64:
+            self._heap = [(at, number, live) for live, (at, number) in self._live.items()]
+            heapq.heapify(self._heap)
 
     def due_at(self, key: K) -> int | None:
         """When `key` is due, or None."""
@@ -73,6 +78,7 @@ class Timers(Generic[K]):
             if live is not None and live[1] == number:
                 del self._live[key]
                 due.append(key)
+        self._compact()
         return due
 
     def __contains__(self, key: object) -> bool:

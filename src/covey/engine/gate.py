@@ -71,12 +71,13 @@ class GateStatistics(msgspec.Struct, frozen=True):
 
 
 class _Log:
-    __slots__ = ("asked", "durable", "held", "position", "retry_us", "troubled", "unsaved")
+    __slots__ = ("asked", "durable", "failed", "held", "position", "retry_us", "troubled", "unsaved")
 
     def __init__(self) -> None:
         self.position = 0  # of the last Persist
         self.asked = 0  # the world was told to store up to here
         self.durable = 0
+        self.failed = 0  # the first position that failed since the last time of asking; 0: none
         self.held: deque[tuple[int, Any]] = deque()  # (the position it waits for, effect)
         self.unsaved: deque[Store] = deque()
         self.retry_us = 0
@@ -140,8 +141,8 @@ class Gate:
         while log.held and log.held[0][0] <= fact.position:
             out.append(log.held.popleft()[1])
             self._held -= 1
-        log.retry_us = 0
-        if log.troubled:
+        if log.troubled and not log.failed > fact.position:
+            log.failed = log.retry_us = 0
             log.troubled = False
             self._timers.cancel(fact.log)
             out.append(Emit(StorageRecovered(fact.log)))
@@ -154,9 +155,13 @@ class Gate:
         log = self._logs[fact.log]
         if fact.position <= log.durable:
             return []
+        if log.failed:  # one transaction may report each of its stores
+            log.failed = min(log.failed, fact.position)
+            return []
+        log.failed = fact.position
         config = self._config
         log.retry_us = min(max(2 * log.retry_us, config.retry_us_min), config.retry_us_max)
-        self._timers.set_earlier(fact.log, now_us + log.retry_us)
+        self._timers.set(fact.log, now_us + log.retry_us)
         if log.troubled:
             return []
         log.troubled = True
@@ -168,6 +173,7 @@ class Gate:
         for name in self._timers.pop_due(now_us):
             log = self._logs[name]
             log.asked = log.position
+            log.failed = 0
             stores += log.unsaved
         return stores
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from covey.core.ids import Contact, Site, short
+from covey.core.ids import SITE_BYTES, Contact, Site, short
 from covey.core.vocabulary import MessagesReceived
 
 
@@ -68,11 +68,14 @@ def _brief_value(value: Any) -> str:
 
 
 def _sites(item: Any) -> Iterator[Site]:
-    for name in getattr(item, "__struct_fields__", ()):
-        value = getattr(item, name)
-        if isinstance(value, Contact):
-            yield value.site
-        elif isinstance(value, bytes) and len(value) == 16:
-            yield Site(value)
-        elif isinstance(value, msgspec.Struct):
-            yield from _sites(value)
+    if isinstance(item, Contact):
+        yield item.site
+    elif isinstance(item, bytes):
+        if len(item) == SITE_BYTES:
+            yield Site(item)
+    elif isinstance(item, msgspec.Struct):
+        for name in item.__struct_fields__:
+            yield from _sites(getattr(item, name))
+    elif isinstance(item, (tuple, list)):
+        for part in item:
+            yield from _sites(part)
