@@ -29,6 +29,7 @@ class Connection:
 
     __slots__ = (
         "acceptor",
+        "began",
         "address",
         "channel",
         "contact",
@@ -37,6 +38,7 @@ class Connection:
         "heard_us",
         "inbound",
         "number",
+        "opened",
         "paused",
         "peer",
         "queue",
@@ -54,6 +56,8 @@ class Connection:
         self.channel = channel
         self.expected = expected
         self.inbound = inbound
+        self.began = 0  # when it was accepted, and
+        self.opened = 0  # when it became the link, in the order of all such moments of this node
         self.stage = Stage.GREETING if inbound else Stage.CONNECTING
         self.splitter = Splitter(HELLO_BYTES_MAX)
         self.dialler: Dialler | None = None

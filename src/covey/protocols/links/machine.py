@@ -144,6 +144,7 @@ class Links:
         self._turn: dict[int, Connection] = {}  # those with something to write when the turn ends
         self._closing = False
         self._next = 1
+        self._moment = 0
         self._counts = dict.fromkeys(LinksStatistics.__struct_fields__, 0)
         self._handlers: dict[type, Callable[[Any, int], list[Effect]]] = {
             BytesReceived: self._on_bytes,
@@ -437,6 +438,8 @@ class Links:
         if len(strangers) >= self._config.unauthenticated_max:
             effects += self._drop(strangers[0], Cause.BUSY, "too many strangers at once", now_us)
         connection = Connection(fact.connection, fact.remote, Channel.CONTROL, None, True, now_us)
+        self._moment += 1
+        connection.began = self._moment
         connection.acceptor = Acceptor(self._identity, self._address, self._rng)
         self._connections[connection.number] = connection
         self._timers.set(("handshake", connection.number), now_us + self._config.handshake_us_max)
@@ -506,6 +509,8 @@ class Links:
             return self._refuse(connection, Cause.SITE_CONFLICT, _CONFLICT, now_us, peer.contact)
         rival = self._dials.get(place)
         effects: list[Effect] = []
+        if me.site < site and self._left_over(connection, self._links.get(place)):
+            return self._refuse(connection, Cause.CROSSING, "my own dial to you went first", now_us, peer.contact)
         if rival is not None:
             if me.site < site and rival.stage is Stage.PROVED:
                 return self._refuse(connection, Cause.CROSSING, "my own dial to you goes first", now_us, peer.contact)
@@ -514,6 +519,11 @@ class Links:
                 effects.append(CloseConnection(rival.number))
         effects.append(Write(connection.number, frame(ACCEPTED)))
         return effects + self._open(connection, peer, now_us)
+
+    @staticmethod
+    def _left_over(connection: Connection, link: Connection | None) -> bool:
+        """Whether this connection was on its way before our own dial became the link: no new dial of one who lost it."""
+        return link is not None and not link.inbound and connection.began < link.opened
 
     def _open(self, connection: Connection, peer: Peer, now_us: int) -> list[Effect]:
         """Both sides agreed: this is the link now."""
@@ -532,6 +542,8 @@ class Links:
         self._timers.cancel(("crossing", *place))
         self._timers.set(("alive", connection.number), now_us + self._config.keepalive_us)
         connection.open(peer, now_us)
+        self._moment += 1
+        connection.opened = self._moment
         self._links[place] = connection
         effects.append(PeerConnected(peer.contact, peer.channel))
         waiting = self._waiting.pop(place, None)
@@ -757,7 +769,7 @@ class Links:
     def _retry(self, site: Site, channel: Channel, now_us: int) -> list[Effect]:
         """The lower site's dial did not come. Try ours once more."""
         waiting = self._waiting.get((site, channel))
-        if waiting is None:
+        if waiting is None or (site, channel) in self._dials:
             return []
         if waiting.tries > 1:
             return self._abandon((site, channel), Cause.CROSSING)
