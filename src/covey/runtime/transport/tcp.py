@@ -214,6 +214,7 @@ class TcpTransport:
         transport = connection.transport
         assert transport is not None
         number = connection.number
+        self._tasks.pop(number, None)  # from here on the task is not to be cancelled: uvloop would drop what was written
         self._connections[number] = connection
         if self._paused:
             transport.pause_reading()

@@ -1,0 +1,265 @@
+"""The demo's parts without processes: the work, who owns what, the totals, and what is shown."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import random
+import sys
+from collections import Counter
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from covey.cli.demo import corpus, screen, tables
+from covey.cli.demo.command import result_line
+from covey.cli.demo.director import Director, Stuck
+from covey.cli.demo.reports import Complete, Progress
+from covey.cli.demo.screen import Column, JsonScreen, PlainScreen, View
+
+# --- corpus ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_word_is_a_run_of_letters_and_underscores_in_lower_case():
+    assert corpus.count_words(b"def Foo_1(x): # x-ray\n") == {"def": 1, "foo_": 1, "x": 2, "ray": 1}
+
+
+def test_bytes_that_are_no_text_are_in_no_word():
+    assert corpus.count_words(b"caf\xe9 \xff\xfe a\x00b") == {"caf": 1, "a": 1, "b": 1}
+
+
+def test_a_run_longer_than_64_is_several_words():
+    assert corpus.count_words(b"a" * 130) == {"a" * 64: 2, "aa": 1}
+
+
+def test_files_are_sorted_and_neither_installed_nor_tests(tmp_path):
+    for name in ("b.py", "a/z.py", "a/readme.txt", "site-packages/x.py", "a/test/t.py", "dist-packages/d/y.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"one \xff two")
+    (tmp_path / "gone.py").symlink_to(tmp_path / "nowhere.py")
+    files = corpus.list_files(tmp_path)
+    assert files == ["a/z.py", "b.py"]
+    assert corpus.count_all(tmp_path, files) == {"one": 2, "two": 2}
+
+
+def test_the_standard_library_is_several_hundred_files():
+    files = corpus.list_files(corpus.library_root())
+    assert len(files) > 300
+    assert "asyncio/tasks.py" in files
+    assert not any("-packages" in file for file in files)
+
+
+# --- who owns what --------------------------------------------------------------------------------------------------
+
+FILES = [f"package{number % 7}/module{number}.py" for number in range(300)]
+sites = st.lists(st.binary(min_size=16, max_size=16), min_size=1, max_size=6, unique=True)
+
+
+@given(sites)
+def test_every_file_has_one_owner_and_every_node_agrees_whatever_order_it_knows_them_in(live):
+    assert set(tables.shares(FILES, live).values()) <= set(live)
+    assert tables.shares(FILES, live) == tables.shares(FILES, reversed(live))
+
+
+@given(sites.filter(lambda live: len(live) > 1))
+def test_the_end_of_a_node_moves_its_files_and_no_others(live):
+    before, after = tables.shares(FILES, live), tables.shares(FILES, live[1:])
+    assert {file for file in FILES if before[file] != after[file]} == {
+        file for file in FILES if before[file] == live[0]
+    }
+
+
+def test_five_nodes_own_about_a_fifth_each():
+    rng = random.Random(5)
+    owned = Counter(tables.shares(FILES * 1, [rng.randbytes(16) for _ in range(5)]).values())
+    assert len(owned) == 5
+    assert all(30 <= count <= 90 for count in owned.values())
+
+
+# --- totals ---------------------------------------------------------------------------------------------------------
+
+word_tables = st.dictionaries(st.text("abcdef_", min_size=1, max_size=4), st.integers(1, 9), max_size=12)
+
+
+@given(st.dictionaries(st.sampled_from(FILES), word_tables, max_size=6), st.randoms(use_true_random=False))
+def test_totals_do_not_depend_on_order_repetition_or_splitting(work, rng):
+    messages = [
+        (file, part, number, len(parts))
+        for file, words in work.items()
+        for parts in (tables.split(words, bytes_max=rng.choice([20, 40, 1000])),)
+        for number, part in enumerate(parts)
+    ] * 2
+    rng.shuffle(messages)
+    held = tables.Tables(work)
+    whole = [message[0] for message in messages if held.add(*message)]
+    plain = sum((Counter(words) for words in work.values()), Counter())
+    assert sorted(whole) == sorted(work)
+    assert held.complete
+    assert held.missing == []
+    assert (held.total, held.words) == (plain, plain.total())
+    assert tables.digest(held.total) == tables.digest(dict(sorted(plain.items(), reverse=True)))
+
+
+def test_what_is_no_part_of_the_work_changes_nothing():
+    held = tables.Tables(["a.py"])
+    assert not held.add("b.py", {"x": 1})
+    assert not held.add("a.py", {"x": 1}, part=1, parts=1)
+    assert (held.missing, held.total) == (["a.py"], Counter())
+
+
+def test_a_part_is_not_counted_before_the_table_is_whole():
+    held = tables.Tables(["a.py"])
+    assert not held.add("a.py", {"x": 1}, 1, 2)
+    assert (held.complete, held.words) == (False, 0)
+    assert held.add("a.py", {"y": 2}, 0, 2)
+    assert (held.complete, held.total) == (True, {"x": 1, "y": 2})
+
+
+def test_parts_fit_in_a_message_and_together_are_the_table():
+    words = {f"{'w' * 58}{number:06}": 2**40 for number in range(20_000)}
+    parts = tables.split(words)
+    assert len(parts) > 1
+    assert all(len(msgspec.msgpack.encode(part)) <= tables.PART_BYTES_MAX for part in parts)
+    assert {word: count for part in parts for word, count in part.items()} == words
+    assert tables.split({}) == [{}]
+
+
+def test_the_digest_tells_totals_apart():
+    assert len({tables.digest(total) for total in ({}, {"a": 1}, {"a": 2}, {"b": 1}, {"a": 1, "b": 1})}) == 5
+
+
+# --- what is shown --------------------------------------------------------------------------------------------------
+
+
+def make_view(nodes: int = 5) -> View:
+    """Just after a kill, with the largest numbers that are likely."""
+    view = View(files=1234, seconds_of_work=12.0, act="take over", elapsed_s=12.3)
+    view.why = "killed n3 (pid 4194304), which owned 271 files; they are theirs: " + ", ".join(["n0 +61"] * (nodes - 1))
+    progress = Progress(neighbours=3, owned=300, done=170, taken=61, taken_done=20, held=800, words=1_334_419)
+    view.columns = [Column(f"n{number}", 4194304, state="alive", progress=progress) for number in range(nodes)]
+    view.columns[3] = Column(
+        "n3", 4194304, state="killed", progress=Progress(owned=271, done=140, held=500, words=900_123)
+    )
+    view.columns[0].flash_until_s = 13.0
+    return view
+
+
+@pytest.mark.parametrize("encoding, nodes", [("utf-8", 5), ("utf-8", 6), ("ascii", 5)])
+def test_the_picture_fits_80_columns_and_24_lines(encoding, nodes):
+    rich_console = pytest.importorskip("rich.console")
+    from covey.cli.demo.picture import picture
+
+    paper = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    console = rich_console.Console(width=80, file=paper, record=True, force_terminal=False, no_color=True)
+    console.print(picture(make_view(nodes), console))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len(lines) <= 23  # and the prompt
+    text = "\n".join(lines)
+    for shown in ("take over", "12.3 s", "killed", "170/300", "+61", "1,334,419", "65%", "4194304"):
+        assert shown in text, shown
+    assert ("■" in text) is (encoding == "utf-8")
+
+
+def test_a_picture_of_nothing_yet():
+    rich_console = pytest.importorskip("rich.console")
+    from covey.cli.demo.picture import picture
+
+    console = rich_console.Console(width=80, file=io.StringIO(), record=True)
+    view = View(files=700, seconds_of_work=12.0)
+    console.print(picture(view, console))
+    view.columns = [Column("n0", 1)]
+    console.print(picture(view, console))
+    assert "starting" in console.export_text()
+
+
+@pytest.mark.parametrize("seconds", [1.0, 12.0, 30.0])
+def test_plain_lines_are_at_most_forty(seconds):
+    lines: list[str] = []
+    plain = PlainScreen(lines.append)
+    view = make_view()
+    view.seconds_of_work = seconds
+    for act in ("form", "count", "kill", "take over", "compare", "done"):
+        view.act = act
+        plain.explain(view)
+    for tenth in range(int((seconds * 1.3 + 3) * 10)):
+        view.elapsed_s = tenth / 10
+        plain.show(view)
+    assert len(lines) <= 40
+    assert lines[0] == f" 12.3 s  form: {view.why}"
+    assert "n0 170/300 (61 taken)  " in lines[-1]
+    assert "n3 killed" in lines[-1]
+
+
+def test_json_lines_are_one_a_second_and_one_an_act():
+    lines: list[str] = []
+    machine = JsonScreen(lines.append)
+    view = make_view()
+    machine.explain(view)
+    for tenth in range(25):
+        view.elapsed_s = tenth / 10
+        machine.show(view)
+    events = [json.loads(line) for line in lines]
+    assert [event["event"] for event in events] == ["act", "progress", "progress", "progress"]
+    assert events[0] == {"event": "act", "seconds": 12.3, "act": "take over", "why": view.why}
+    assert events[1]["workers"][3]["state"] == "killed"
+
+
+def test_without_rich_a_terminal_gets_plain_lines(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delitem(sys.modules, "covey.cli.demo.picture", raising=False)
+    for module in ("rich", "rich.console", "rich.live"):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert isinstance(screen.choose(as_json=False), PlainScreen)
+    assert isinstance(screen.choose(as_json=True), JsonScreen)
+
+
+# --- how it came out ------------------------------------------------------------------------------------------------
+
+
+class Blank:
+    """A screen that nobody sees."""
+
+    def show(self, view: View) -> None: ...
+    def explain(self, view: View) -> None: ...
+    def close(self) -> None: ...
+
+
+async def test_one_wrong_digest_is_not_exact(tmp_path):
+    (tmp_path / "a.py").write_bytes(b"one two two")
+    director = Director(2, 1.0, False, tmp_path, ["a.py"], Blank())
+    right = Complete(1, 3, tables.digest({"one": 1, "two": 2}))
+    wrong = Complete(1, 3, tables.digest({"one": 2, "two": 1}))
+    for name, complete in (("n0", right), ("n1", wrong)):
+        progress = Progress(held=1, words=3)
+        director.view.columns.append(Column(name, state="alive", complete=complete, progress=progress))
+    with pytest.raises(Stuck, match="n1 found"):
+        await director._compare()
+    assert director.summary("n1 is wrong")["exact"] == "no"
+    director.view.columns[1].complete = right
+    await director._compare()
+    assert director.summary() == {"exact": "yes", "nodes": "2/2", "files": 1, "words": 3, "seconds": 0}
+    assert director.summary("interrupted")["exact"] == "no"
+
+
+async def test_what_never_comes_ends_with_the_reason(tmp_path):
+    director = Director(2, 1.0, False, tmp_path, ["a.py"], Blank())
+    director.view.columns.append(Column("n0", state="alive", progress=Progress(neighbours=1)))
+    with pytest.raises(Stuck, match=r"^nothing came within 0 s \(n0 has 1 neighbours and 0 files\)$"):
+        await director._until(lambda: False, 0.01, "nothing came")
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+def test_the_last_line_fits_80_columns():
+    summary = {"exact": "yes", "nodes": "4/5", "files": 734, "words": 1334419, "took over": 82, "seconds": 16}
+    line = result_line(summary)
+    assert line == "exact: yes  nodes: 4/5  files: 734  words: 1334419  took over: 82  seconds: 16"
+    assert len(line) < 80
