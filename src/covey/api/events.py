@@ -185,6 +185,7 @@ class EventHub(Generic[S, E]):
         return self._state()
 
     def publish(self, event: E) -> None:
+        """Hand `event` to every subscriber."""
         for subscriber in self._subscribers:
             subscriber._put(event)
 

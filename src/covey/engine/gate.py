@@ -60,12 +60,16 @@ class StorageRecovered(msgspec.Struct, frozen=True, gc=False):
 
 
 class GateConfig(msgspec.Struct, frozen=True):
+    """Bounds of the gate, and its pauses when the disk refuses."""
+
     held_max: int = 100_000  # effects; above it the world reads no more from the network. Guess: about 50 MB
     retry_us_min: int = 100_000  # guess
     retry_us_max: int = 5_000_000  # guess: a full disk is mended by people
 
 
 class GateStatistics(msgspec.Struct, frozen=True):
+    """Effects held back, and stores that are not durable."""
+
     held: int
     unsaved: int
 

@@ -27,7 +27,9 @@ class Composition(Protocol):
 
     durable: frozenset[str]  # those that may say `Persist`: only their effects pass the gate
 
-    def split(self, incoming: MessagesReceived) -> Sequence[tuple[str, Machine, Any]]: ...
+    def split(self, incoming: MessagesReceived) -> Sequence[tuple[str, Machine, Any]]:
+        """The parts of a frame for their owners."""
+        ...
 
 
 _FOR_THE_GATE = frozenset({Tick, Persisted, PersistFailed})

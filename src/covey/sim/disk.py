@@ -47,6 +47,7 @@ class Disk:
         self._queued = []
 
     def durable(self, log: str) -> list[bytes]:
+        """What a restart finds of a log."""
         return list(self._durable.get(log, ()))
 
     def _append(self, store: Store) -> None:

@@ -41,9 +41,10 @@ class Pipe:
         self.ready_us = {dialler: 0, acceptor: 0}  # when the last write towards that end arrives
         self.in_flight = {dialler: 0, acceptor: 0}  # bytes on their way to that end, unread ones included
         self.paused = {dialler: False, acceptor: False}  # whether the writer at that end was told to wait
-        self.stalled: list[tuple[int, bytes | Cause]] = []  # (towards, what) held back by a cut, in order
+        self.stalled: list[tuple[int, bytes | Cause, int]] = []  # (towards, what, copy) held back by a cut, in order
 
     def other(self, end: int) -> int:
+        """The node at the other end."""
         return self.acceptor if end == self.dialler else self.dialler
 
 
@@ -57,15 +58,19 @@ class Network:
         self._slow: dict[tuple[int, int], bool] = {}
 
     def blocked(self, source: int, target: int) -> bool:
+        """Whether nothing passes from `source` to `target`."""
         return (source, target) in self.cuts
 
     def cut(self, source: int, target: int) -> None:
+        """Let nothing pass from `source` to `target` any more."""
         self.cuts.add((source, target))
 
     def mend(self) -> None:
+        """End all cuts."""
         self.cuts = OrderedSet()
 
     def latency_us(self, source: int, target: int) -> int:
+        """How long one write takes between the two."""
         faults = self.faults
         latency = self._rng.randint(faults.latency_us_min, faults.latency_us_max)
         pair = (min(source, target), max(source, target))

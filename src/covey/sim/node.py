@@ -42,6 +42,7 @@ class SimNode:
         self.disk = disk
         self.alive = True
         self.paused_until_us = 0
+        self.syncing = False  # a transaction is under way
         self.backlog: list[Callable[[], None]] = []
         self.events: list[Any] = []
         self.outcomes: dict[int, Any] = {}

@@ -65,7 +65,6 @@ class World:
         self._accepted = 0
         self._lives = 0
         self._digest = hashlib.blake2b(digest_size=16)
-        self._syncing: dict[int, bool] = {}
 
     # --- time -------------------------------------------------------------------------------------------------------
 
@@ -141,6 +140,7 @@ class World:
         return node
 
     def alive(self) -> list[SimNode]:
+        """The nodes whose process runs."""
         return [node for node in self.nodes if node.alive]
 
     def crash(self, node: SimNode, loudly: bool = True) -> None:
@@ -173,6 +173,7 @@ class World:
     # --- the network's side of the effects --------------------------------------------------------------------------
 
     def open(self, node: SimNode, connection: int, address: str) -> None:
+        """Connect a node to an address, as far as the network and the other side allow."""
         target = next((other for other in self.nodes if other.address == address), None)
         if target is None:
             self._fail(node, connection, Cause.REFUSED, REFUSE_US)
@@ -204,6 +205,7 @@ class World:
         self.schedule(self.now_us + after_us, node.index, lambda: node.feed(fact))
 
     def write(self, node: SimNode, connection: int, data: bytes) -> None:
+        """Send bytes on their way to the other end."""
         pipe = self._pipes.get((node.index, connection))
         if pipe is None or not pipe.open[node.index]:
             return
@@ -212,34 +214,37 @@ class World:
         if pipe.in_flight[target] > SOCKET_BYTES and not pipe.paused[node.index]:
             pipe.paused[node.index] = True
             self._later(0, node, ConnectionPaused(connection))
-        if self.network.blocked(node.index, target) or pipe.stalled:
-            pipe.stalled.append((target, data))
-            return
-        self._carry(pipe, target, data)
-
-    def _carry(self, pipe: Pipe, target: int, data: bytes) -> None:
         arrivals = self.network.arrivals(pipe, target, self.now_us)
         if not arrivals:
-            pipe.in_flight[target] -= len(data)
+            self._taken(pipe, target, len(data))
         for copy, at_us in enumerate(arrivals):
             self.schedule(at_us, target, lambda copy=copy: self._deliver(pipe, target, data, copy))  # type: ignore[misc]
 
     def _deliver(self, pipe: Pipe, target: int, data: bytes, copy: int) -> None:
-        writer = pipe.other(target)
+        if self._held_back(pipe, target):
+            pipe.stalled.append((target, data, copy))
+            return
         if copy == 0:
-            pipe.in_flight[target] -= len(data)
-            if pipe.paused[writer] and pipe.in_flight[target] <= SOCKET_BYTES // 2:
-                pipe.paused[writer] = False
-                if pipe.open[writer]:
-                    self._later(0, self.nodes[writer], ConnectionResumed(pipe.connections[writer]))
-        if not pipe.open[target]:
-            return
-        if self.network.blocked(writer, target):
-            pipe.stalled.append((target, data))
-            return
-        self.nodes[target].feed(BytesReceived(pipe.connections[target], data))
+            self._taken(pipe, target, len(data))
+        if pipe.open[target]:
+            self.nodes[target].feed(BytesReceived(pipe.connections[target], data))
+
+    def _held_back(self, pipe: Pipe, target: int) -> bool:
+        """Whether what arrives at `target` has to wait: for a cut to be mended, or behind what waits already."""
+        stalled = any(towards == target for towards, _, _ in pipe.stalled)
+        return stalled or self.network.blocked(pipe.other(target), target)
+
+    def _taken(self, pipe: Pipe, target: int, size: int) -> None:
+        """The reader took bytes, or they were lost: the writer has room again."""
+        writer = pipe.other(target)
+        pipe.in_flight[target] -= size
+        if pipe.paused[writer] and pipe.in_flight[target] <= SOCKET_BYTES // 2:
+            pipe.paused[writer] = False
+            if pipe.open[writer]:
+                self._later(0, self.nodes[writer], ConnectionResumed(pipe.connections[writer]))
 
     def close(self, node: SimNode, connection: int) -> None:
+        """End a connection; the other end hears of it behind what was written."""
         pipe = self._pipes.pop((node.index, connection), None)
         if pipe is None or not pipe.open[node.index]:
             return
@@ -247,21 +252,19 @@ class World:
         self._tell_closed(pipe, pipe.other(node.index), Cause.CLOSED)
 
     def _tell_closed(self, pipe: Pipe, target: int, cause: Cause) -> None:
-        source = pipe.other(target)
-        if self.network.blocked(source, target) or pipe.stalled:
-            pipe.stalled.append((target, cause))
-            return
-        at_us = max(self.now_us + self.network.latency_us(source, target), pipe.ready_us[target])
+        at_us = max(self.now_us + self.network.latency_us(pipe.other(target), target), pipe.ready_us[target])
         self.schedule(at_us, target, lambda: self._closed(pipe, target, cause))
 
     def _closed(self, pipe: Pipe, target: int, cause: Cause) -> None:
-        if pipe.open[target]:
+        if self._held_back(pipe, target):
+            pipe.stalled.append((target, cause, 0))
+        elif pipe.open[target]:
             pipe.open[target] = False
             self._pipes.pop((target, pipe.connections[target]), None)
             self.nodes[target].feed(ConnectionClosed(pipe.connections[target], cause))
 
     def mend(self) -> None:
-        """End all cuts; what they held back goes on its way."""
+        """End all cuts; what they held back arrives, in its order and before anything younger."""
         self.network.mend()
         seen: dict[int, None] = {}
         for pipe in list(self._pipes.values()):
@@ -269,23 +272,23 @@ class World:
                 continue
             seen[id(pipe)] = None
             stalled, pipe.stalled = pipe.stalled, []
-            for target, what in stalled:
-                if not isinstance(what, Cause):
-                    self._carry(pipe, target, what)
+            for target, what, copy in stalled:
+                if isinstance(what, Cause):
+                    self._closed(pipe, target, what)
                 else:
-                    self._tell_closed(pipe, target, what)
+                    self._deliver(pipe, target, what, copy)
 
     # --- disks and events -------------------------------------------------------------------------------------------
 
     def store(self, node: SimNode, store: Store) -> None:
         """Queue for the disk; one transaction at a time takes all that is queued."""
         node.disk.write(store)
-        if not self._syncing.get(node.index):
-            self._syncing[node.index] = True
+        if not node.syncing:
+            node.syncing = True
             self.schedule(self.now_us + self.rng.randint(50, 20_000), node.index, lambda: self._sync(node))
 
     def _sync(self, node: SimNode) -> None:
-        self._syncing[node.index] = False
+        node.syncing = False
         if not node.alive:
             return
         if self.disk_fails:
@@ -296,6 +299,7 @@ class World:
             node.feed(Persisted(store.log, store.position))
 
     def on_event(self, node: SimNode, event: Any) -> None:
+        """Tell a node's event to whoever listens."""
         for listener in self.listeners:
             listener(node, event)
 

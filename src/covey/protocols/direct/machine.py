@@ -46,6 +46,7 @@ class SendPayloads(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def bytes(self) -> int:
+        """The size of all values together."""
         return sum(map(len, self.values))
 
 
@@ -57,11 +58,15 @@ class PayloadsReceived(msgspec.Struct, frozen=True, gc=False):
 
 
 class DirectConfig(msgspec.Struct, frozen=True):
+    """Bounds on what waits for a receiver."""
+
     waiting_bytes_max: int = 16 << 20  # guess: for one receiver
     waiting_count_max: int = 65_536  # guess: for one receiver
 
 
 class DirectStatistics(msgspec.Struct, frozen=True):
+    """Values sent and received, commands refused and waiting."""
+
     sent: int
     received: int
     refused: int

@@ -14,6 +14,8 @@ from covey.wire.limits import FRAME_AIM_BYTES, FRAME_BYTES_MAX, HELLO_BYTES_MAX
 
 
 class Stage(IntEnum):
+    """How far a connection has come."""
+
     CONNECTING = 0  # we dialled; the world has not answered
     GREETING = 1  # the handshake is under way
     PROVED = 2  # we dialled and sent our proof: the acceptor decides

@@ -40,6 +40,7 @@ class Identity(msgspec.Struct, frozen=True):
     secret: bytes = b""
 
     def proof_key(self) -> bytes:
+        """The key of our proofs: the secret itself is used for nothing else."""
         return hmac.new(b"covey proof key v1", self.secret, hashlib.sha256).digest()
 
 

@@ -68,6 +68,8 @@ _STILL_THERE = frozenset({Cause.IDLE, Cause.REPLACED, Cause.CROSSING, Cause.BUSY
 
 
 class OverlayStatistics(msgspec.Struct, frozen=True):
+    """Sizes of the views, and counts since the start."""
+
     active: int
     passive: int
     requests: int

@@ -43,9 +43,11 @@ class PassiveView:
         return self._contacts.pop(site, None)
 
     def sample(self, rng: Random, count: int) -> list[Contact]:
+        """Up to `count` random contacts."""
         return [self._contacts[site] for site in self._sites.sample(rng, count)]
 
     def get(self, site: Site) -> Contact | None:
+        """The contact of `site`, if it is here."""
         return self._contacts.get(site)
 
     def __contains__(self, site: object) -> bool:
@@ -79,6 +81,7 @@ class ActiveView:
         return len(self._contacts) >= self.size_max
 
     def add(self, contact: Contact) -> None:
+        """Take in a neighbour; the caller has made room."""
         self._contacts[contact.site] = contact
 
     def discard(self, site: Site) -> Contact | None:
@@ -86,6 +89,7 @@ class ActiveView:
         return self._contacts.pop(site, None)
 
     def get(self, site: Site) -> Contact | None:
+        """The contact of `site`, if it is here."""
         return self._contacts.get(site)
 
     def choose(self, rng: Random, but: Site | None = None) -> Contact | None:
@@ -94,10 +98,12 @@ class ActiveView:
         return self._contacts[rng.choice(others)] if others else None
 
     def sample(self, rng: Random, count: int, but: Site | None = None) -> list[Contact]:
+        """Up to `count` random neighbours other than `but`."""
         others = self.sites(but)
         return [self._contacts[site] for site in rng.sample(others, min(count, len(others)))]
 
     def sites(self, but: Site | None = None) -> tuple[Site, ...]:
+        """The neighbours' sites, without `but`."""
         return tuple(site for site in self._contacts if site != but)
 
     def __contains__(self, site: object) -> bool:

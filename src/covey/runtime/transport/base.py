@@ -38,7 +38,9 @@ class Transport(Protocol):
         """Take nothing more in: the node is full."""
         ...
 
-    def resume_reading(self) -> None: ...
+    def resume_reading(self) -> None:
+        """Go on taking in."""
+        ...
 
     async def aclose(self) -> None:
         """Stop accepting, and wait shortly until what was written is out."""

@@ -55,9 +55,11 @@ class MemoryNetwork:
         self._cuts = OrderedSet()
 
     def blocked(self, source: str, target: str) -> bool:
+        """Whether nothing passes from `source` to `target`."""
         return (source, target) in self._cuts
 
     def next_port(self) -> int:
+        """A port that nobody was given before."""
         self._ports += 1
         return self._ports
 
@@ -196,6 +198,7 @@ class MemoryTransport:
         self.reading = False
 
     def resume_reading(self) -> None:
+        """Take in what waited, and go on."""
         self.reading = True
         unread, self._unread = self._unread, []
         for end, what in unread:

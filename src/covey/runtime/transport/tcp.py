@@ -214,7 +214,9 @@ class TcpTransport:
         transport = connection.transport
         assert transport is not None
         number = connection.number
-        self._tasks.pop(number, None)  # from here on the task is not to be cancelled: uvloop would drop what was written
+        self._tasks.pop(
+            number, None
+        )  # from here on the task is not to be cancelled: uvloop would drop what was written
         self._connections[number] = connection
         if self._paused:
             transport.pause_reading()
@@ -270,6 +272,7 @@ class TcpTransport:
                 connection.transport.pause_reading()
 
     def resume_reading(self) -> None:
+        """Go on reading every connection."""
         self._paused = False
         for connection in self._connections.values():
             if connection.transport is not None:
