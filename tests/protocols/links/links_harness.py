@@ -1,7 +1,7 @@
 """Links machines joined by perfect byte pipes. Nothing moves until a test says so, and each step is checked.
 
 A `Net` holds nodes and pipes. What a machine writes waits in the pipe until it is delivered: `net.run()` delivers all of
-it, `net.take(choice)` one piece, `explore` tries every order that a node could tell apart. Time moves by `net.wait` only.
+it, `net.take(choice)` one piece, `explore` tries every order. Time moves by `net.wait` and `net.jump` only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from covey.core.ids import Contact, Site, cluster_id
 from covey.core.vocabulary import Cause, Channel, Dial, Emit, MessagesReceived, Pin, Send, Tick
 from covey.protocols.links.config import LinksConfig
 from covey.protocols.links.connection import Stage
-from covey.protocols.links.handshake import Identity
+from covey.protocols.links.handshake import Dialler, Identity
 from covey.protocols.links.machine import Links
 from covey.protocols.links.vocabulary import (
     BytesReceived,
@@ -31,12 +31,14 @@ from covey.protocols.links.vocabulary import (
     WantTurn,
     Write,
 )
+from covey.wire.framing import Splitter, frame
 from covey.wire.messages.direct import Payload
 
-CLUSTER = cluster_id("flock")
 SECRET = b"the secret of the flock"
 SECOND_US = 1_000_000
-WORLDLY = (OpenConnection, CloseConnection, WantTurn, Write)
+SILENCE = "silence"  # an address that never answers
+
+Choice = tuple[str, Any]
 
 
 def note(text: str) -> Payload:
@@ -51,19 +53,19 @@ def identity(number: int, incarnation: int = 1, boot: int = 0, secret: bytes = S
 
 
 class End:
-    """One end of a pipe: what waits to be told to the node there."""
+    """One end of a pipe, and what waits to be told to the node there: a fact's type, a closing or bytes."""
 
     def __init__(self, node: Node, label: tuple[str, int, str]) -> None:
         self.node = node
         self.label = label  # the dialler's name and number, and which end: the same in every order of events
         self.number = 0
-        self.inbox: deque[Any] = deque()
+        self.inbox: deque[type | tuple[type, Cause] | bytes] = deque()
         self.alive = True
         self.other: End
 
 
 class Node:
-    """One machine, what it wrote to the world and what it said to its siblings."""
+    """One machine, and what it said to its siblings."""
 
     def __init__(self, net: Net, name: str, me: Identity, address: str, config: LinksConfig) -> None:
         self.net = net
@@ -74,10 +76,9 @@ class Node:
         self.said: list[Any] = []  # facts for other machines and events, in order, messages left out
         self.read: list[tuple[Site, str]] = []
         self.ends: dict[int, End] = {}
-        self.script: deque[Callable[[], None]] = deque()
+        self.script: deque[Callable[[], Any]] = deque()  # what it does at a time that is a choice
         self.turn_wanted = False
         self.accepted = 0
-        self.history: tuple[str, ...] = ()
 
     @property
     def site(self) -> Site:
@@ -102,14 +103,14 @@ class Node:
             case OpenConnection(number, address):
                 self.net.connect(self, number, address)
             case Write(number, data):
-                end = self.ends.get(number)
-                if end is not None and end.alive and end.other.alive:
+                end = self.ends[number]
+                if end.other.alive:
                     end.other.inbox.append(data)
             case CloseConnection(number):
                 end = self.ends.pop(number)
                 end.alive = False
                 end.inbox.clear()
-                end.other.inbox.append(Cause.CLOSED)
+                end.other.inbox.append((ConnectionClosed, Cause.CLOSED))
             case WantTurn():
                 self.turn_wanted = True
             case MessagesReceived(peer, messages):
@@ -118,21 +119,20 @@ class Node:
                 self.said.append(effect)
 
     def state(self) -> Any:
-        labels = {number: end.label for number, end in self.ends.items()}
+        """What decides the machine's future; keys and nonces left out."""
         links = self.links
+        labels = {number: end.label for number, end in self.ends.items()}
         return (
-            len(self.script),
-            self.turn_wanted,
             tuple(self.read),
             tuple(self.said),
-            tuple((labels[n], c.stage, c.expected, tuple(c.queue), c.splitter.limit) for n, c in links._connections.items()),
-            tuple((place, labels[c.number]) for table in (links._links, links._dials) for place, c in table.items()),
-            tuple((place, tuple(w.messages), w.tries) for place, w in links._waiting.items()),
-            tuple(labels[c.number] for c in links._searches.values()),
-            tuple(labels[n] for n in links._turn),
+            tuple((labels[n], c.stage, c.expected, tuple(c.queue)) for n, c in links._table.connections.items()),
+            tuple((place, labels[c.number]) for table in (links._table.links, links._table.dials) for place, c in table.items()),
+            tuple((place, tuple(w.messages), w.tries) for place, w in links._table.waiting.items()),
+            tuple(labels[c.number] for c in links._table.searches.values()),
+            tuple(labels[n] for n in links._table.turn),
         )
 
-    # --- what tests ask of a node ---------------------------------------------------------------------------------------
+    # --- what tests ask of a node -----------------------------------------------------------------------------------
 
     def send(self, to: Node, text: str, channel: Channel = Channel.CONTROL, address: str | None = None) -> list[Any]:
         return self.feed(Send(to.site, note(text), to.address if address is None else address, channel))
@@ -144,6 +144,9 @@ class Node:
         for other in others:
             self.feed(Pin(other.site))
 
+    def tick(self) -> list[Any]:
+        return self.feed(Tick())
+
     def heard(self, sender: Node) -> list[str]:
         """The notes of `sender`, in order."""
         return [text for site, text in self.read if site == sender.site]
@@ -151,15 +154,40 @@ class Node:
     def events(self) -> list[Any]:
         return [effect.event for effect in self.said if isinstance(effect, Emit)]
 
-    def facts(self, kind: type) -> list[Any]:
-        return [effect for effect in self.said if isinstance(effect, kind)]
+    def facts(self, *kinds: type) -> list[Any]:
+        return [effect for effect in self.said if isinstance(effect, kinds)]
 
     def end(self, other: Node, channel: Channel = Channel.CONTROL) -> End:
         """Our end of the link to `other`."""
-        return self.ends[self.links._links[other.site, channel].number]
+        return self.ends[self.links._table.links[other.site, channel].number]
 
-    def tick(self) -> list[Any]:
-        return self.feed(Tick())
+
+class Bare:
+    """One machine without a world: the test is its network."""
+
+    def __init__(self, me: Identity | int = 1, config: LinksConfig | None = None) -> None:
+        self.me = identity(me) if isinstance(me, int) else me
+        self.links = Links(config or LinksConfig(), Random(1), 0, identity=self.me, address="bare:1")
+        self.now_us = 0
+
+    def feed(self, incoming: Any) -> list[Any]:
+        effects = self.links.handle(incoming, self.now_us)
+        self.links.check()
+        self.links.statistics()
+        return effects
+
+    def read(self, number: int, *bodies: bytes) -> list[Any]:
+        """Frames arrive in one read."""
+        return self.feed(BytesReceived(number, b"".join(map(frame, bodies))))
+
+    def admit(self, number: int, me: Identity, address: str = "peer:1", channel: Channel = Channel.CONTROL) -> list[Any]:
+        """A whole handshake with a peer that dials us; what its proof brought about."""
+        dialler = Dialler(me, address, channel, Random(f"{me.boot!r} {number}"))
+        self.feed(ConnectionAccepted(number, "somewhere"))
+        (written,) = self.read(number, dialler.opening())
+        for body in Splitter().feed(written.data):
+            dialler.receive(body)
+        return self.read(number, dialler.proof())
 
 
 class Net:
@@ -170,11 +198,10 @@ class Net:
         self.nodes: dict[str, Node] = {}
         self.by_address: dict[str, Node] = {}
         self.pipes: list[End] = []  # the dialling ends, in order
-        self.open_pipes_max = 0  # how many different pipes were open at one end or both, at any one time
-        self.proved: dict[tuple[str, int, str], None] = {}  # pipes whose dialler sent its proof
-        self.cut: Callable[[bytes], list[bytes]] = lambda data: [data]
-        self.silent: dict[str, None] = {}  # addresses that never answer
-        self.refusing: dict[str, Cause] = {}
+        self.eager: tuple[Any, ...] = ()  # what happens at once instead of being a choice: "turn", or a fact's type
+        self.cut: Callable[[bytes], list[bytes]] = lambda data: [data]  # how a write arrives
+        self.open_at_once = 0  # how many different pipes were open, at one end at least, at any one time
+        self.proved: dict[tuple[str, int, str], None] = {}  # the ends that dialled and sent their proof
 
     def node(self, name: str, me: Identity | int, address: str = "", config: LinksConfig | None = None) -> Node:
         """Start a node. Who starts at an address takes it over."""
@@ -183,95 +210,90 @@ class Net:
         self.nodes[name] = self.by_address[node.address] = node
         return node
 
+    def kill(self, node: Node) -> None:
+        """End a process: the others' ends of its pipes are reset, and nobody answers at its address."""
+        del self.nodes[node.name]
+        self.by_address = {address: other for address, other in self.by_address.items() if other is not node}
+        for end in [end for pipe in self.pipes for end in (pipe, pipe.other) if end.node is node and end.alive]:
+            end.alive = False
+            end.other.inbox.append((ConnectionClosed, Cause.RESET))
+        node.ends.clear()
+        node.turn_wanted = False
+
     def connect(self, node: Node, number: int, address: str) -> None:
         target = self.by_address.get(address)
         ours = End(node, (node.name, number, "dialler"))
+        theirs = End(target or node, (node.name, number, "acceptor"))
+        ours.other, theirs.other = theirs, ours
         ours.number = number
         node.ends[number] = ours
         self.pipes.append(ours)
-        ours.other = theirs = End(target or node, (node.name, number, "acceptor"))
-        theirs.other = ours
-        theirs.alive = target is not None
-        if address in self.silent:
-            theirs.alive = False
-        elif address in self.refusing or target is None:
-            theirs.alive = False
-            ours.inbox.append(self.refusing.get(address, Cause.REFUSED))
+        if target is not None:
+            ours.inbox.append(ConnectionOpened)
+            theirs.inbox.append(ConnectionAccepted)
         else:
-            ours.inbox.append("opened")
-            theirs.inbox.append("accepted")
+            theirs.alive = False
+            if address != SILENCE:
+                ours.inbox.append((ConnectionFailed, Cause.REFUSED))
 
-    # --- moving ---------------------------------------------------------------------------------------------------------
+    # --- moving -----------------------------------------------------------------------------------------------------
 
-    def choices(self) -> list[tuple[str, Any]]:
-        """What could happen next, in a fixed order."""
+    def choices(self) -> list[Choice]:
+        """What could happen next, in a fixed order; only the first of what is eager, if there is any."""
         ends = [end for pipe in self.pipes for end in (pipe, pipe.other)]
-        found: list[tuple[str, Any]] = [("deliver", end) for end in ends if end.alive and end.inbox]
+        found: list[Choice] = [("deliver", end) for end in ends if end.alive and end.inbox]
         found += [("turn", node) for node in self.nodes.values() if node.turn_wanted]
         found += [("act", node) for node in self.nodes.values() if node.script]
+        for what, where in found:
+            if (where.inbox[0] if what == "deliver" else what) in self.eager:
+                return [(what, where)]
         return found
 
-    def take(self, choice: tuple[str, Any]) -> None:
+    def take(self, choice: Choice) -> None:
         """Let one of the choices happen."""
         what, where = choice
         if what == "deliver":
-            self._deliver(where)
+            self.deliver(where)
         elif what == "turn":
             where.turn_wanted = False
-            where.history += ("turn",)
             where.feed(TurnEnded())
         else:
-            where.history += ("act",)
             where.script.popleft()()
 
-    def _deliver(self, end: End) -> None:
+    def deliver(self, end: End) -> None:
+        """Tell a node the next thing that waits at its end of a pipe."""
         what = end.inbox.popleft()
         node = end.node
-        node.history += (f"{end.label} {type(what).__name__} {what if isinstance(what, str) else ''}",)
-        if what == "accepted":
+        if what is ConnectionAccepted:
             node.accepted -= 1
             end.number = node.accepted
             node.ends[end.number] = end
             node.feed(ConnectionAccepted(end.number, f"from {end.other.node.name}"))
-        elif what == "opened":
+        elif what is ConnectionOpened:
             node.feed(ConnectionOpened(end.number))
-        elif isinstance(what, Cause):
-            failed = end.label[2] == "dialler" and not end.other.alive and end.number and what is not Cause.CLOSED
-            node.ends.pop(end.number, None)
+        elif isinstance(what, tuple):
+            fact, cause = what
             end.alive = False
-            if end.number:
-                node.feed((ConnectionFailed if failed else ConnectionClosed)(end.number, what))
-        else:
+            if node.ends.pop(end.number, None) is end:
+                node.feed(fact(end.number, cause))
+        elif isinstance(what, bytes):
             for piece in self.cut(what):
                 if end.alive:
                     node.feed(BytesReceived(end.number, piece))
 
     def after_step(self) -> None:
         open_pipes: dict[tuple[str, int], None] = {}
-        for pipe in self.pipes:
-            for end in (pipe, pipe.other):
-                connection = end.node.links._connections.get(end.number) if end.alive else None
+        for node in self.nodes.values():
+            for number, end in node.ends.items():
+                connection = node.links._table.connections.get(number)
                 if connection is not None and connection.stage is Stage.OPEN:
-                    open_pipes[pipe.label[:2]] = None
+                    open_pipes[end.label[:2]] = None
                 if connection is not None and connection.stage is Stage.PROVED:
-                    self.proved[pipe.label] = None
-        self.open_pipes_max = max(self.open_pipes_max, len(open_pipes))
-
-    def state(self) -> Any:
-        """All that decides what can still happen, and all that a test may ask afterwards: keys and nonces left out."""
-        return (
-            self.open_pipes_max,
-            tuple(self.proved),
-            tuple(node.state() for node in self.nodes.values()),
-            tuple(
-                (end.label, end.alive, tuple(len(what) if isinstance(what, bytes) else what for what in end.inbox))
-                for pipe in self.pipes
-                for end in (pipe, pipe.other)
-            ),
-        )
+                    self.proved[end.label] = None
+        self.open_at_once = max(self.open_at_once, len(open_pipes))
 
     def run(self, rng: Random | None = None) -> Net:
-        """Let everything happen that needs no time, oldest pipe first or in a random order."""
+        """Let everything happen that needs no time, the oldest pipe first or in a random order."""
         while choices := self.choices():
             self.take(choices[0] if rng is None else rng.choice(choices))
         return self
@@ -291,6 +313,24 @@ class Net:
         self.now_us = until_us
         return self
 
+    def jump(self, us: int) -> Net:
+        """Let time pass at once, as over a suspended machine: nobody's alarm has rung yet."""
+        self.now_us += us
+        return self
+
+    def state(self) -> Any:
+        """Everything that decides what can still happen, and what a test asks afterwards."""
+        return (
+            self.open_at_once,
+            tuple(self.proved),
+            tuple((len(node.script), node.turn_wanted, node.state()) for node in self.nodes.values()),
+            tuple(
+                (end.label, end.alive, tuple(len(what) if isinstance(what, bytes) else what for what in end.inbox))
+                for pipe in self.pipes
+                for end in (pipe, pipe.other)
+            ),
+        )
+
 
 def explore(build: Callable[[], Net], examine: Callable[[Net], None]) -> int:
     """Run `build()` in every order of events, and `examine` each way it can end. How many states there are.
@@ -300,20 +340,17 @@ def explore(build: Callable[[], Net], examine: Callable[[Net], None]) -> int:
     seen: set[Any] = set()
     stack: list[tuple[int, ...]] = [()]
     while stack:
-        prefix = stack.pop()
+        taken = stack.pop()
         net = build()
-        for index in prefix:
+        for index in taken:
             net.take(net.choices()[index])
-        while True:
-            state = net.state()
-            if state in seen:
-                break
+        while (state := net.state()) not in seen:
             seen.add(state)
             choices = net.choices()
             if not choices:
                 examine(net)
                 break
-            stack += [(*prefix, index) for index in range(1, len(choices))]
-            prefix = (*prefix, 0)
+            stack += [(*taken, index) for index in range(1, len(choices))]
+            taken = (*taken, 0)
             net.take(choices[0])
     return len(seen)

@@ -31,8 +31,8 @@ class Connection:
 
     __slots__ = (
         "acceptor",
-        "began",
         "address",
+        "began",
         "channel",
         "contact",
         "dialler",
