@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import os
 import ssl
 from collections.abc import Iterable
@@ -108,6 +110,8 @@ def _check_advertise(advertise: str | None, listen_host: str) -> str:
         field, advertise = "POD_IP", os.environ.get("POD_IP", "")
         if not advertise or not is_wildcard(listen_host):
             return ""
+        with contextlib.suppress(ValueError):  # Kubernetes writes IPv6 without brackets
+            advertise = f"[{ipaddress.IPv6Address(advertise)}]"
     host, port_text = split_address(advertise, field)
     if port_text is not None:
         parse_port(port_text, advertise, field)

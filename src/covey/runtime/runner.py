@@ -310,7 +310,8 @@ class Runner:
         if now_us < self._alarm_us:
             self._set_alarm()
         elif now_us - self._alarm_us > LATE_US:
-            self._ring_late(LATE_TURNS_MAX, getattr(self._transport, "reads", 0))
+            # What is called soon comes before the next turn's reads, so the first call only gets us into that turn.
+            self._loop.call_soon(self._ring_late, LATE_TURNS_MAX, self._transport.reads)
         else:
             self._take(Tick())
 
@@ -318,7 +319,7 @@ class Runner:
         """We were away. What has arrived meanwhile is heard before anyone is accused of silence."""
         if not self._open:
             return
-        now_reads = getattr(self._transport, "reads", 0)
+        now_reads = self._transport.reads
         if turns == 0 or (turns < LATE_TURNS_MAX and now_reads == reads):
             self._take(Tick())
         else:

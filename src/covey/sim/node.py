@@ -43,7 +43,7 @@ class SimNode:
         self.alive = True
         self.paused_until_us = 0
         self.syncing = False  # a transaction is under way
-        self.backlog: list[Callable[[], None]] = []
+        self.backlog: list[tuple[bool, Callable[[], None]]] = []  # what a stopped process will find: (is an alarm, action)
         self.events: list[Any] = []
         self.outcomes: dict[int, Any] = {}
         self.stories = Stories(lines_max=200)
@@ -111,7 +111,7 @@ class SimNode:
         if due_us is None or (self._alarm_us is not None and self._alarm_us <= due_us):
             return
         self._alarm_us = due_us
-        self.world.schedule(max(due_us, self.world.now_us), self.index, self._ring)
+        self.world.schedule(max(due_us, self.world.now_us), self.index, self._ring, is_alarm=True)
 
     def _ring(self) -> None:
         self._alarm_us = None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -59,7 +60,7 @@ class World:
         self.nodes: list[SimNode] = []
         self.listeners: list[Callable[[SimNode, Any], None]] = []
         self.disk_fails = False
-        self._heap: list[tuple[int, int, int, Callable[[], None]]] = []
+        self._heap: list[tuple[int, int, int, Callable[[], None], bool]] = []
         self._number = 0
         self._pipes: dict[tuple[int, int], Pipe] = {}  # (node, its name for the connection)
         self._accepted = 0
@@ -68,22 +69,22 @@ class World:
 
     # --- time -------------------------------------------------------------------------------------------------------
 
-    def schedule(self, at_us: int, index: int, action: Callable[[], None]) -> None:
+    def schedule(self, at_us: int, index: int, action: Callable[[], None], is_alarm: bool = False) -> None:
         """Run `action` at `at_us` on behalf of node `index` (-1: the world itself)."""
         self._number += 1
-        heapq.heappush(self._heap, (at_us, self._number, index, action))
+        heapq.heappush(self._heap, (at_us, self._number, index, action, is_alarm))
 
     def step(self) -> bool:
         """Run the next action; False when nothing is left."""
         if not self._heap:
             return False
-        at_us, _, index, action = heapq.heappop(self._heap)
+        at_us, _, index, action, is_alarm = heapq.heappop(self._heap)
         self.now_us = max(self.now_us, at_us)
         self.steps += 1
         if index >= 0:
             node = self.nodes[index]
             if node.paused_until_us > self.now_us:
-                node.backlog.append(action)
+                node.backlog.append((is_alarm, action))
                 return True
         action()
         return True
@@ -166,9 +167,10 @@ class World:
             return
         backlog, node.backlog = node.backlog, []
         # What has arrived is read before late alarms are served: the runner's rule for late ticks.
-        late = [action for action in backlog if action.__name__ == "_ring"]
-        for action in [action for action in backlog if action.__name__ != "_ring"] + late:
-            action()
+        for alarms in (False, True):
+            for is_alarm, action in backlog:
+                if is_alarm is alarms:
+                    action()
 
     # --- the network's side of the effects --------------------------------------------------------------------------
 
@@ -273,10 +275,13 @@ class World:
             seen[id(pipe)] = None
             stalled, pipe.stalled = pipe.stalled, []
             for target, what, copy in stalled:
-                if isinstance(what, Cause):
-                    self._closed(pipe, target, what)
-                else:
-                    self._deliver(pipe, target, what, copy)
+                self.schedule(self.now_us, target, partial(self._let_go, pipe, target, what, copy))
+
+    def _let_go(self, pipe: Pipe, target: int, what: bytes | Cause, copy: int) -> None:
+        if isinstance(what, Cause):
+            self._closed(pipe, target, what)
+        else:
+            self._deliver(pipe, target, what, copy)
 
     # --- disks and events -------------------------------------------------------------------------------------------
 

@@ -264,7 +264,7 @@ class Links:
             return []
         connection.stage = Stage.GREETING
         connection.dialler = Dialler(self._identity, self._address, connection.channel, self._rng)
-        return [link.Write(connection.number, frame(connection.dialler.opening()))]
+        return [self._writer.say(connection, frame(connection.dialler.opening()))]
 
     def _on_accepted(self, fact: link.ConnectionAccepted, now_us: int) -> list[Effect]:
         if self._closing:
@@ -292,7 +292,7 @@ class Links:
             return self._refused(connection, failure, now_us)
         effects: list[Effect] = []
         if answers:
-            effects.append(link.Write(connection.number, b"".join(map(frame, answers))))
+            effects.append(self._writer.say(connection, b"".join(map(frame, answers))))
         if side.peer is not None and not proved_before:
             effects += self._on_proved(connection, side.peer, now_us)
         elif connection.dialler is not None and connection.dialler.accepted and side.peer is not None:
@@ -333,7 +333,7 @@ class Links:
         self._table.dials[place] = connection
         connection.stage = Stage.PROVED
         connection.splitter.limit = FRAME_BYTES_MAX  # behind its Accepted, a proved acceptor may speak at length
-        effects.append(link.Write(connection.number, frame(connection.dialler.proof())))
+        effects.append(self._writer.say(connection, frame(connection.dialler.proof())))
         return effects
 
     def _admit(self, connection: Connection, peer: Peer, now_us: int) -> list[Effect]:
@@ -356,7 +356,7 @@ class Links:
             if rival.stage is not Stage.PROVED:
                 self._table.forget(rival)
                 effects.append(link.CloseConnection(rival.number))
-        effects.append(link.Write(connection.number, frame(ACCEPTED)))
+        effects.append(self._writer.say(connection, frame(ACCEPTED)))
         return effects + self._open(connection, peer, now_us)
 
     def _open(self, connection: Connection, peer: Peer, now_us: int) -> list[Effect]:
@@ -380,6 +380,8 @@ class Links:
         connection.opened = self._moment
         self._table.links[place] = connection
         effects.append(v.PeerConnected(peer.contact, peer.channel))
+        if connection.paused:
+            effects.append(v.PeerCongested(site, peer.channel))
         waiting = self._table.waiting.pop(place, None)
         if waiting is not None:
             for encoded in waiting.messages:
@@ -402,12 +404,12 @@ class Links:
         if failure.cause is Cause.CROSSING and connection.expected is not None:
             return self._on_crossing(connection, now_us)
         if not failure.by_peer:
-            effects.append(link.Write(connection.number, frame(refusal(failure.cause, failure.detail))))
+            effects.append(self._writer.say(connection, frame(refusal(failure.cause, failure.detail))))
         effects += self._tell_refused(connection, failure.cause, failure.detail, failure.by_peer, None)
         return effects + self._end_unopened(connection, failure.cause, now_us)
 
     def _refuse(self, connection: Connection, cause: Cause, detail: str, now_us: int, contact: Contact) -> list[Effect]:
-        effects: list[Effect] = [link.Write(connection.number, frame(refusal(cause, detail)))]
+        effects: list[Effect] = [self._writer.say(connection, frame(refusal(cause, detail)))]
         effects += self._tell_refused(connection, cause, detail, False, contact.site)
         return effects + self._end_unopened(connection, cause, now_us)
 
@@ -499,7 +501,7 @@ class Links:
         if not connection.paused:
             if connection.queue:
                 effects.append(self._writer.write(connection, now_us, self._config.queue_bytes_max))
-            effects.append(link.Write(connection.number, frame(farewell)))
+            effects.append(self._writer.say(connection, frame(farewell), frames=1))
         effects.append(link.CloseConnection(connection.number))
         return effects + self._forget(connection, cause)
 
@@ -545,15 +547,19 @@ class Links:
     def _on_tick(self, _: v.Tick, now_us: int) -> list[Effect]:
         effects: list[Effect] = []
         for what, *which in self._timers.pop_due(now_us):
+            if what == "crossing":
+                effects += self._retry(which[0], which[1], now_us)
+                continue
+            connection = self._table.connections.get(which[0])
+            if connection is None:  # another timer of the same moment has ended it
+                continue
             match what:
                 case "alive":
-                    effects += self._watch(self._table.connections[which[0]], now_us)
+                    effects += self._watch(connection, now_us)
                 case "handshake":
-                    effects += self._drop(self._table.connections[which[0]], Cause.TIMEOUT, "too slow", now_us)
+                    effects += self._drop(connection, Cause.TIMEOUT, "too slow", now_us)
                 case "congested":
-                    effects += self._drop(self._table.connections[which[0]], Cause.SLOW, "it does not read", now_us)
-                case "crossing":
-                    effects += self._retry(which[0], which[1], now_us)
+                    effects += self._drop(connection, Cause.SLOW, "it does not read", now_us)
                 case _:
                     assert_never(what)
         return effects
@@ -570,10 +576,7 @@ class Links:
         effects: list[Effect] = []
         if now_us - connection.said_us >= config.keepalive_us and not connection.paused and not connection.queue:
             connection.said_us = now_us
-            data = frame(codec.join_body([_KEEPALIVE]))
-            self._counts["frames_out"] += 1
-            self._counts["bytes_out"] += len(data)
-            effects.append(link.Write(connection.number, data))
+            effects.append(self._writer.say(connection, frame(codec.join_body([_KEEPALIVE])), frames=1))
         due = min(connection.said_us + config.keepalive_us, connection.heard_us + config.silence_us_max)
         if not pinned:
             due = min(due, connection.used_us + config.idle_us_max)

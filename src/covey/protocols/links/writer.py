@@ -42,6 +42,12 @@ class Writer:
         self._table.turn[connection.number] = connection
         return [WantTurn()]
 
+    def say(self, connection: Connection, data: bytes, frames: int = 0) -> Write:
+        """Write `data` past the queue: handshakes (which are no frames of messages), keepalives, farewells."""
+        self._table.counts["frames_out"] += frames
+        self._table.counts["bytes_out"] += len(data)
+        return Write(connection.number, data)
+
     def end_turn(self, now_us: int) -> list[Effect]:
         """Write what the turn gathered."""
         turn, self._table.turn = self._table.turn, {}

@@ -13,6 +13,7 @@ class Transport(Protocol):
     """Connections named by ints. Nothing here blocks or raises for the network's troubles: they come back as facts."""
 
     sink: Sink
+    reads: int  # how many times bytes arrived
     local_host: Callable[[str], None]  # told our own end of each connection, before anything else about it
 
     async def listen(self, address: str) -> str:

@@ -95,12 +95,14 @@ class MemoryTransport:
 
     async def listen(self, address: str) -> str:
         listen = parse_listen(address)
-        port = listen.port_first or self._network.next_port()
-        self.address = format_address(listen.host, port)
-        if self.address in self._network.transports:
-            raise ConfigError(f"listen: {self.address} is taken; give another port")
-        self._network.transports[self.address] = self
-        return self.address
+        ports = range(listen.port_first, listen.port_last + 1) if listen.port_first else (self._network.next_port(),)
+        for port in ports:
+            address = format_address(listen.host, port)
+            if address not in self._network.transports:
+                self.address = address
+                self._network.transports[address] = self
+                return address
+        raise ConfigError(f"listen: {address} is taken; give another port")
 
     def open(self, connection: int, address: str) -> None:
         loop = asyncio.get_running_loop()
@@ -115,6 +117,9 @@ class MemoryTransport:
 
     def _arrive(self, end: _End, target: MemoryTransport) -> None:
         if self._ends.get(end.number) is not end:
+            return
+        if self._network.blocked(self.address, target.address):
+            del self._ends[end.number]
             return
         if target.address not in self._network.transports:
             del self._ends[end.number]
@@ -200,8 +205,8 @@ class MemoryTransport:
     def resume_reading(self) -> None:
         """Take in what waited, and go on."""
         self.reading = True
-        unread, self._unread = self._unread, []
-        for end, what in unread:
+        while self._unread and self.reading:
+            end, what = self._unread.pop(0)
             end.owner._deliver(end, what)
 
     async def aclose(self) -> None:
