@@ -75,6 +75,7 @@ class Runner:
         self._last_words: list[Callable[[], None]] = []
         self._reading = True
         self._open = False
+        self._ended = False
         self._tasks: list[asyncio.Task[None]] = []
         self._lag_due_us = 0
         self._lag_timer: asyncio.TimerHandle | None = None
@@ -99,6 +100,9 @@ class Runner:
         self._transport.sink = self._take
         self._transport.local_host = self._on_local_host
         bound = await self._transport.listen(listen)
+        if self._ended:  # closed while it started
+            await self._transport.aclose()
+            raise ClosedError("the node was closed while it started")
         self._open = True
         host, port = parse_address(bound)
         self._port = port
@@ -182,6 +186,7 @@ class Runner:
                 future.set_exception(error)
 
     async def _finish(self) -> None:
+        self._ended = True
         if self.dead is None:
             for task in self._tasks:
                 task.cancel()

@@ -43,7 +43,7 @@ class SimNode:
         self.alive = True
         self.paused_until_us = 0
         self.syncing = False  # a transaction is under way
-        self.backlog: list[tuple[bool, Callable[[], None]]] = []  # what a stopped process will find: (is an alarm, action)
+        self.backlog: list[tuple[bool, Callable[[], None]]] = []  # (is an alarm, what to do) for a stopped process
         self.events: list[Any] = []
         self.outcomes: dict[int, Any] = {}
         self.stories = Stories(lines_max=200)

@@ -269,13 +269,21 @@ class World:
         """End all cuts; what they held back arrives, in its order and before anything younger."""
         self.network.mend()
         seen: dict[int, None] = {}
+        mail: dict[int, list[tuple[bool, Callable[[], None]]]] = {}
         for pipe in list(self._pipes.values()):
             if id(pipe) in seen:
                 continue
             seen[id(pipe)] = None
             stalled, pipe.stalled = pipe.stalled, []
             for target, what, copy in stalled:
-                self.schedule(self.now_us, target, partial(self._let_go, pipe, target, what, copy))
+                let_go = partial(self._let_go, pipe, target, what, copy)
+                node = self.nodes[target]
+                if node.paused_until_us > self.now_us:
+                    mail[target] = [*mail.get(target, []), (False, let_go)]
+                else:
+                    let_go()
+        for target, actions in mail.items():  # older than all that reached the stopped process meanwhile
+            self.nodes[target].backlog[:0] = actions
 
     def _let_go(self, pipe: Pipe, target: int, what: bytes | Cause, copy: int) -> None:
         if isinstance(what, Cause):

@@ -482,7 +482,8 @@ class Links:
             return []
         if connection.stage is Stage.OPEN:
             return self._forget(connection, fact.cause)
-        return self._end_unopened(connection, fact.cause, now_us, close=False)
+        told = self._tell_refused(connection, fact.cause, NO_TLS, False, None) if fact.cause in TOLD else []
+        return told + self._end_unopened(connection, fact.cause, now_us, close=False)
 
     def _violation(self, connection: Connection, cause: Cause, detail: str, now_us: int) -> list[Effect]:
         """The peer sent what no peer may send."""

@@ -18,6 +18,7 @@ from typing import cast
 
 from covey.core.errors import ConfigError
 from covey.core.vocabulary import Cause
+from covey.protocols.links.handshake import refusal
 from covey.protocols.links.vocabulary import (
     BytesReceived,
     ConnectionAccepted,
@@ -31,6 +32,7 @@ from covey.protocols.links.vocabulary import (
 from covey.runtime.addresses import format_address, parse_address, parse_listen
 from covey.runtime.transport.base import Sink
 from covey.runtime.transport.tls import SERVER_NAME
+from covey.wire.framing import frame
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ CONNECTIONS_MAX = 4096  # guess: far above a node's links, far below the usual l
 GREETING_MAX = 128  # the links' bound for strangers
 TLS_SECONDS_MAX = 3.0  # the links' bound for a handshake
 LINGER_SECONDS = 2.0  # guess
+TLS_RECORD = b"\x16"  # a TLS handshake begins with this byte (RFC 8446, 5.1)
 BACKLOG = 512  # a herd of nodes that start at once
 
 
@@ -98,7 +101,7 @@ class TcpTransport:
         self._connections: dict[int, _Connection] = {}
         self._lingering: dict[_Connection, asyncio.TimerHandle] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._greeting = 0
+        self._greeting = asyncio.Semaphore(GREETING_MAX)
         self._accepted = 0
         self._server: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
@@ -148,34 +151,67 @@ class TcpTransport:
                 log.warning("event=accept_failed reason=%r", str(error))
                 await asyncio.sleep(0.1)
                 continue
-            if self._greeting >= GREETING_MAX or len(self._connections) >= CONNECTIONS_MAX:
+            if len(self._connections) >= CONNECTIONS_MAX:
                 sock.close()
                 continue
+            if self._tls is not None:
+                try:
+                    await self._greeting.acquire()  # the others wait in the kernel, at no cost to us
+                except asyncio.CancelledError:
+                    sock.close()
+                    raise
             self._accepted -= 1
             number = self._accepted
-            self._greeting += 1
-            self._tasks[number] = loop.create_task(
-                self._welcome(number, sock, format_address(*peer[:2])), name="covey welcome"
-            )
+            welcome = self._welcome(number, sock, format_address(*peer[:2]))
+            self._tasks[number] = loop.create_task(welcome, name="covey welcome")
 
     async def _welcome(self, number: int, sock: socket.socket, remote: str) -> None:
+        connection = _Connection(self, number)
+        loop = asyncio.get_running_loop()
         try:
             _prepare(sock)
-            loop = asyncio.get_running_loop()
             if self._tls is None:
-                await loop.connect_accepted_socket(lambda: _Connection(self, number), sock)
-            else:
-                await loop.connect_accepted_socket(
-                    lambda: _Connection(self, number), sock, ssl=self._tls.server, ssl_handshake_timeout=TLS_SECONDS_MAX
-                )
-        except OSError as error:  # ssl.SSLError is one, and so is a handshake that took too long
-            sock.close()
+                await loop.connect_accepted_socket(lambda: connection, sock)
+                return
+            async with asyncio.timeout(TLS_SECONDS_MAX):
+                first = await _peek(sock)
+                if first == TLS_RECORD:
+                    await loop.connect_accepted_socket(lambda: connection, sock, ssl=self._tls.server)
+                elif first:
+                    self._tell_plaintext(sock, remote)
+                else:  # it only looked whether somebody listens
+                    sock.close()
+        except TimeoutError:
+            self._drop_welcome(connection, sock)
+        except OSError as error:  # ssl.SSLError is one, and event loops may drop the other side's alert
+            self._drop_welcome(connection, sock)
             log.debug("event=stranger_failed remote=%s reason=%r", remote, str(error))
-            if isinstance(error, ssl.SSLError):
+            if self._tls is not None:
                 self.sink(StrangerFailed(remote, Cause.TLS))
+        except asyncio.CancelledError:
+            self._drop_welcome(connection, sock)
+            raise
         finally:
-            self._greeting -= 1
+            if self._tls is not None:
+                self._greeting.release()
             self._tasks.pop(number, None)
+
+    def _tell_plaintext(self, sock: socket.socket, remote: str) -> None:
+        """Somebody speaks without TLS: say why not, in the clear, in case it is one of us."""
+        with contextlib.suppress(OSError):
+            sock.send(frame(refusal(Cause.TLS, "this node speaks TLS only")))
+            sock.shutdown(socket.SHUT_WR)
+            sock.recv(65536)  # with bytes unread the system would break the connection before that is heard
+        sock.close()
+        self.sink(StrangerFailed(remote, Cause.TLS))
+
+    @staticmethod
+    def _drop_welcome(connection: _Connection, sock: socket.socket) -> None:
+        connection.closed = True
+        if connection.transport is not None:
+            connection.transport.abort()
+        else:
+            sock.close()
 
     def open(self, connection: int, address: str) -> None:
         task = asyncio.get_running_loop().create_task(self._open(connection, address), name="covey connect")
@@ -214,12 +250,15 @@ class TcpTransport:
         transport = connection.transport
         assert transport is not None
         number = connection.number
-        self._tasks.pop(
-            number, None
-        )  # from here on the task is not to be cancelled: uvloop would drop what was written
+        # From here on the task is not to be cancelled: uvloop would drop what was written.
+        if self._tasks.pop(number, None) is None:  # we closed it meanwhile
+            connection.closed = True
+            transport.abort()
+            return
         self._connections[number] = connection
         if self._paused:
             transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._hold_back, connection)  # uvloop starts to read only now
         sock = transport.get_extra_info("socket")
         if number > 0 and sock is not None:
             _prepare(sock)
@@ -229,6 +268,10 @@ class TcpTransport:
         else:
             peer = transport.get_extra_info("peername")
             self.sink(ConnectionAccepted(number, format_address(peer[0], peer[1]) if peer else "?"))
+
+    def _hold_back(self, connection: _Connection) -> None:
+        if self._paused and connection.transport is not None and not connection.closed:
+            connection.transport.pause_reading()
 
     def lost(self, connection: _Connection, exc: Exception | None) -> None:
         """asyncio says that the connection is gone."""
@@ -292,6 +335,18 @@ class TcpTransport:
         if self._lingering:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._drained.wait(), LINGER_SECONDS + 1)
+
+
+async def _peek(sock: socket.socket) -> bytes:
+    """The first byte that arrives, left where it is; b"" when the other side closes instead."""
+    loop = asyncio.get_running_loop()
+    arrived: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(sock, lambda: None if arrived.done() else arrived.set_result(None))
+    try:
+        await arrived
+    finally:
+        loop.remove_reader(sock)
+    return sock.recv(1, socket.MSG_PEEK)
 
 
 def _prepare(sock: socket.socket) -> None:
