@@ -58,13 +58,14 @@ class Tls:
 class _Connection(asyncio.Protocol):
     """One socket; turns what asyncio says into facts."""
 
-    __slots__ = ("_facts", "closed", "number", "transport")
+    __slots__ = ("_facts", "closed", "heard", "number", "transport")
 
     def __init__(self, facts: TcpTransport, number: int) -> None:
         self._facts = facts
         self.number = number
         self.transport: asyncio.Transport | None = None
         self.closed = False
+        self.heard = False  # anything at all
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -76,6 +77,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if not self.closed:
             self._facts.reads += 1
+            self.heard = True
             self._facts.sink(BytesReceived(self.number, data))
 
     def pause_writing(self) -> None:
@@ -101,7 +103,9 @@ class TcpTransport:
         self._connections: dict[int, _Connection] = {}
         self._lingering: dict[_Connection, asyncio.TimerHandle] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._greeting = asyncio.Semaphore(GREETING_MAX)
+        self._greeting = 0  # accepted, and not a connection yet
+        self._room = asyncio.Event()
+        self._closing = False
         self._accepted = 0
         self._server: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
@@ -145,6 +149,9 @@ class TcpTransport:
     async def _accept(self, server: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            while self._greeting >= GREETING_MAX:  # the others wait in the kernel, at no cost to us
+                self._room.clear()
+                await self._room.wait()
             try:
                 sock, peer = await loop.sock_accept(server)
             except OSError as error:  # usually: too many open files
@@ -154,14 +161,9 @@ class TcpTransport:
             if len(self._connections) >= CONNECTIONS_MAX:
                 sock.close()
                 continue
-            if self._tls is not None:
-                try:
-                    await self._greeting.acquire()  # the others wait in the kernel, at no cost to us
-                except asyncio.CancelledError:
-                    sock.close()
-                    raise
             self._accepted -= 1
             number = self._accepted
+            self._greeting += 1
             welcome = self._welcome(number, sock, format_address(*peer[:2]))
             self._tasks[number] = loop.create_task(welcome, name="covey welcome")
 
@@ -192,8 +194,8 @@ class TcpTransport:
             self._drop_welcome(connection, sock)
             raise
         finally:
-            if self._tls is not None:
-                self._greeting.release()
+            self._greeting -= 1
+            self._room.set()
             self._tasks.pop(number, None)
 
     def _tell_plaintext(self, sock: socket.socket, remote: str) -> None:
@@ -251,7 +253,7 @@ class TcpTransport:
         assert transport is not None
         number = connection.number
         # From here on the task is not to be cancelled: uvloop would drop what was written.
-        if self._tasks.pop(number, None) is None:  # we closed it meanwhile
+        if self._tasks.pop(number, None) is None or self._closing:  # we closed it meanwhile
             connection.closed = True
             transport.abort()
             return
@@ -282,7 +284,9 @@ class TcpTransport:
             del self._connections[connection.number]
         if not connection.closed:
             connection.closed = True
-            if isinstance(exc, ssl.SSLError):
+            # With TLS 1.3 a dialler's handshake is over before the other side has looked at its certificate.
+            unwelcome = self._tls is not None and connection.number > 0 and not connection.heard
+            if isinstance(exc, ssl.SSLError) or unwelcome:
                 cause = Cause.TLS
             else:
                 cause = Cause.CLOSED if exc is None else Cause.RESET
@@ -322,10 +326,14 @@ class TcpTransport:
                 connection.transport.resume_reading()
 
     async def aclose(self) -> None:
+        self._closing = True
         tasks = [task for task in (self._accepting, *self._tasks.values()) if task is not None]
-        self._accepting = None
-        for task in tasks:
-            task.cancel()
+        for number, task in self._tasks.items():
+            if number > 0 or self._tls is not None:  # a welcome without TLS is over at once, and may not be broken off
+                task.cancel()
+        if self._accepting is not None:
+            self._accepting.cancel()
+            self._accepting = None
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._server is not None:
             self._server.close()
