@@ -264,10 +264,11 @@ def test_after_close_nothing_of_the_node_is_left_on_the_loop():
     run(test)
 
 
-def test_whoever_sends_while_the_node_closes_is_told_or_heard_and_the_loop_sees_no_error():
+@pytest.mark.parametrize("turns", range(8))
+def test_whoever_sends_while_the_node_closes_is_told_or_heard_and_the_loop_sees_no_error(turns):
     """In each of the turns that closing takes."""
 
-    async def test(cluster: Cluster, turns: int) -> None:
+    async def test(cluster: Cluster) -> None:
         nodes = await cluster.start(2)
         await until(lambda: meshed(nodes))
         await nodes[0].send(nodes[1].site, "first")
@@ -288,8 +289,7 @@ def test_whoever_sends_while_the_node_closes_is_told_or_heard_and_the_loop_sees_
         assert troubles == []
         assert heard == sent
 
-    for turns in range(8):
-        run(lambda cluster, turns=turns: test(cluster, turns))
+    run(test)
 
 
 def test_two_nodes_of_one_process_are_two_nodes():

@@ -65,9 +65,10 @@ def test_a_cluster_name_may_have_255_bytes():
 @pytest.mark.parametrize(
     "listen",
     [
-        "", ":8946", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:-1", "127.0.0.1:65536", "127.0.0.1:99999999999", "::1:8946",
-        "[::1:8946", "[::1]8946", "[nonsense]:1", "127.0.0.1:2-1", "127.0.0.1:1-300", "127.0.0.1:0-5", "127.0.0.1:1-2-3",
-        "127.0.0.300:1", "10.1:1", "two words:1", "under/way:1", b"127.0.0.1:1", 8946, ("127.0.0.1", 8946), True,
+        "", ":8946", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:-1", "127.0.0.1:65536", "127.0.0.1:99999999999",
+        "::1:8946", "[::1:8946", "[::1]8946", "[nonsense]:1", "127.0.0.1:2-1", "127.0.0.1:1-300", "127.0.0.1:0-5",
+        "127.0.0.1:1-2-3", "127.0.0.300:1", "10.1:1", "two words:1", "under/way:1", b"127.0.0.1:1",
+        8946, ("127.0.0.1", 8946), True,
     ],
 )  # fmt: skip
 def test_a_wrong_listen_is_refused(listen):
@@ -129,15 +130,15 @@ def test_a_secret_file_is_read_and_its_troubles_name_it(tmp_path):
     file.write_text("too short\n")
     assert str(file) in refusal("orders", secret=file)
     file.write_text("  " + "s" * 32 + "\n")
-    assert covey.Node("orders", secret=file)._secret == b"s" * 32
+    assert covey.Node("orders", secret=file)._options.secret == b"s" * 32
 
 
 def test_the_secret_files_place_may_come_from_the_environment(tmp_path, monkeypatch):
     file = tmp_path / "secret"
     file.write_text("s" * 32)
     monkeypatch.setenv("COVEY_SECRET_FILE", str(file))
-    assert covey.Node("orders", listen="0.0.0.0:0")._secret == b"s" * 32
-    assert covey.Node("orders", secret="t" * 32)._secret == b"t" * 32
+    assert covey.Node("orders", listen="0.0.0.0:0")._options.secret == b"s" * 32
+    assert covey.Node("orders", secret="t" * 32)._options.secret == b"t" * 32
     monkeypatch.setenv("COVEY_SECRET_FILE", str(tmp_path / "nowhere"))
     assert "nowhere" in refusal("orders")
 
@@ -154,7 +155,9 @@ def test_a_wildcard_is_not_advertised(advertise):
     assert "give an address" in text
 
 
-@pytest.mark.parametrize("advertise", ["", ":8946", "::1", "two words", b"10.0.0.7:1", 7, ("10.0.0.7", 1), "[::1", "10.1"])
+@pytest.mark.parametrize(
+    "advertise", ["", ":8946", "::1", "two words", b"10.0.0.7:1", 7, ("10.0.0.7", 1), "[::1", "10.1"]
+)
 def test_a_wrong_advertise_is_refused(advertise):
     assert refusal("orders", advertise=advertise, secret=SECRET).startswith("advertise")
 
@@ -224,8 +227,9 @@ def test_a_profile_names_the_options_it_has(profile, option):
     "field, value",
     [
         ("events_max", 0), ("events_max", -1), ("events_max", 1.5), ("events_max", True), ("events_max", "9"),
-        ("send_timeout", 0), ("send_timeout", -1), ("send_timeout", "1"), ("send_timeout", None), ("send_timeout", True),
-        ("send_timeout", 86_400), ("send_timeout", float("nan")), ("send_timeout", float("inf")),
+        ("send_timeout", 0), ("send_timeout", -1), ("send_timeout", "1"), ("send_timeout", None),
+        ("send_timeout", True), ("send_timeout", 86_400), ("send_timeout", float("nan")),
+        ("send_timeout", float("inf")),
         ("close_timeout", 0), ("close_timeout", -0.5), ("close_timeout", None), ("close_timeout", float("nan")),
         ("port_range", (0, 5)), ("port_range", (2, 1)), ("port_range", (1, 65536)), ("port_range", (1, 300)),
         ("port_range", (1.0, 2.0)), ("port_range", (True, 2)), ("port_range", ("1", "2")), ("port_range", 8946),
@@ -273,9 +277,9 @@ def test_the_profile_is_the_laptops_on_loopback_and_the_lans_beyond():
 
 
 def test_on_a_laptop_processes_of_one_cluster_look_for_each_other_by_its_name():
-    assert [seed.text for seed in covey.Node("orders", secret=SECRET)._seeds] == ["local:orders"]
-    assert covey.Node("orders", secret=SECRET, listen="0.0.0.0:1")._seeds == []
-    assert covey.Node("orders", secret=SECRET, seeds=[])._seeds == []
+    assert [seed.text for seed in covey.Node("orders", secret=SECRET)._options.seeds] == ["local:orders"]
+    assert covey.Node("orders", secret=SECRET, listen="0.0.0.0:1")._options.seeds == []
+    assert covey.Node("orders", secret=SECRET, seeds=[])._options.seeds == []
 
 
 def test_in_a_pod_the_profile_is_kubernetes_and_the_pods_address_is_advertised(monkeypatch, tmp_path):
@@ -288,10 +292,10 @@ def test_in_a_pod_the_profile_is_kubernetes_and_the_pods_address_is_advertised(m
     node = covey.Node("orders", seeds=["dns:orders.default.svc"])
     assert node.config == covey.Config.kubernetes()
     assert (node.config.secret_required, node.config.close_timeout) == (True, 20.0)
-    assert (node._listen, node._advertise) == ("0.0.0.0:8946-8961", "10.244.1.7")
-    assert node._seeds[0].resolve_every == 5.0
-    assert covey.Node("orders", listen="127.0.0.1:1")._advertise == ""
-    assert covey.Node("orders", advertise="10.0.0.9:7")._advertise == "10.0.0.9:7"
+    assert (node._options.listen, node._options.advertise) == ("0.0.0.0:8946-8961", "10.244.1.7")
+    assert node._options.seeds[0].resolve_every == 5.0
+    assert covey.Node("orders", listen="127.0.0.1:1")._options.advertise == ""
+    assert covey.Node("orders", advertise="10.0.0.9:7")._options.advertise == "10.0.0.9:7"
 
 
 @pytest.mark.parametrize("pod_ip", ["not an address", "0.0.0.0", "10.0.0.7:1:2"])

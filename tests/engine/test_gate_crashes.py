@@ -1,8 +1,8 @@
 """Thousands of crashes through the real gate and pump: nobody ever saw what a disk lost.
 
-A toy ledger keeps facts and tells them to its peers, and it answers *other* inputs too: a question about all it holds is
-answered from a state that may not be durable yet. That is what makes holding inside a machine leak, and what the gate is
-for. The same crashes without it lose facts, so the simulation can see what it looks for.
+A toy ledger keeps facts and tells them to its peers, and it answers *other* inputs too: a question about all it holds
+is answered from a state that may not be durable yet. That is what makes holding inside a machine leak, and what the
+gate is for. The same crashes without it lose facts, so the simulation can see what it looks for.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class OnlyLedger:
     def __init__(self, ledger: Ledger) -> None:
         self.machines: dict[str, Machine] = {"ledger": ledger}
         hearers = (("ledger", self.machines["ledger"]),)
-        self.routes = dict.fromkeys((Add, Told, Asked, Tick), hearers)
+        self.routes: dict[type, tuple[tuple[str, Machine], ...]] = {kind: hearers for kind in (Add, Told, Asked, Tick)}
         self.durable = frozenset(self.machines)
 
     def split(self, incoming: MessagesReceived) -> Sequence[tuple[str, Machine, Any]]:

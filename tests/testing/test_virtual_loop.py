@@ -93,7 +93,7 @@ def test_ten_thousand_virtual_sleeps_take_no_time_to_speak_of():
     async def sleep(_: Cluster) -> float:
         loop = asyncio.get_running_loop()
         start = loop.time()
-        for _ in range(10_000):
+        for _number in range(10_000):
             await asyncio.sleep(1)
         return loop.time() - start
 
@@ -119,7 +119,7 @@ def test_the_clock_stands_still_while_there_is_something_to_do():
         loop = asyncio.get_running_loop()
         start = loop.time()
         loop.call_later(0.000_001, lambda: None)
-        for _ in range(1_000):
+        for _number in range(1_000):
             await asyncio.sleep(0)
         return loop.time() - start
 

@@ -1,4 +1,4 @@
-"""One run of a small cluster with cuts, kills and sends, written down line by line. Run it as a script, or call `trace`.
+"""One run of a small cluster with cuts, kills and sends, written down. Run it as a script, or call `trace`.
 
 Everything that every machine heard and said is in it, and what the users of the nodes saw.
 """
@@ -14,7 +14,6 @@ from typing import Any
 
 import covey
 from covey.testing import Cluster, run
-
 
 RAW = re.compile(r"<msgspec\.Raw object at 0x[0-9a-f]+>")  # its repr is its address; its bytes stand beside it anyway
 

@@ -8,6 +8,7 @@ import msgspec
 from hypothesis import strategies as st
 from msgspec import inspect
 
+from covey.wire.codec import KNOWN_TAGS
 from covey.wire.messages.handshake import Handshake
 from covey.wire.union import Message
 
@@ -71,3 +72,11 @@ def fields_of(encoded: bytes) -> list[Any]:
     fields = msgspec.msgpack.decode(encoded)
     assert isinstance(fields, list)
     return fields
+
+
+# Messages of kinds that only a newer version has, encoded.
+UNKNOWN = st.builds(
+    lambda tag, rest: msgspec.msgpack.encode([tag, *rest]),
+    st.integers(0, 2**64 - 1).filter(lambda tag: tag not in KNOWN_TAGS),
+    st.lists(VALUES, max_size=3),
+)

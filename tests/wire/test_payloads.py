@@ -75,12 +75,13 @@ def test_not_a_number_is_a_number_here():
         ([1, [2, Opaque()]], "payload[1][1]"),
         ({"a": {"b": [0, 2**64]}}, "payload['a']['b'][1]"),
         ({"a": 1, "b": (2, Opaque())}, "payload['b'][1]"),
+        ({"good": {"b": 1}, "bad": [[1], Opaque()]}, "payload['bad'][1]"),
         ({"ok": 1, Opaque(): 2}, "payload key Opaque"),
         ({(1, 2**64): 2}, "payload key (1, 18446744073709551616)[1]"),
         ({Opaque()}, "payload[0]"),
         ([Point(1, Opaque())], "payload[0]"),  # type: ignore[arg-type]
         (complex(1, 2), "payload"),
-        (lambda: 0, "payload"),
+        (len, "payload"),
     ],
     ids=lambda value: f"{value!r:.30}",
 )

@@ -14,9 +14,20 @@ from typing import Any
 import msgspec
 
 from covey.core.ids import Contact, Site, cluster_id
-from covey.core.vocabulary import Cause, Channel, Dial, Emit, MessagesReceived, Pin, Send, Tick
+from covey.core.timers import Timers
+from covey.core.vocabulary import (
+    Cause,
+    Channel,
+    Dial,
+    Emit,
+    MessagesReceived,
+    PeerConnected,
+    PeerLost,
+    Pin,
+    Send,
+    Tick,
+)
 from covey.protocols.links.config import LinksConfig
-from covey.protocols.links.connection import Stage
 from covey.protocols.links.handshake import Dialler, Identity
 from covey.protocols.links.machine import Links
 from covey.protocols.links.vocabulary import (
@@ -61,6 +72,7 @@ class End:
         self.number = 0
         self.inbox: deque[type | tuple[type, Cause] | bytes] = deque()
         self.alive = True
+        self.writes = 0
         self.other: End
 
 
@@ -76,6 +88,7 @@ class Node:
         self.said: list[Any] = []  # facts for other machines and events, in order, messages left out
         self.read: list[tuple[Site, str]] = []
         self.ends: dict[int, End] = {}
+        self.open: dict[tuple[Site, Channel], End] = {}  # the ends that it told its siblings of
         self.script: deque[Callable[[], Any]] = deque()  # what it does at a time that is a choice
         self.turn_wanted = False
         self.accepted = 0
@@ -94,6 +107,10 @@ class Node:
         self.links.check()
         self.links.statistics()
         for effect in effects:
+            if isinstance(effect, PeerConnected):
+                self.open[effect.contact.site, effect.channel] = self.ends[incoming.connection]
+            elif isinstance(effect, PeerLost):
+                del self.open[effect.contact.site, effect.channel]
             self._carry_out(effect)
         self.net.after_step()
         return effects
@@ -104,6 +121,7 @@ class Node:
                 self.net.connect(self, number, address)
             case Write(number, data):
                 end = self.ends[number]
+                end.writes += 1
                 if end.other.alive:
                     end.other.inbox.append(data)
             case CloseConnection(number):
@@ -117,20 +135,6 @@ class Node:
                 self.read += [(peer, msgspec.msgpack.decode(message.value)) for message in messages]
             case _:
                 self.said.append(effect)
-
-    def state(self) -> Any:
-        """What decides the machine's future; keys and nonces left out."""
-        links = self.links
-        labels = {number: end.label for number, end in self.ends.items()}
-        return (
-            tuple(self.read),
-            tuple(self.said),
-            tuple((labels[n], c.stage, c.expected, tuple(c.queue)) for n, c in links._table.connections.items()),
-            tuple((place, labels[c.number]) for table in (links._table.links, links._table.dials) for place, c in table.items()),
-            tuple((place, tuple(w.messages), w.tries) for place, w in links._table.waiting.items()),
-            tuple(labels[c.number] for c in links._table.searches.values()),
-            tuple(labels[n] for n in links._table.turn),
-        )
 
     # --- what tests ask of a node -----------------------------------------------------------------------------------
 
@@ -159,7 +163,7 @@ class Node:
 
     def end(self, other: Node, channel: Channel = Channel.CONTROL) -> End:
         """Our end of the link to `other`."""
-        return self.ends[self.links._table.links[other.site, channel].number]
+        return self.open[other.site, channel]
 
 
 class Bare:
@@ -201,7 +205,6 @@ class Net:
         self.eager: tuple[Any, ...] = ()  # what happens at once instead of being a choice: "turn", or a fact's type
         self.cut: Callable[[bytes], list[bytes]] = lambda data: [data]  # how a write arrives
         self.open_at_once = 0  # how many different pipes were open, at one end at least, at any one time
-        self.proved: dict[tuple[str, int, str], None] = {}  # the ends that dialled and sent their proof
 
     def node(self, name: str, me: Identity | int, address: str = "", config: LinksConfig | None = None) -> Node:
         """Start a node. Who starts at an address takes it over."""
@@ -282,15 +285,12 @@ class Net:
                     node.feed(BytesReceived(end.number, piece))
 
     def after_step(self) -> None:
-        open_pipes: dict[tuple[str, int], None] = {}
-        for node in self.nodes.values():
-            for number, end in node.ends.items():
-                connection = node.links._table.connections.get(number)
-                if connection is not None and connection.stage is Stage.OPEN:
-                    open_pipes[end.label[:2]] = None
-                if connection is not None and connection.stage is Stage.PROVED:
-                    self.proved[end.label] = None
+        open_pipes = {end.label[:2]: None for node in self.nodes.values() for end in node.open.values()}
         self.open_at_once = max(self.open_at_once, len(open_pipes))
+
+    def proved(self) -> list[str]:
+        """Who dialled and went as far as its proof."""
+        return [pipe.label[0] for pipe in self.pipes if pipe.writes > 1]
 
     def run(self, rng: Random | None = None) -> Net:
         """Let everything happen that needs no time, the oldest pipe first or in a random order."""
@@ -318,19 +318,6 @@ class Net:
         self.now_us += us
         return self
 
-    def state(self) -> Any:
-        """Everything that decides what can still happen, and what a test asks afterwards."""
-        return (
-            self.open_at_once,
-            tuple(self.proved),
-            tuple((len(node.script), node.turn_wanted, node.state()) for node in self.nodes.values()),
-            tuple(
-                (end.label, end.alive, tuple(len(what) if isinstance(what, bytes) else what for what in end.inbox))
-                for pipe in self.pipes
-                for end in (pipe, pipe.other)
-            ),
-        )
-
 
 def explore(build: Callable[[], Net], examine: Callable[[Net], None]) -> int:
     """Run `build()` in every order of events, and `examine` each way it can end. How many states there are.
@@ -344,7 +331,7 @@ def explore(build: Callable[[], Net], examine: Callable[[Net], None]) -> int:
         net = build()
         for index in taken:
             net.take(net.choices()[index])
-        while (state := net.state()) not in seen:
+        while (state := shape(net, {})) not in seen:
             seen.add(state)
             choices = net.choices()
             if not choices:
@@ -354,3 +341,24 @@ def explore(build: Callable[[], Net], examine: Callable[[Net], None]) -> int:
             taken = (*taken, 0)
             net.take(choices[0])
     return len(seen)
+
+
+def shape(value: Any, met: dict[int, int]) -> Any:
+    """All that decides what `value` will do, without keys, nonces and counts: of bytes only the length."""
+    if value is None or isinstance(value, (int, str)):
+        return value
+    if isinstance(value, bytes):
+        return len(value)
+    if isinstance(value, (tuple, list, deque)):
+        return tuple(shape(part, met) for part in value)
+    if isinstance(value, (Random, msgspec.Struct, type)) or callable(value):
+        return type(value).__name__
+    if id(value) in met:
+        return met[id(value)]
+    met[id(value)] = len(met)
+    if isinstance(value, dict):
+        return tuple((shape(key, met), shape(part, met)) for key, part in value.items())
+    if isinstance(value, Timers):
+        return frozenset((shape(key, met), value.due_at(key)) for key in value._live)
+    names = [name for name in getattr(value, "__slots__", ()) or vars(value) if not name.endswith("counts")]
+    return tuple(shape(getattr(value, name, None), met) for name in names)

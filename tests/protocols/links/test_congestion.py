@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from covey.core.vocabulary import Cause, Channel, PeerCongested, PeerConnected, PeerDrained, PeerLost
+from random import Random
+
+from covey.core.vocabulary import Cause, Channel, PeerCongested, PeerConnected, PeerDrained, PeerLost, SendMany
 from covey.protocols.links.config import LinksConfig
+from covey.protocols.links.handshake import Dialler
 from covey.protocols.links.vocabulary import (
     CloseConnection,
+    ConnectionAccepted,
     ConnectionPaused,
     ConnectionResumed,
     TurnEnded,
     WantTurn,
     Write,
 )
+from covey.wire.framing import Splitter
 from tests.protocols.links.links_harness import SECOND_US, Bare, identity, note
 
 CONTROL = Channel.CONTROL
@@ -40,10 +45,11 @@ def test_nothing_is_written_to_a_congested_peer_and_all_of_it_afterwards(linked)
     pause(a, b)
     for text in texts:
         assert a.send(b, text) == []
-    assert a.feed(TurnEnded()) == [] and not a.links.idle()
+    assert a.feed(TurnEnded()) == []
     assert resume(a, b) == [WantTurn(), PeerDrained(b.site, CONTROL)]
     net.run()
-    assert b.heard(a) == ["in the turn when it happens", *texts] and a.links.idle()
+    assert b.heard(a) == ["in the turn when it happens", *texts]
+    assert a.links.statistics().queued_bytes == 0
 
 
 def test_a_drained_peer_is_given_a_little_each_turn(linked):
@@ -87,8 +93,6 @@ def test_a_queue_beyond_its_bound_costs_the_link(net, b):
 
 
 def test_a_queue_of_many_at_once_beyond_its_bound_costs_the_link_once(net, b):
-    from covey.core.vocabulary import SendMany
-
     a = net.node("a", 1, config=LinksConfig(queue_bytes_max=1000))
     a.send(b, "hi")
     net.run()
@@ -115,7 +119,8 @@ def test_a_peer_that_drains_in_time_is_kept(linked):
         pause(a, b)
         net.wait(LinksConfig().congested_us_max - 1)
         resume(a, b)
-    assert a.facts(PeerLost) == []
+        net.wait(LinksConfig().keepalive_us)
+    assert a.facts(PeerLost) == [] and b.facts(PeerLost) == []
 
 
 def test_control_is_not_paused_for_data(linked):
@@ -139,14 +144,8 @@ def test_no_keepalive_is_written_to_a_congested_peer(linked):
 
 def test_a_connection_that_is_congested_before_it_is_open_says_so_when_it_opens():
     """Whoever hears `PeerConnected` takes the link for writable."""
-    from covey.protocols.links.handshake import Dialler
-    from covey.protocols.links.vocabulary import ConnectionAccepted
-    from covey.wire.framing import Splitter
-
     bare, peer = Bare(), identity(2)
-    import random
-
-    dialler = Dialler(peer, "peer:1", CONTROL, random.Random(2))
+    dialler = Dialler(peer, "peer:1", CONTROL, Random(2))
     bare.feed(ConnectionAccepted(-1, "somewhere"))
     (answer,) = bare.read(-1, dialler.opening())
     assert bare.feed(ConnectionPaused(-1)) == []

@@ -149,15 +149,6 @@ def test_a_turn_for_a_connection_that_is_gone_writes_nothing(linked):
     assert a.links.statistics().messages_dropped == 1
 
 
-def test_idle_means_that_nothing_waits_to_be_written(linked):
-    _, a, b = linked
-    assert a.links.idle()
-    a.send(b, "hi")
-    assert not a.links.idle()
-    a.feed(TurnEnded())
-    assert a.links.idle()
-
-
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 40_000), st.booleans()), max_size=30))
 def test_everything_said_is_heard_once_and_in_order(sayings):
     net = fresh_pair()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from covey.core.vocabulary import AddressFailed, Cause, Channel, Emit, PeerConnected, PeerUnreached
+from covey.core.vocabulary import AddressFailed, Cause, Channel, Emit, PeerConnected, PeerUnreached, Tick
 from covey.protocols.links.config import LinksConfig
 from covey.protocols.links.handshake import HandshakeFailed
 from covey.protocols.links.vocabulary import (
@@ -98,8 +98,6 @@ def test_a_stranger_has_only_so_long_to_prove_itself():
     bare = stranger()
     assert bare.links.deadline() == LinksConfig().handshake_us_max
     bare.now_us = LinksConfig().handshake_us_max
-    from covey.core.vocabulary import Tick
-
     assert bare.feed(Tick()) == [CloseConnection(-1)]
     assert bare.links.deadline() is None
 

@@ -83,12 +83,12 @@ class OverlayStatistics(msgspec.Struct, frozen=True):
 class _Request:
     """We asked `contact` for a link and wait for its word."""
 
-    __slots__ = ("contact", "number", "urgent")
+    __slots__ = ("contact", "keep", "number")
 
-    def __init__(self, contact: Contact, number: int, urgent: bool) -> None:
+    def __init__(self, contact: Contact, number: int, keep: bool) -> None:
         self.contact = contact
         self.number = number
-        self.urgent = urgent
+        self.keep = keep  # a yes is taken even if we are full by then, at the cost of another neighbour
 
 
 class Overlay:
@@ -189,6 +189,7 @@ class Overlay:
         for site in self._requests:
             invariant(("request", site) in self._timers, "every request has a deadline")
             invariant(site != self._me.site, "nobody asks themselves")
+        invariant(len(self._requests) <= self._config.passive_max, "requests are bounded")
         for site in self._departed:
             invariant(site not in self.active and site not in self.passive, "leavers are in no view")
         invariant(len(self._probed) <= self._config.addresses_max, "probes under way are bounded")
@@ -217,12 +218,14 @@ class Overlay:
 
     # --- asking for links -------------------------------------------------------------------------------------------
 
-    def _ask(self, contact: Contact, urgent: bool, now_us: int, join: bool = False) -> list[Effect]:
+    def _ask(self, contact: Contact, urgent: bool, now_us: int, join: bool = False, keep: bool = False) -> list[Effect]:
         """Ask for a link. `join` also starts the newcomer's random walks."""
         if contact.site in self._requests or contact.site in self.active or contact.site == self._me.site:
             return []
+        if len(self._requests) >= self._config.passive_max:
+            return []
         self._number += 1
-        self._requests[contact.site] = _Request(contact, self._number, urgent or join)
+        self._requests[contact.site] = _Request(contact, self._number, urgent or join or keep)
         self._timers.set(("request", contact.site), now_us + self._config.request_us_max)
         message = Join(self._me, self._number) if join else NeighborRequest(self._me, self._number, urgent)
         return [Send(contact.site, message, contact.address)]
@@ -269,7 +272,7 @@ class Overlay:
         if hops_left == 0 or onward is None or len(self.active) <= 1:
             if joiner.site in self.active:
                 return []
-            return self._ask(joiner, False, now_us)
+            return self._ask(joiner, False, now_us, keep=True)
         if hops_left == self._config.passive_walk:
             self._remember(joiner)
         return [Send(onward.site, ForwardJoin(joiner, hops_left - 1))]
@@ -290,14 +293,14 @@ class Overlay:
     def _on_neighbor_reply(self, peer: Site, reply: NeighborReply, now_us: int) -> list[Effect]:
         request = self._requests.get(peer)
         if request is None or request.number != reply.number:
-            if reply.accepted and peer not in self.active:  # too late: we stopped waiting
+            if reply.accepted and request is None and peer not in self.active:  # too late: we stopped waiting
                 return [Send(peer, Disconnect(True, ()))]
             return []
         self._end_request(peer)
         if not reply.accepted:
             self._refused[peer] = None
             return self._promote(now_us)
-        if self.active.full and not request.urgent and peer not in self.active:
+        if self.active.full and not request.keep and peer not in self.active:
             self._remember(request.contact)
             return [Send(peer, Disconnect(True, ()))]
         return self._raise(request.contact, now_us)
@@ -323,6 +326,7 @@ class Overlay:
             effects = self._lower(contact.site, Cause.REPLACED, now_us)
         else:
             effects = []
+            self.passive.discard(contact.site)
             if self.active.full:
                 victim = self.active.choose(self._rng)
                 assert victim is not None
@@ -403,6 +407,9 @@ class Overlay:
         if cause not in _STILL_THERE and cause is not Cause.NO_ADDRESS:
             self.passive.discard(site)
         self._end_request(site)
+        if cause is Cause.BUSY or cause is Cause.NO_ADDRESS:  # said at once by our own links: not again in this step
+            self._timers.set_earlier(("promote",), now_us + self._config.promote_period_us)
+            return []
         return self._promote(now_us)
 
     def _remember(self, contact: Contact, drop_first: Sequence[Site] = ()) -> None:
