@@ -42,11 +42,17 @@ class AddressBook:
         if entry is not None:
             entry.is_seed = entry.is_seed or is_seed
             return
-        if len(self._entries) >= self._config.addresses_max:
-            del self._entries[
-                min(self._entries, key=lambda a: (self._entries[a].is_seed, -self._entries[a].backoff_us))
-            ]
+        if len(self._entries) >= self._config.addresses_max and not self._make_room(is_seed):
+            return
         self._entries[address] = _Entry(is_seed, self._config.probe_backoff_us_min, now_us)
+
+    def _make_room(self, for_seed: bool) -> bool:
+        """Drop the address that has failed longest; False if only seeds are left and the newcomer is none."""
+        victim = min(self._entries, key=lambda a: (self._entries[a].is_seed, -self._entries[a].backoff_us))
+        if self._entries[victim].is_seed and not for_seed:
+            return False
+        del self._entries[victim]
+        return True
 
     def answered(self, address: str, site: Site, now_us: int) -> None:
         """Somebody is there: no hurry to ask again."""
@@ -64,9 +70,10 @@ class AddressBook:
     def lost(self, address: str, now_us: int) -> None:
         """A link to it broke: ask soon, in case it was the network."""
         self.add(address, now_us)
-        entry = self._entries[address]
-        entry.backoff_us = self._config.probe_backoff_us_min
-        entry.due_us = min(entry.due_us, now_us + entry.backoff_us)
+        entry = self._entries.get(address)
+        if entry is not None:
+            entry.backoff_us = self._config.probe_backoff_us_min
+            entry.due_us = min(entry.due_us, now_us + entry.backoff_us)
 
     def hurry(self, now_us: int) -> None:
         """We are alone: every address is due again, in its turn."""

@@ -22,7 +22,7 @@ from typing import Any, assert_never
 import msgspec
 
 from covey.core.errors import invariant
-from covey.core.ids import Contact, Site
+from covey.core.ids import INCARNATION_MAX, Contact, Site
 from covey.core.rng import jittered
 from covey.core.timers import Timers
 from covey.core.vocabulary import (
@@ -47,6 +47,7 @@ from covey.protocols.overlay.config import OverlayConfig
 from covey.protocols.overlay.healing import AddressBook, Lowest
 from covey.protocols.overlay.views import ActiveView, PassiveView
 from covey.protocols.overlay.vocabulary import LeaveOverlay, NeighborDown, NeighborUp, SeedsResolved
+from covey.wire.limits import CONTACTS_MAX
 from covey.wire.messages.overlay import (
     Affirm,
     Beacon,
@@ -108,7 +109,9 @@ class Overlay:
         self.lowest = Lowest(me.site, config.beacon_period_us * config.beacons_missed_max, now_us)
         self._requests: dict[Site, _Request] = {}
         self._refused: dict[Site, None] = {}  # who refused us in this round of asking
-        self._departed: dict[Site, int] = {}  # leavers, until when they stay out
+        self._departed: dict[
+            Site, tuple[int, int]
+        ] = {}  # leavers: (the life that left, out until)
         self._shuffled: tuple[Site, ...] = ()  # what we sent in our last shuffle
         self._probing: dict[str, None] = {}  # addresses being dialled
         self._probed: dict[Site, Contact] = {}  # who was asked for its lowest site
@@ -139,12 +142,13 @@ class Overlay:
     # --- the machine's door -----------------------------------------------------------------------------------------
 
     def handle(self, incoming: Any, now_us: int) -> Sequence[Effect]:
+        if self._leaving:
+            return ()
         match incoming:
             case MessagesReceived(peer, messages):
                 effects: list[Effect] = []
-                if not self._leaving:
-                    for message in messages:
-                        effects += self._on_message[type(message)](peer, message, now_us)
+                for message in messages:
+                    effects += self._on_message[type(message)](peer, message, now_us)
                 return effects
             case Tick():
                 return self._on_tick(now_us)
@@ -191,7 +195,8 @@ class Overlay:
             invariant(site != self._me.site, "nobody asks themselves")
         invariant(len(self._requests) <= self._config.passive_max, "requests are bounded")
         for site in self._departed:
-            invariant(site not in self.active and site not in self.passive, "leavers are in no view")
+            seen = self.contact(site)
+            invariant(seen is None or not self._has_left(seen), "leavers are in no view")
         invariant(len(self._probed) <= self._config.addresses_max, "probes under way are bounded")
         invariant(len(self._departed) <= self._config.departed_max, "leavers remembered are bounded")
         invariant(self.lowest.site <= self._me.site, "the lowest site is not above us")
@@ -233,8 +238,6 @@ class Overlay:
     def _promote(self, now_us: int) -> list[Effect]:
         """Fill the active view from the passive one: ask as many as there are free places (DSN 2007, 4.3)."""
         effects: list[Effect] = []
-        if self._leaving:
-            return effects
         free = self.active.size_max - len(self.active) - len(self._requests)
         while free > 0:
             candidates = [c for c in self.passive if c.site not in self._requests and c.site not in self._refused]
@@ -262,7 +265,7 @@ class Overlay:
 
     def _on_forward_join(self, peer: Site, walk: ForwardJoin, now_us: int) -> list[Effect]:
         joiner = walk.joiner
-        if joiner.site == self._me.site or joiner.site in self._departed:
+        if joiner.site == self._me.site or self._has_left(joiner):
             return []
         hops_left = min(walk.hops_left, self._config.active_walk)
         onward = self.active.choose(self._rng, but=peer)
@@ -371,7 +374,7 @@ class Overlay:
         contact = self.active.get(peer)
         effects = self._lower(peer, Cause.REPLACED if message.alive else Cause.GOODBYE, now_us)
         if not message.alive:
-            self._depart(peer, now_us)
+            self._depart(peer, contact or self.passive.get(peer), now_us)
         elif contact is not None:
             self._remember(contact)
             self._refused[peer] = None  # it has just dropped us; ask the others first
@@ -379,13 +382,18 @@ class Overlay:
             self._remember(other)
         return effects + self._promote(now_us)
 
-    def _depart(self, site: Site, now_us: int) -> None:
-        """`site` is going away: shuffles still under way must not bring it back."""
+    def _depart(self, site: Site, known: Contact | None, now_us: int) -> None:
+        """This life of `site` is going away: shuffles still under way must not bring it back. A later life may come."""
         self._end_request(site)
         self.passive.discard(site)
-        self._departed[site] = now_us + self._config.departed_us
+        incarnation = known.incarnation if known is not None else INCARNATION_MAX
+        self._departed[site] = (incarnation, now_us + self._config.departed_us)
         if len(self._departed) > self._config.departed_max:
-            del self._departed[min(self._departed, key=lambda s: self._departed[s])]
+            del self._departed[min(self._departed, key=lambda s: self._departed[s][1])]
+
+    def _has_left(self, contact: Contact) -> bool:
+        left = self._departed.get(contact.site)
+        return left is not None and contact.incarnation <= left[0]
 
     def _on_peer_lost(self, contact: Contact, cause: Cause, now_us: int) -> list[Effect]:
         site = contact.site
@@ -395,6 +403,7 @@ class Overlay:
         self._refused.pop(site, None)
         if site in self._requests and cause not in _STILL_THERE:
             self._end_request(site)
+            self.passive.discard(site)  # as one that does not answer; the address book goes on
         if site not in self.active:
             return self._promote(now_us) if cause not in _STILL_THERE else []
         effects = self._lower(site, cause, now_us)
@@ -413,7 +422,7 @@ class Overlay:
         return self._promote(now_us)
 
     def _remember(self, contact: Contact, drop_first: Sequence[Site] = ()) -> None:
-        if contact.site not in self.active and contact.site not in self._departed:
+        if contact.site not in self.active and not self._has_left(contact):
             self.passive.add(contact, self._rng, drop_first)
 
     # --- symmetry ---------------------------------------------------------------------------------------------------
@@ -451,7 +460,7 @@ class Overlay:
                 onward = Shuffle(shuffle.origin, hops_left - 1, shuffle.contacts)
                 return [Send(self._rng.choice(others), onward)]
         # The paper answers with passive contacts only; neighbours fill up what a small passive view lacks.
-        wanted = len(shuffle.contacts) + 1
+        wanted = min(len(shuffle.contacts) + 1, CONTACTS_MAX)
         answer = self.passive.sample(self._rng, wanted)
         if len(answer) < wanted:
             answer += self.active.sample(self._rng, wanted - len(answer), but=shuffle.origin.site)
@@ -499,7 +508,7 @@ class Overlay:
 
     def _on_answered(self, address: str, contact: Contact, now_us: int) -> list[Effect]:
         self.book.answered(address, contact.site, now_us)
-        if self._probing.pop(address, 0) == 0 or self._leaving:
+        if self._probing.pop(address, 0) == 0:
             return []
         if contact.site == self._me.site or contact.site in self.active:
             return []
@@ -509,6 +518,8 @@ class Overlay:
             return self._ask(reachable, True, now_us, join=True)
         self.lowest.expire(now_us)
         self._probed[contact.site] = reachable
+        if len(self._probed) > self._config.addresses_max:
+            del self._probed[next(iter(self._probed))]
         return [Send(contact.site, Probe(self._me, self.lowest.site), reachable.address)]
 
     def _on_probe(self, peer: Site, probe: Probe, now_us: int) -> list[Effect]:
@@ -555,7 +566,7 @@ class Overlay:
         return effects
 
     def _forget_departed(self, now_us: int) -> None:
-        for site in [site for site, until_us in self._departed.items() if until_us <= now_us]:
+        for site in [site for site, (_, until_us) in self._departed.items() if until_us <= now_us]:
             del self._departed[site]
 
     def _on_leave(self, now_us: int) -> list[Effect]:
