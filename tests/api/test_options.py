@@ -6,7 +6,6 @@ import os
 import re
 import socket
 import ssl
-from pathlib import Path
 
 import pytest
 
@@ -308,4 +307,3 @@ def test_a_constructor_that_refuses_leaves_nothing_behind(tmp_path):
     refusal("orders", name="", listen="127.0.0.1:0")
     refusal("orders", seeds="x")
     assert os.listdir(tmp_path) == []
-    assert not Path(tmp_path / "config").exists()
