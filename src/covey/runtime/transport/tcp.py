@@ -149,21 +149,17 @@ class TcpTransport:
     async def _accept(self, server: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            while self._greeting >= GREETING_MAX:  # the others wait in the kernel, at no cost to us
-                self._room.clear()
-                await self._room.wait()
             try:
                 sock, peer = await loop.sock_accept(server)
             except OSError as error:  # usually: too many open files
                 log.warning("event=accept_failed reason=%r", str(error))
                 await asyncio.sleep(0.1)
                 continue
-            if len(self._connections) >= CONNECTIONS_MAX:
+            if len(self._connections) + len(self._tasks) >= CONNECTIONS_MAX:
                 sock.close()
                 continue
             self._accepted -= 1
             number = self._accepted
-            self._greeting += 1
             welcome = self._welcome(number, sock, format_address(*peer[:2]))
             self._tasks[number] = loop.create_task(welcome, name="covey welcome")
 
@@ -178,7 +174,15 @@ class TcpTransport:
             async with asyncio.timeout(TLS_SECONDS_MAX):
                 first = await _peek(sock)
                 if first == TLS_RECORD:
-                    await loop.connect_accepted_socket(lambda: connection, sock, ssl=self._tls.server)
+                    while self._greeting >= GREETING_MAX:  # their time runs: whoever says nothing keeps nobody out
+                        self._room.clear()
+                        await self._room.wait()
+                    self._greeting += 1
+                    try:
+                        await loop.connect_accepted_socket(lambda: connection, sock, ssl=self._tls.server)
+                    finally:
+                        self._greeting -= 1
+                        self._room.set()
                 elif first:
                     self._tell_plaintext(sock, remote)
                 else:  # it only looked whether somebody listens
@@ -194,8 +198,6 @@ class TcpTransport:
             self._drop_welcome(connection, sock)
             raise
         finally:
-            self._greeting -= 1
-            self._room.set()
             self._tasks.pop(number, None)
 
     def _tell_plaintext(self, sock: socket.socket, remote: str) -> None:
