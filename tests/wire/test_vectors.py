@@ -29,6 +29,7 @@ from covey.wire.messages.overlay import (
     Disconnect,
     ForwardJoin,
     Join,
+    Left,
     NeighborReply,
     NeighborRequest,
     Probe,
@@ -67,6 +68,7 @@ EXAMPLES: dict[str, Any] = {
     "Beacon": Beacon(A, 1_700_000_000_000, 70_000, 12),
     "Probe": Probe(ANN, B),
     "ProbeReply": ProbeReply(A),
+    "Left": Left(A, 1_700_000_000_000),
     "Payload": Payload(msgspec.Raw(msgspec.msgpack.encode({"EURUSD": 1.08, "tags": ["a", None, True, b"\x00"]}))),
     "Payload of nothing": Payload(msgspec.Raw(b"\xc0")),
 }

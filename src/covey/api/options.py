@@ -41,10 +41,10 @@ class Options(msgspec.Struct, frozen=True):
             return Tls(*self.tls, server_name=None)
         if not self.encrypt:
             return None
-        from covey.runtime.transport.tls import contexts_from_secret
+        from covey.runtime.transport.tls import SERVER_NAME, contexts_from_secret
 
         contexts = contexts_from_secret(self.secret, self.cluster_id)
-        return Tls(contexts.server, contexts.client)
+        return Tls(contexts.server, contexts.client, SERVER_NAME)
 
 
 def check_options(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from pathlib import Path
 
 from covey.core.errors import ConfigError
@@ -53,6 +52,8 @@ def user_secret_path() -> Path:
 
 def user_secret() -> bytes:
     """This user's secret on this machine, made at first use with mode 0600. Safe when many processes start at once."""
+    import secrets  # the first time only: `import covey` has a time budget
+
     path = user_secret_path()
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import secrets
 import time
 from typing import Protocol
 
@@ -45,7 +44,7 @@ class RealEnvironment:
         return time.time_ns() // 1000
 
     def rng(self) -> random.Random:
-        return random.Random(secrets.randbits(128))
+        return random.Random(random.SystemRandom().getrandbits(128))
 
     def nonces(self) -> random.Random:
         return random.SystemRandom()

@@ -316,6 +316,21 @@ def test_two_components_that_hear_of_each_other_become_one():
     assert flock.nodes[8].overlay.statistics().heals >= 1
 
 
+def test_discovery_that_finds_nobody_once_takes_nobody_away():
+    """Scenario 36: DNS answers with zero records, in a cluster of fifty. Partisan's agent made every member leave."""
+    flock = grown(50, seed=9)
+    before = {number: flock.active(number) for number in flock.nodes}
+    known = {number: set(flock.passive(number)) for number in flock.nodes}
+    for number in flock.nodes:
+        flock.feed(number, SeedsResolved(()))
+    assert {number: set(flock.passive(number)) for number in flock.nodes} == known
+    for events in flock.events.values():
+        events.clear()
+    flock.wait(30 * SECOND_US)
+    assert {number: flock.active(number) for number in flock.nodes} == before
+    assert not any(flock.events.values())
+
+
 def test_beacons_name_the_component_by_its_lowest_site(hundred):
     assert {node.overlay.statistics().lowest for node in hundred.nodes.values()} == {site(1)}
     beacons = [message for _, _, message in hundred.said if isinstance(message, Beacon) and message.age_ms == 0]

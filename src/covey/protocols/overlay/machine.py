@@ -54,6 +54,7 @@ from covey.wire.messages.overlay import (
     Disconnect,
     ForwardJoin,
     Join,
+    Left,
     NeighborReply,
     NeighborRequest,
     Probe,
@@ -109,9 +110,7 @@ class Overlay:
         self.lowest = Lowest(me.site, config.beacon_period_us * config.beacons_missed_max, now_us)
         self._requests: dict[Site, _Request] = {}
         self._refused: dict[Site, None] = {}  # who refused us in this round of asking
-        self._departed: dict[
-            Site, tuple[int, int]
-        ] = {}  # leavers: (the life that left, out until)
+        self._departed: dict[Site, tuple[int, int]] = {}  # leavers: (the life that left, out until)
         self._shuffled: tuple[Site, ...] = ()  # what we sent in our last shuffle
         self._probing: dict[str, None] = {}  # addresses being dialled
         self._probed: dict[Site, Contact] = {}  # who was asked for its lowest site
@@ -137,6 +136,7 @@ class Overlay:
             Disconnect: self._on_disconnect,
             Probe: self._on_probe,
             ProbeReply: self._on_probe_reply,
+            Left: self._on_left,
         }
 
     # --- the machine's door -----------------------------------------------------------------------------------------
@@ -374,7 +374,8 @@ class Overlay:
         contact = self.active.get(peer)
         effects = self._lower(peer, Cause.REPLACED if message.alive else Cause.GOODBYE, now_us)
         if not message.alive:
-            self._depart(peer, contact or self.passive.get(peer), now_us)
+            known = contact or self.passive.get(peer)
+            effects += self._depart(peer, known.incarnation if known is not None else INCARNATION_MAX, peer, now_us)
         elif contact is not None:
             self._remember(contact)
             self._refused[peer] = None  # it has just dropped us; ask the others first
@@ -382,14 +383,25 @@ class Overlay:
             self._remember(other)
         return effects + self._promote(now_us)
 
-    def _depart(self, site: Site, known: Contact | None, now_us: int) -> None:
-        """This life of `site` is going away: shuffles still under way must not bring it back. A later life may come."""
+    def _on_left(self, peer: Site, left: Left, now_us: int) -> list[Effect]:
+        known = self._departed.get(left.site)
+        if left.site == self._me.site or (known is not None and left.incarnation <= known[0]):
+            return []
+        contact = self.contact(left.site)
+        if contact is not None and contact.incarnation > left.incarnation:
+            return []  # an earlier life
+        effects = self._lower(left.site, Cause.GOODBYE, now_us)
+        return effects + self._depart(left.site, left.incarnation, peer, now_us) + self._promote(now_us)
+
+    def _depart(self, site: Site, incarnation: int, teller: Site, now_us: int) -> list[Effect]:
+        """This life of `site` has gone: shuffles still under way must not bring it back. A later life may come."""
         self._end_request(site)
         self.passive.discard(site)
-        incarnation = known.incarnation if known is not None else INCARNATION_MAX
         self._departed[site] = (incarnation, now_us + self._config.departed_us)
         if len(self._departed) > self._config.departed_max:
             del self._departed[min(self._departed, key=lambda s: self._departed[s][1])]
+        others = [other for other in self.active.sites(but=teller) if other != site]
+        return [Multicast(tuple(others), Left(site, incarnation))] if others and incarnation < INCARNATION_MAX else []
 
     def _has_left(self, contact: Contact) -> bool:
         left = self._departed.get(contact.site)

@@ -15,9 +15,6 @@ from typing import Protocol
 
 from covey.core.errors import ConfigError
 from covey.runtime.addresses import check_ports, format_address, parse_port, split_address
-from covey.runtime.discovery.dns import DnsSeed
-from covey.runtime.discovery.local import LocalSeed
-from covey.runtime.discovery.static import StaticSeed
 
 _FORMS = "a seed is host:port, host, dns:NAME, dns:NAME:PORT or local:NAME"
 
@@ -52,17 +49,24 @@ def parse_seed(text: str, port_range: tuple[int, int]) -> Seed:
     """
     if not isinstance(text, str) or not text:
         raise ConfigError(f"seed must be a non-empty str, not {text!r}; {_FORMS}")
+    # Each kind is imported when it is first asked for: `import covey` has a time budget.
     scheme, _, rest = text.partition(":")
     if scheme == "local":
         if not rest:
             raise ConfigError(f"seed {text!r} has no name; write 'local:NAME' with a name that the processes share")
+        from covey.runtime.discovery.local import LocalSeed
+
         return LocalSeed(text, rest)
     try:
         host, ports = _host_and_ports(rest if scheme == "dns" else text, port_range)
     except ConfigError as error:
         raise ConfigError(f"seed {text!r}: {error}; {_FORMS}") from None
     if scheme == "dns":
+        from covey.runtime.discovery.dns import DnsSeed
+
         return DnsSeed(text, host, ports)
+    from covey.runtime.discovery.static import StaticSeed
+
     return StaticSeed(text, [format_address(host, port) for port in ports])
 
 

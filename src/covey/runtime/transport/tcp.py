@@ -31,7 +31,6 @@ from covey.protocols.links.vocabulary import (
 )
 from covey.runtime.addresses import format_address, parse_address, parse_listen
 from covey.runtime.transport.base import Sink
-from covey.runtime.transport.tls import SERVER_NAME
 from covey.wire.framing import frame
 
 log = logging.getLogger(__name__)
@@ -49,7 +48,7 @@ class Tls:
 
     __slots__ = ("client", "server", "server_name")
 
-    def __init__(self, server: ssl.SSLContext, client: ssl.SSLContext, server_name: str | None = SERVER_NAME) -> None:
+    def __init__(self, server: ssl.SSLContext, client: ssl.SSLContext, server_name: str | None) -> None:
         self.server = server
         self.client = client
         self.server_name = server_name

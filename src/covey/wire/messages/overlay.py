@@ -90,6 +90,13 @@ class ProbeReply(msgspec.Struct, frozen=True, array_like=True, tag=42, gc=False)
     lowest: SiteField
 
 
+class Left(msgspec.Struct, frozen=True, array_like=True, tag=43, gc=False):
+    """This life has said goodbye; flooded, so that no passive view offers it to others."""
+
+    site: SiteField
+    incarnation: IncarnationField
+
+
 OverlayMessage = (
     Join
     | ForwardJoin
@@ -102,4 +109,5 @@ OverlayMessage = (
     | Beacon
     | Probe
     | ProbeReply
+    | Left
 )
