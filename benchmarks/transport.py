@@ -155,7 +155,12 @@ async def drive_link(child: asyncio.subprocess.Process, count: int, tls: bool) -
     peer = (await node.wait_neighbours(1))[0]
     runner: Any = node._runner
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    runner._on_event = lambda event: type(event) is PayloadsReceived and done.set_result(None)
+
+    def on_event(event: Any) -> None:
+        if type(event) is PayloadsReceived:
+            done.set_result(None)
+
+    runner._on_event = on_event
     engine: Any = node._engine
     value = msgspec.msgpack.encode(PAYLOAD)
     cpu_s, wall_s = time.process_time(), time.perf_counter()

@@ -1,7 +1,7 @@
 """Links machines joined by perfect byte pipes. Nothing moves until a test says so, and each step is checked.
 
-A `Net` holds nodes and pipes. What a machine writes waits in the pipe until it is delivered: `net.run()` delivers all of
-it, `net.take(choice)` one piece, `explore` tries every order. Time moves by `net.wait` and `net.jump` only.
+A `Net` holds nodes and pipes. What a machine writes waits in the pipe until it is delivered: `net.run()` delivers all
+of it, `net.take(choice)` one piece, `explore` tries every order. Time moves by `net.wait` and `net.jump` only.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ def note(text: str) -> Payload:
     return Payload(msgspec.Raw(msgspec.msgpack.encode(text)))
 
 
-def identity(number: int, incarnation: int = 1, boot: int = 0, secret: bytes = SECRET, cluster: str = "flock") -> Identity:
+def identity(
+    number: int, incarnation: int = 1, boot: int = 0, secret: bytes = SECRET, cluster: str = "flock"
+) -> Identity:
     """Who node `number` is: sites are ordered as the numbers are."""
     site = Site(bytes([number]) * 16)
     return Identity(cluster_id(cluster), site, incarnation, bytes([boot]) * 16, secret)
@@ -184,7 +186,9 @@ class Bare:
         """Frames arrive in one read."""
         return self.feed(BytesReceived(number, b"".join(map(frame, bodies))))
 
-    def admit(self, number: int, me: Identity, address: str = "peer:1", channel: Channel = Channel.CONTROL) -> list[Any]:
+    def admit(
+        self, number: int, me: Identity, address: str = "peer:1", channel: Channel = Channel.CONTROL
+    ) -> list[Any]:
         """A whole handshake with a peer that dials us; what its proof brought about."""
         dialler = Dialler(me, address, channel, Random(f"{me.boot!r} {number}"))
         self.feed(ConnectionAccepted(number, "somewhere"))

@@ -27,7 +27,7 @@ def queued(runs) -> tuple[Connection, list[str]]:
     return connection, said
 
 
-def read(data: bytes) -> list[list[str]]:
+def read(data: bytes) -> list[list[bytes]]:
     """The notes of each frame."""
     return [[bytes(m.value) for m in codec.decode_body(body)[0]] for body in Splitter().feed(data)]
 

@@ -23,7 +23,7 @@ CONNECTS = (ConnectionOpened, ConnectionAccepted)
 
 
 def crossing(kinds, eager=("turn",), more=False, blind_senders="ab") -> Net:
-    """Both nodes dial at once, and each says "one" (and later "second") to the other; who dials blindly says it later."""
+    """Both nodes dial at once, and each says "one" (and later "second") to the other; a blind one, later."""
     net = Net()
     net.eager = eager
     a, b = net.node("a", 1), net.node("b", 2)

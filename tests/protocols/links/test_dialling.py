@@ -33,7 +33,7 @@ from covey.protocols.links.vocabulary import (
     WantTurn,
 )
 from covey.wire import codec
-from tests.protocols.links.links_harness import SECOND_US, SILENCE, Bare, identity, note
+from tests.protocols.links.links_harness import SILENCE, Bare, identity, note
 
 CONTROL = Channel.CONTROL
 

@@ -151,7 +151,7 @@ def test_a_channel_of_a_newer_version_is_refused_as_a_matter_of_versions():
 
 
 def _dialler_at(stage):
-    alice, bob, proof = greeted()
+    alice, _, proof = greeted()
     if stage == "Welcome":
         alice = dialler()
     elif stage != "Proof":
@@ -213,7 +213,9 @@ def test_a_reason_from_a_newer_version_counts_as_a_violation(side):
 
 
 @pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("garbage", [b"", b"\x00", b"GET / HTTP/1.1\r\n", b"\x91\x63", b"\x92\x01\x02", b"\xc1", b"\x91" * 4000])
+@pytest.mark.parametrize(
+    "garbage", [b"", b"\x00", b"GET / HTTP/1.1\r\n", b"\x91\x63", b"\x92\x01\x02", b"\xc1", b"\x91" * 4000]
+)
 def test_garbage_is_a_decoding_failure_at_every_stage(side, garbage):
     assert refused(side(), garbage) == (Cause.DECODE, False)
 

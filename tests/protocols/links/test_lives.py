@@ -90,8 +90,8 @@ def test_a_copy_of_ourselves_that_proves_itself_is_refused(net, a):
     net.deliver(dialling.other)
     connection = copy.links._table.connections[1]
     for body in (dialling.inbox[0][4:-40], dialling.inbox[0][-36:]):
-        connection.dialler.receive(body)  # type: ignore[union-attr]
-    dialling.other.inbox.append(frame(connection.dialler.proof()))  # type: ignore[union-attr]
+        connection.dialler.receive(body)
+    dialling.other.inbox.append(frame(connection.dialler.proof()))
     net.deliver(dialling.other)
     assert conflicts(a) == [("from copy", True, False)] and a.links.links() == []
 

@@ -1,7 +1,7 @@
 """Overlays without a network: one alone, whose test is its network, and a flock whose links are perfect.
 
-Links, bytes and handshakes are left out: a `Send` with an address makes the link, a dial is answered at once. Time moves
-only when a test says so. Every step is checked.
+Links, bytes and handshakes are left out: a `Send` with an address makes the link, a dial is answered at once. Time
+moves only when a test says so. Every step is checked.
 """
 
 from __future__ import annotations

@@ -150,7 +150,9 @@ def test_a_walk_ends_where_it_can_go_nowhere_else():
 
 
 def test_a_walk_that_came_from_a_stranger_ends_at_a_node_with_one_neighbour():
-    assert sent(walk(Bare(5).befriend(1), 6, sender=77), NeighborRequest) == [(9, NeighborRequest(contact(5), 1, False))]
+    assert sent(walk(Bare(5).befriend(1), 6, sender=77), NeighborRequest) == [
+        (9, NeighborRequest(contact(5), 1, False))
+    ]
 
 
 def test_at_the_passive_walks_length_the_newcomer_is_remembered():

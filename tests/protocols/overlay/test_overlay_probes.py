@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from covey.core.ids import Contact
 from covey.core.vocabulary import AddressAnswered, AddressFailed, AddressLearned, Cause, Dial, PeerConnected, Send
 from covey.protocols.overlay.config import OverlayConfig
@@ -50,7 +52,7 @@ def test_an_address_that_fails_is_tried_again_after_pauses_that_double_up_to_the
         if dials(bare.at(bare.overlay.deadline())):  # type: ignore[arg-type]
             times.append(bare.now_us)
             bare.feed(AddressFailed("n9:1", Cause.REFUSED))
-    pauses = [(later - earlier) / SECOND_US for earlier, later in zip(times, times[1:], strict=False)]
+    pauses = [(later - earlier) / SECOND_US for earlier, later in pairwise(times)]
     for pause, due in zip(pauses, (1, 2, 4, 8, 16, 30, 30, 30), strict=False):
         assert due <= pause <= due + 1.2, pauses
     assert all(30 <= pause <= 31.2 for pause in pauses[5:])

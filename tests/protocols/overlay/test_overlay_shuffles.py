@@ -9,7 +9,17 @@ from covey.core.vocabulary import Send
 from covey.protocols.overlay.config import OverlayConfig
 from covey.wire.limits import CONTACTS_MAX
 from covey.wire.messages.overlay import Disconnect, NeighborRequest, Shuffle, ShuffleReply
-from tests.protocols.overlay.overlay_harness import CONFIG, SECOND_US, Bare, contact, contacts, number_of, numbers, sent, site
+from tests.protocols.overlay.overlay_harness import (
+    CONFIG,
+    SECOND_US,
+    Bare,
+    contact,
+    contacts,
+    number_of,
+    numbers,
+    sent,
+    site,
+)
 
 
 def shuffles(effects) -> list[tuple[int, Shuffle]]:

@@ -15,7 +15,7 @@ from covey.sim.world import World
 
 SECOND_US = 1_000_000
 CONFIG = OverlayConfig()
-# A component is renamed when its lowest site was silent for three beacons, and every address is tried once in that time.
+# A component is renamed when its lowest site was silent for three beacons; every address is tried once in that time.
 HEAL_US = CONFIG.beacon_period_us * CONFIG.beacons_missed_max + 5 * SECOND_US
 
 

@@ -298,7 +298,7 @@ def test_a_lost_word_leaves_a_one_sided_link_that_ends_within_the_period_of_affi
 def test_a_yes_that_comes_after_we_stopped_waiting_leaves_no_one_sided_link():
     flock = Flock(seed=7).start(1)
     held: list = []
-    flock.loses = lambda sender, to, message: isinstance(message, NeighborReply) and not held.append(message)
+    flock.loses = lambda sender, to, message: isinstance(message, NeighborReply) and held.append(message) is None  # type: ignore[func-returns-value]
     flock.start(2, seeds=[1])
     flock.wait(CONFIG.request_us_max)
     flock.loses = lambda sender, to, message: isinstance(message, (Affirm, Join))
