@@ -79,7 +79,7 @@ def handed(effects: list[Any]) -> list[tuple[Site, bytes]]:
     """The values that were given to links, in order."""
     found: list[tuple[Site, bytes]] = []
     for effect in effects:
-        if isinstance(effect, Send):
+        if isinstance(effect, Send) and isinstance(effect.message, Payload):
             found.append((effect.to, bytes(effect.message.value)))
         elif isinstance(effect, SendMany):
             found += [(effect.to, bytes(message.value)) for message in effect.messages]

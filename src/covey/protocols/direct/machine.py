@@ -31,6 +31,7 @@ from covey.core.vocabulary import (
     SendMany,
 )
 from covey.wire.messages.direct import Payload
+from covey.wire.messages.links import KeepAlive
 
 
 class SendPayloads(msgspec.Struct, frozen=True, gc=False):
@@ -144,29 +145,34 @@ class Direct:
         if command.to == self._me:
             self._sent += len(command.values)
             self._received += len(command.values)
-            return (Resolve(command.request), Emit(PayloadsReceived(self._me, command.values)))
+            received = Emit(PayloadsReceived(self._me, command.values))
+            return (Resolve(command.request), received) if command.request else (received,)
+        dial: Sequence[Any] = ()
         outbox = self._outboxes.get(command.to)
         if outbox is None:
             outbox = self._outboxes[command.to] = _Outbox()
-            if congested is None:  # the first values go with the dial
+            if congested is None and len(command.values) == 1:  # the first value goes with the dial
                 outbox.dialling.append(command.request)
-                self._sent += len(command.values)
-                return [
-                    Send(command.to, Payload(msgspec.Raw(value)), command.address, Channel.DATA)
-                    for value in command.values
-                ]
+                payload = Payload(msgspec.Raw(command.values[0]))
+                return [Send(command.to, payload, command.address, Channel.DATA)]
+            if congested is None:  # several are sent whole or not at all, so a word without meaning makes the link
+                dial = [Send(command.to, KeepAlive(), command.address, Channel.DATA)]
         if (
             len(outbox.waiting) >= self._config.waiting_count_max
             or outbox.bytes + command.bytes > self._config.waiting_bytes_max
         ):
             self._refused += 1
+            if not outbox.waiting and not outbox.dialling:
+                del self._outboxes[command.to]
+            if not command.request:
+                return ()
             detail = (
                 f"{len(outbox.waiting)} values already wait for site {short(command.to)}; nothing was sent: slow down"
             )
             return (Refuse(command.request, Overloaded(detail)),)
         outbox.waiting.append(command)
         outbox.bytes += command.bytes
-        return ()
+        return dial
 
     def _hand_over(self, command: SendPayloads) -> Sequence[Any]:
         values = command.values
@@ -200,7 +206,8 @@ class Direct:
         outbox = self._outboxes.pop(site, None)
         if outbox is None:
             return ()
-        effects: list[Any] = [Resolve(request) for request in outbox.dialling]
+        self._sent += len(outbox.dialling)
+        effects: list[Any] = [Resolve(request) for request in outbox.dialling if request]
         for command in outbox.waiting:
             effects += self._hand_over(command)
         return effects
@@ -212,7 +219,7 @@ class Direct:
         requests = [*outbox.dialling, *(command.request for command in outbox.waiting)]
         self._refused += len(requests)
         detail = f"no link to site {short(site)} ({cause.name.lower()}); the value was not delivered: try again later"
-        return [Refuse(request, PeerUnreachable(detail)) for request in requests]
+        return [Refuse(request, PeerUnreachable(detail)) for request in requests if request]
 
     def _on_abandon(self, request: int) -> Sequence[Any]:
         """Nobody waits: what has not been handed to the link is taken back."""

@@ -397,11 +397,14 @@ class Overlay:
         """This life of `site` has gone: shuffles still under way must not bring it back. A later life may come."""
         self._end_request(site)
         self.passive.discard(site)
+        room = site in self._departed or len(self._departed) < self._config.departed_max
         self._departed[site] = (incarnation, now_us + self._config.departed_us)
         if len(self._departed) > self._config.departed_max:
             del self._departed[min(self._departed, key=lambda s: self._departed[s][1])]
         others = [other for other in self.active.sites(but=teller) if other != site]
-        return [Multicast(tuple(others), Left(site, incarnation))] if others and incarnation < INCARNATION_MAX else []
+        if not (others and room) or incarnation == INCARNATION_MAX:
+            return []  # without room, a name that was just forgotten would go round for ever
+        return [Multicast(tuple(others), Left(site, incarnation))]
 
     def _has_left(self, contact: Contact) -> bool:
         left = self._departed.get(contact.site)
