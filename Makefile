@@ -15,7 +15,7 @@ FLOORS = core wire crdt rows protocols engine observe
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
-demo: .venv/.cli ## start five processes here, kill one, split the rest: nothing is lost (make demo ARGS=--json)
+demo: .venv/.cli ## start five processes here, kill one: nothing is lost (make demo ARGS=--json)
 	@$(PYTHON_M) covey demo $(ARGS)
 
 check: lint ## ruff, mypy and the fast tests: less than a minute
@@ -24,6 +24,7 @@ check: lint ## ruff, mypy and the fast tests: less than a minute
 test: lint ## everything that has to pass: check, the slow and the serial tests, coverage, fifty simulated worlds
 	sh tools/coverage.sh $(WORKERS) $(FLOORS)
 	$(PYTEST) -m "not serial" $(FLOORS:%=--ignore=tests/%)
+	$(PYTEST) -m "slow and not serial" tests
 	$(PYTHON_M) pytest -q -p no:xdist -m serial
 	$(PYTHON_M) covey.sim --profile overlay --seeds 50
 

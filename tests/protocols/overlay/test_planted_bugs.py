@@ -24,7 +24,7 @@ from covey.sim.profiles import PROFILES, Profile, run_profile
 from covey.sim.world import World
 from covey.wire.messages.overlay import Disconnect, NeighborRequest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 SECOND_US = 1_000_000
 SEEDS_MAX = 40
