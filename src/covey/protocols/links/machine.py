@@ -29,6 +29,7 @@ from covey.core.vocabulary import (
     AddressLearned,
     Cause,
     Channel,
+    ClusterChanged,
     Dial,
     Disconnect,
     Emit,
@@ -165,6 +166,7 @@ class Links:
             Unpin: self._on_unpin,
             AddressLearned: self._on_address,
             CloseLinks: self._on_close,
+            ClusterChanged: self._on_cluster_changed,
             MessagesReceived: self._on_stray,
         }
 
@@ -699,6 +701,18 @@ class Links:
     def _on_address(self, fact: AddressLearned, now_us: int) -> list[Effect]:
         self._address = fact.address
         return []
+
+    def _on_cluster_changed(self, fact: ClusterChanged, now_us: int) -> list[Effect]:
+        """We are somebody else's now: nobody of the old cluster may take us for what we were."""
+        effects: list[Effect] = []
+        for connection in list(self._connections.values()):
+            effects += self._drop(connection, Cause.GOODBYE, "going to another cluster", now_us)
+        for place in list(self._waiting):
+            effects += self._abandon(place, Cause.GOODBYE)
+        self._identity = msgspec.structs.replace(
+            self._identity, cluster=fact.cluster, incarnation=fact.incarnation, boot=self._rng.randbytes(16)
+        )
+        return effects
 
     def _on_close(self, _: CloseLinks, now_us: int) -> list[Effect]:
         self._closing = True
