@@ -24,5 +24,9 @@ class Wait:
     def over(self) -> bool:
         return not self.missing or (self.leaving and bool(self.acknowledged))
 
+    def acknowledge(self, site: Site) -> None:
+        del self.missing[site]
+        self.acknowledged[site] = None
+
     def outcome(self) -> Outcome:
         return Outcome(tuple(self.acknowledged), tuple(self.missing))
