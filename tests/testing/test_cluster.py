@@ -8,19 +8,7 @@ import pytest
 
 import covey
 from covey.testing import Cluster, run
-
-
-async def until(condition, seconds: float = 60.0) -> None:
-    """Wait, on the virtual clock, until `condition()` holds."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-def meshed(nodes: list[covey.Node]) -> bool:
-    """Whether every node has all the others for neighbours, and nobody else."""
-    sites = {node.site for node in nodes}
-    return all({peer.site for peer in node.neighbours()} == sites - {node.site} for node in nodes)
+from tests.testing.virtual import meshed, until
 
 
 def test_nodes_that_are_started_together_find_each_other():

@@ -16,6 +16,7 @@ from covey.wire.codec import (
     decode_handshake,
     encode_handshake,
     encode_message,
+    encode_messages,
     join_body,
 )
 from covey.wire.messages.direct import Payload
@@ -84,6 +85,20 @@ def test_a_body_of_any_number_of_messages_has_the_shortest_header(count):
     messages, unknown = decode_body(body)
     assert (len(messages), unknown) == (count, 0)
     assert messages[-1:] == [KeepAlive()] * min(count, 1)
+
+
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 65_535, 65_536])
+def test_messages_encoded_together_are_the_messages_encoded_one_by_one(count):
+    together = encode_messages([KeepAlive()] * count)
+    assert together == encode_message(KeepAlive()) * count
+
+
+@given(st.lists(BODIES, max_size=4))
+def test_pieces_of_several_messages_make_one_body(pieces):
+    messages = [message for piece in pieces for message in piece]
+    body = join_body([encode_messages(piece) for piece in pieces], len(messages))
+    assert body == join_body([encode_message(message) for message in messages])
+    assert decode_body(body) == (messages, 0)
 
 
 @given(VALUES)

@@ -20,7 +20,7 @@ from covey.engine.gate import Gate
 from covey.engine.pump import Observer, Pump
 from covey.protocols.links.vocabulary import CloseConnection, CloseLinks, OpenConnection, TurnEnded, WantTurn, Write
 from covey.protocols.overlay.vocabulary import LeaveOverlay, SeedsResolved
-from covey.runtime.addresses import format_address, is_wildcard, parse_address, split_address
+from covey.runtime.addresses import format_address, is_loopback, is_wildcard, parse_address, split_address
 from covey.runtime.discovery import Seed
 from covey.runtime.environment import Environment
 from covey.runtime.transport.base import Transport
@@ -64,6 +64,7 @@ class Runner:
         self._wall = environment.wall_us
         self._pump = Pump(engine, gate, self._execute, observe)
         self._port = 0
+        self._guessing = False  # our address is not known, or only good on this host
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._outcomes: dict[int, asyncio.Future[Any]] = {}
@@ -103,6 +104,10 @@ class Runner:
         self._port = port
         if advertise or not is_wildcard(host):
             self._learn_address(self._with_port(advertise) if advertise else bound)
+        else:
+            self._guessing = True
+            for seed in self._seeds:  # those of this host need not wait until a link shows our address
+                seed.announce(format_address("127.0.0.1", port))
         self._measure_lag()
         self._set_alarm()
         for seed in self._seeds:
@@ -119,8 +124,14 @@ class Runner:
             seed.announce(address)
 
     def _on_local_host(self, host: str) -> None:
-        """The local end of our first link is what we advertise where nothing was given (DESIGN 3.1)."""
-        if self._open and not self.contact.address and not is_wildcard(host):
+        """The local end of our first link is what we advertise where nothing was given (DESIGN 3.1).
+
+        A loopback end is only good for this host, so the first end of another kind takes its place.
+        """
+        if not self._open or not self._guessing or is_wildcard(host):
+            return
+        self._guessing = is_loopback(host)
+        if not self.contact.address or not self._guessing:
             self._learn_address(format_address(host, self._port))
 
     async def _resolve_seed(self, seed: Seed) -> None:

@@ -117,6 +117,21 @@ class Node:
             case _:
                 self.said.append(effect)
 
+    def state(self) -> Any:
+        labels = {number: end.label for number, end in self.ends.items()}
+        links = self.links
+        return (
+            len(self.script),
+            self.turn_wanted,
+            tuple(self.read),
+            tuple(self.said),
+            tuple((labels[n], c.stage, c.expected, tuple(c.queue), c.splitter.limit) for n, c in links._connections.items()),
+            tuple((place, labels[c.number]) for table in (links._links, links._dials) for place, c in table.items()),
+            tuple((place, tuple(w.messages), w.tries) for place, w in links._waiting.items()),
+            tuple(labels[c.number] for c in links._searches.values()),
+            tuple(labels[n] for n in links._turn),
+        )
+
     # --- what tests ask of a node ---------------------------------------------------------------------------------------
 
     def send(self, to: Node, text: str, channel: Channel = Channel.CONTROL, address: str | None = None) -> list[Any]:
@@ -242,6 +257,19 @@ class Net:
                     self.proved[pipe.label] = None
         self.open_pipes_max = max(self.open_pipes_max, len(open_pipes))
 
+    def state(self) -> Any:
+        """All that decides what can still happen, and all that a test may ask afterwards: keys and nonces left out."""
+        return (
+            self.open_pipes_max,
+            tuple(self.proved),
+            tuple(node.state() for node in self.nodes.values()),
+            tuple(
+                (end.label, end.alive, tuple(len(what) if isinstance(what, bytes) else what for what in end.inbox))
+                for pipe in self.pipes
+                for end in (pipe, pipe.other)
+            ),
+        )
+
     def run(self, rng: Random | None = None) -> Net:
         """Let everything happen that needs no time, oldest pipe first or in a random order."""
         while choices := self.choices():
@@ -265,29 +293,27 @@ class Net:
 
 
 def explore(build: Callable[[], Net], examine: Callable[[Net], None]) -> int:
-    """Run `build()` in every order of events that some node could tell apart; `examine` each end. How many there are.
+    """Run `build()` in every order of events, and `examine` each way it can end. How many states there are.
 
-    Two orders in which every node meets the same things in the same order are one: nodes share nothing but pipes.
+    Orders that lead to the same state are followed from there once.
     """
-    seen: set[tuple[tuple[str, ...], ...]] = set()
+    seen: set[Any] = set()
     stack: list[tuple[int, ...]] = [()]
-    ends = 0
     while stack:
         prefix = stack.pop()
         net = build()
         for index in prefix:
             net.take(net.choices()[index])
         while True:
-            key = tuple(node.history for node in net.nodes.values())
-            if key in seen:
+            state = net.state()
+            if state in seen:
                 break
-            seen.add(key)
+            seen.add(state)
             choices = net.choices()
             if not choices:
                 examine(net)
-                ends += 1
                 break
             stack += [(*prefix, index) for index in range(1, len(choices))]
             prefix = (*prefix, 0)
             net.take(choices[0])
-    return ends
+    return len(seen)

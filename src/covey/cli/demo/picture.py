@@ -47,8 +47,8 @@ def picture(view: View, console: Console) -> RenderableType:
     bar = Table.grid(padding=(0, 1), expand=True)
     bar.add_column(ratio=1)
     bar.add_column(justify="right", no_wrap=True)
-    done = f"{view.fraction:4.0%} of {view.files} files on every node"
-    bar.add_row(ProgressBar(total=1.0, completed=view.fraction), Text(done))
+    done = f"{view.fraction:4.0%} of {view.files} files on {len(view.live)} nodes"
+    bar.add_row(ProgressBar(total=1.0, completed=view.fraction, complete_style="green"), Text(done))
     title = Text.assemble((" covey ", "bold"), (f" {view.act} ", "bold cyan"), (f" {view.elapsed_s:.1f} s ", "dim"))
     why = Padding(Text(view.why), (1, 0, 0, 0))
     body = Group(_workers(view, width, _squares(console)), Padding(bar, (1, 0, 0, 0)), why)

@@ -30,6 +30,7 @@ from covey.protocols.links.vocabulary import (
 )
 from covey.runtime.addresses import format_address, parse_address, parse_listen
 from covey.runtime.transport.base import Sink
+from covey.runtime.transport.tls import SERVER_NAME
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,6 @@ GREETING_MAX = 128  # the links' bound for strangers
 TLS_SECONDS_MAX = 3.0  # the links' bound for a handshake
 LINGER_SECONDS = 2.0  # guess
 BACKLOG = 512  # a herd of nodes that start at once
-SERVER_NAME = "covey.internal"  # what our own certificates say
 
 
 class Tls:
