@@ -181,6 +181,12 @@ class ClusterChanged(msgspec.Struct, frozen=True, gc=False):
     incarnation: int
 
 
+class ClusterEntered(msgspec.Struct, frozen=True, gc=False):
+    """`ClusterChanged` has been carried out: no link and no message of the cluster before comes after this."""
+
+    cluster: ClusterId
+
+
 class LoopLagged(msgspec.Struct, frozen=True, gc=False):
     """The world's event loop was this late at its last look (told when it was late, and once when it is well again)."""
 

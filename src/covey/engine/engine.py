@@ -19,6 +19,7 @@ from covey.core import vocabulary as v
 from covey.core.ids import Contact
 from covey.core.vocabulary import Machine, MessagesReceived
 from covey.engine.gate import GateConfig
+from covey.engine.roster import Roster
 from covey.protocols.direct.machine import Direct, DirectConfig, SendPayloads
 from covey.protocols.links import vocabulary as link
 from covey.protocols.links.config import LinksConfig
@@ -77,11 +78,13 @@ class Engine:
         self.links = Links(config.links, nonces, now_us, identity=identity, address=address)
         self.overlay = Overlay(config.overlay, rng, now_us, me=me)
         self.direct = Direct(config.direct, identity.site)
+        self.roster = Roster()
         self.machines: dict[str, Machine] = {
             "links": self.links,
             "overlay": self.overlay,
             "membership": self.membership,
             "direct": self.direct,
+            "roster": self.roster,
         }
         self._owners: dict[type, tuple[str, Machine]] = {
             **dict.fromkeys(overlay_messages.OverlayMessage.__args__, ("overlay", self.overlay)),
@@ -93,20 +96,22 @@ class Engine:
 
     def _build_routes(self) -> dict[type, Route]:
         links, overlay, direct = self._named("links"), self._named("overlay"), self._named("direct")
-        membership = self._named("membership")
+        membership, roster = self._named("membership"), self._named("roster")
         by_hearers: dict[Route, tuple[type, ...]] = {
             (links,): (
                 link.BytesReceived, link.ConnectionAccepted, link.ConnectionClosed, link.ConnectionFailed,
                 link.ConnectionOpened, link.StrangerFailed, link.ConnectionPaused, link.ConnectionResumed,
                 link.TurnEnded, link.CloseLinks, v.Send, v.SendMany, v.Multicast, v.Dial, v.Disconnect, v.Pin, v.Unpin,
             ),
-            (overlay,): (SeedsResolved, LeaveOverlay, v.Flood, v.MemberAdded, v.MemberRemoved),
+            (overlay,): (SeedsResolved, LeaveOverlay, v.Flood),
             (direct,): (SendPayloads, v.Abandon, v.PeerCongested, v.PeerDrained),
             (membership,): (
                 member.SetMember, member.SetMeta, member.Kick, member.Leave, member.Join, member.Flush, member.Cleanup,
-                v.WallOffset, v.DigestsHeard, v.LivenessChanged,
+                v.WallOffset, v.DigestsHeard, v.ClusterEntered,
             ),
-            (links, overlay): (v.ClusterChanged,),
+            (links, overlay, roster): (v.ClusterChanged,),
+            (overlay, roster): (v.MemberAdded, v.MemberRemoved),
+            (membership, roster): (v.LivenessChanged,),
             (links, overlay, membership): (v.Tick, v.AddressLearned),
             (overlay, membership): (v.AddressAnswered, v.AddressFailed),
             (overlay, direct): (v.PeerUnreached,),

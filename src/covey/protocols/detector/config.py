@@ -12,7 +12,8 @@ class DetectorConfig(msgspec.Struct, frozen=True):
 
     probe_interval_us: int = 1 * SECOND_US  # SWIM's T'; memberlist's LAN profile (membership.md 5.2)
     probe_timeout_us: int = 500_000  # memberlist's LAN profile
-    nack_us: int = 250_000  # Lifeguard: before the requester gives up; half of its timeout leaves the way back
+    ask_us: int = 250_000  # half the timeout: others are asked sooner than in SWIM; M26 is 0.25 s faster for it
+    nack_us: int = 200_000  # so that nacks are back at the timeout (Lifeguard: 80 % of a timeout)
     indirect_probes: int = 3  # SWIM's k; memberlist's LAN profile
     suspicion_multiplier: int = 4  # memberlist's LAN profile: 4 * max(1, log10 n) probe intervals
     suspicion_us_min: int = 2 * SECOND_US  # DESIGN 3.3: at least 2 s in every profile
@@ -44,7 +45,8 @@ class DetectorConfig(msgspec.Struct, frozen=True):
         return cls(
             probe_interval_us=200_000,  # memberlist's local profile probes at 1 s but times out at 0.2 s; guess
             probe_timeout_us=100_000,  # half of it, as in `lan`
-            nack_us=50_000,  # half of it, as in `lan`
+            ask_us=50_000,  # half of it, as in `lan`
+            nack_us=40_000,  # as in `lan`
             confirm_us_max=250_000,  # guess
             boot_grace_us=10 * SECOND_US,  # guess
         )

@@ -11,14 +11,15 @@ from random import Random
 from typing import Any
 
 from covey.core.errors import invariant
-from covey.core.ids import Contact, Site, short
+from covey.core.ids import Contact, Site
 from covey.core.timers import Timers
 from covey.core.vocabulary import Liveness, LivenessChanged
 from covey.protocols.detector.config import DetectorConfig
+from covey.protocols.detector.graves import Graves
 from covey.protocols.detector.health import Health
-from covey.protocols.detector.record import DIGEST_MODULUS, Evidence, Member, evidence_of, fingerprint
+from covey.protocols.detector.record import DIGEST_MODULUS, Evidence, Member, evidence_of, fingerprint, name, told
 from covey.protocols.detector.rumours import RumourQueue, rides_max
-from covey.protocols.detector.suspicion import Suspicion, suspicion_us_min
+from covey.protocols.detector.suspicions import Suspicions
 from covey.wire.messages.detector import DIGEST_BYTES, REFUTATION_MAX, Rumour
 
 Effect = Any
@@ -40,7 +41,6 @@ class Opinions:
     ) -> None:
         self._config = config
         self._rng = rng
-        self._timers = timers
         self._health = health
         self.me = me
         self.refutation = 0
@@ -52,7 +52,8 @@ class Opinions:
         self.counting_unknown = False  # since the grace is over
         self.woke_us = 0  # what was alive before we slept is not taught
         self.unwatched = 0  # members beyond the bound
-        self._graves: dict[Site, tuple[Evidence, int]] = {}
+        self._suspicions = Suspicions(config, timers)
+        self._graves = Graves(config)
         self._counts = dict.fromkeys(Liveness, 0)
 
     # --- queries ----------------------------------------------------------------------------------------------------
@@ -76,6 +77,12 @@ class Opinions:
         unknown = counts[Liveness.UNKNOWN] if self.counting_unknown else 0
         return 1 + counts[Liveness.ALIVE] + counts[Liveness.SUSPECT] + unknown
 
+    def rumour(self, member: Member) -> Rumour:
+        """What we would tell others of it."""
+        evidence, suspicion = member.evidence, self._suspicions.get(member.site)
+        by = b"" if suspicion is None else suspicion.first
+        return Rumour(member.site, evidence.incarnation, evidence.refutation, evidence.state, by)
+
     def count(self, state: Liveness) -> int:
         """How many members are in `state`."""
         return self._counts[state]
@@ -85,9 +92,10 @@ class Opinions:
         return [site for site, member in self.members.items() if self.is_probed(member)]
 
     def is_probed(self, member: Member) -> bool:
+        """Who may live. One that is down but linked to us may too: a cut ended before the link did."""
         if member.state is Liveness.UNKNOWN:
             return self.counting_unknown
-        return member.state not in _OVER
+        return member.state not in _OVER or (member.state is Liveness.DOWN and member.linked)
 
     def helpers(self, count: int, but: Site) -> list[Contact]:
         """Up to `count` random living members that may be asked about `but`."""
@@ -122,15 +130,15 @@ class Opinions:
         if len(self.members) >= self._config.members_max:
             self.unwatched += 1
             return [], False
-        buried = self._graves.pop(contact.site, None)
-        if buried is not None and buried[1] > now_us and buried[0].rank > evidence.rank:
-            evidence, why = buried[0], "it ended before it was forgotten"
+        end = self._graves.open(contact.site, now_us)
+        if end is not None and end.rank > evidence.rank:
+            evidence, why = end, "it ended before it was forgotten"
         member = Member(contact, ephemeral, evidence, self._config.story_lines_max, now_us)
         self.members[contact.site] = member
         self._counts[member.state] += 1
         self._add_to_digest(member.fingerprint, now_us)
         member.note(now_us, f"{member.state.name.lower()}: {why}")
-        self._recount()
+        self._suspicions.expect(self._counts[Liveness.ALIVE])
         return [LivenessChanged(member.contact, member.state, why)], True
 
     def remove(self, site: Site, now_us: int) -> None:
@@ -140,14 +148,11 @@ class Opinions:
             return
         self._counts[member.state] -= 1
         self._add_to_digest(-member.fingerprint, now_us)
-        self._timers.cancel(("suspicion", site))
+        self._suspicions.end(site)
+        self._suspicions.expect(self._counts[Liveness.ALIVE])
         self.queue.forget(site)
         if member.state in _OVER:
-            self._graves.pop(site, None)
-            self._graves[site] = (member.evidence, now_us + self._config.remember_us)
-            if len(self._graves) > self._config.graves_max:
-                del self._graves[next(iter(self._graves))]
-        self._recount()
+            self._graves.bury(site, member.evidence, now_us)
 
     def reset(self, incarnation: int, now_us: int) -> None:
         """A new life in another cluster: nothing that was known counts."""
@@ -171,7 +176,7 @@ class Opinions:
         if theirs.rank > held.rank:
             if member.ephemeral and theirs.state in _OVER and theirs.incarnation != held.incarnation:
                 return []  # the end of a life that we never knew: it may have been forgotten for good
-            return self._take(member, theirs, rumour.by, _told(theirs.state, rumour, teller), now_us)
+            return self._take(member, theirs, rumour.by, told(rumour, teller), now_us)
         if theirs == held:
             if held.state is Liveness.ALIVE:
                 member.heard_us = now_us
@@ -214,15 +219,14 @@ class Opinions:
 
     def expire(self, site: Site, now_us: int) -> list[Effect]:
         """The suspicion's time is over."""
-        member = self.members[site]
-        assert member.suspicion is not None
-        suspicion = member.suspicion
+        suspicion = self._suspicions.get(site)
+        assert suspicion is not None
         seconds = (now_us - suspicion.started_us) / 1e6
         why = (
-            f"suspected for {seconds:.2f} s, first by {_name(suspicion.first)}, "
+            f"suspected for {seconds:.2f} s, first by {name(suspicion.first)}, "
             f"confirmed {suspicion.confirmations} of {suspicion.expected} times, and it did not refute"
         )
-        return self.declare_down(site, member.evidence.incarnation, why, now_us)
+        return self.declare_down(site, self.members[site].evidence.incarnation, why, now_us)
 
     def raise_refutation(self, above: int, now_us: int) -> None:
         """Only the owner raises it: above what we were accused at."""
@@ -230,20 +234,14 @@ class Opinions:
         self.refutation = min(max(above, self.refutation) + 1, REFUTATION_MAX)
         self._add_to_digest(fingerprint(self.me.site, self.own_evidence), now_us)
         self.queue.put(self.own_rumour)
+        self.news.append(self.own_rumour)
 
     def forgive(self, gap_us: int, long: bool, now_us: int) -> None:
         """We did not run for `gap_us`: who is suspect gets that time back, and all of it after a long sleep."""
         if long:
             self.woke_us = now_us
             self.queue.drop_alive()
-        for member in self.members.values():
-            suspicion = member.suspicion
-            if suspicion is not None:
-                if long:
-                    suspicion.restart(now_us)
-                else:
-                    suspicion.started_us = min(suspicion.started_us + gap_us, now_us)
-                self._timers.set(("suspicion", member.site), suspicion.due_us())
+        self._suspicions.forgive(gap_us, long, now_us)
 
     # --- the one door -----------------------------------------------------------------------------------------------
 
@@ -251,26 +249,23 @@ class Opinions:
         self, member: Member, evidence: Evidence, by: bytes, why: str, now_us: int, tell: bool = True
     ) -> list[Effect]:
         """Hold `evidence`, which is later than what is held. `tell` others, unless membership does."""
-        old, suspicion = member.evidence, member.suspicion
+        old = member.evidence
         invariant(evidence.rank > old.rank, "a record only rises in the order of evidence")
+        suspicion = self._suspicions.end(member.site)
         refuted = evidence.state is Liveness.ALIVE and evidence.incarnation == old.incarnation
-        if suspicion is not None:
-            self._timers.cancel(("suspicion", member.site))
-            member.suspicion = None
-            if refuted and suspicion.accused_by(self.me.site):
-                self._health.change(+1)  # we accused somebody who is well
+        if suspicion is not None and refuted and suspicion.accused_by(self.me.site):
+            self._health.change(+1)  # we accused somebody who is well
         member.evidence = evidence
         self._counts[old.state] -= 1
         self._counts[evidence.state] += 1
         self._add_to_digest(-member.fingerprint, now_us)
         member.fingerprint = fingerprint(member.site, evidence)
         self._add_to_digest(member.fingerprint, now_us)
+        self._suspicions.expect(self._counts[Liveness.ALIVE])
         if evidence.state is Liveness.ALIVE:
             member.heard_us = now_us
         elif evidence.state is Liveness.SUSPECT:
-            self._suspect(member, by, now_us)
-        if evidence.state is not Liveness.SUSPECT or old.state is not Liveness.SUSPECT:
-            self._recount()
+            self._suspicions.begin(member.site, by, self.nodes, now_us)
         member.note(now_us, f"{evidence.state.name.lower()}: {why}")
         if tell:
             self._tell(Rumour(member.site, evidence.incarnation, evidence.refutation, evidence.state, by))
@@ -284,35 +279,12 @@ class Opinions:
         if rumour.state is not Liveness.ALIVE or rumour.refutation > 0:
             self.news.append(rumour)
 
-    def _suspect(self, member: Member, by: bytes, now_us: int) -> None:
-        short_us = suspicion_us_min(self._config, self.nodes)
-        long_us = short_us * self._config.suspicion_max_factor
-        expected = self._expected()
-        member.suspicion = Suspicion(member.site, by, short_us, long_us, expected, now_us)
-        self._timers.set(("suspicion", member.site), member.suspicion.due_us())
-
     def _confirm(self, member: Member, by: bytes, now_us: int) -> None:
-        suspicion = member.suspicion
-        if suspicion is not None and suspicion.confirm(by):
-            member.note(now_us, f"confirmed by {_name(by)}, {suspicion.confirmations} of {suspicion.expected}")
-            self._timers.set(("suspicion", member.site), max(suspicion.due_us(), now_us))
+        suspicion = self._suspicions.confirm(member.site, by, now_us)
+        if suspicion is not None:
+            member.note(now_us, f"confirmed by {name(by)}, {suspicion.confirmations} of {suspicion.expected}")
             evidence = member.evidence
             self._tell(Rumour(member.site, evidence.incarnation, evidence.refutation, evidence.state, by))
-
-    def _expected(self) -> int:
-        """K, and fewer where fewer could confirm: the living but the first accuser."""
-        return min(self._config.confirmations_max, self._counts[Liveness.ALIVE])
-
-    def _recount(self) -> None:
-        """Who could confirm came or went: in a small cluster that changes what suspicions wait for."""
-        expected = self._expected()
-        if not self._counts[Liveness.SUSPECT]:
-            return
-        for member in self.members.values():
-            suspicion = member.suspicion
-            if suspicion is not None and suspicion.expected != expected:
-                suspicion.expected = expected
-                self._timers.set(("suspicion", member.site), suspicion.due_us())
 
     def _add_to_digest(self, difference: int, now_us: int) -> None:
         self.digest = (self.digest + difference) % DIGEST_MODULUS
@@ -322,33 +294,17 @@ class Opinions:
         members = self.members
         invariant(self.me.site not in members, "nobody watches themselves")
         invariant(len(members) <= self._config.members_max, "members are bounded")
-        invariant(len(self._graves) <= self._config.graves_max, "ends remembered are bounded")
+        self._graves.check()
+        self._suspicions.check()
         total = fingerprint(self.me.site, self.own_evidence)
         counts = dict.fromkeys(Liveness, 0)
         for site, member in members.items():
             total += fingerprint(site, member.evidence)
             counts[member.state] += 1
             suspected = member.state is Liveness.SUSPECT
-            invariant((member.suspicion is not None) == suspected, "a suspicion exists exactly for a suspect")
-            invariant((("suspicion", site) in self._timers) == suspected, "a suspicion has its timer")
-            if member.suspicion is not None:
-                suspicion = member.suspicion
-                long = suspicion.short_us <= suspicion.timeout_us() <= suspicion.long_us
-                invariant(long, "a suspicion lasts between its bounds")
-                due_us = self._timers.due_at(("suspicion", site))
-                invariant(due_us is not None and due_us >= suspicion.started_us + suspicion.short_us, "down needs time")
+            invariant((site in self._suspicions) == suspected, "a suspicion exists exactly for a suspect")
+        invariant(len(self._suspicions) == counts[Liveness.SUSPECT], "only members are suspected")
         invariant(total % DIGEST_MODULUS == self.digest, "the digest is the sum of the fingerprints")
         invariant(counts == self._counts, "the states are counted")
         invariant(len(self.queue) <= len(members) + 1, "at most one rumour per site")
         invariant(not self.news, "news has left with the step that brought it")
-
-
-def _name(site: bytes) -> str:
-    return short(Site(site)) if site else "nobody known"
-
-
-def _told(state: Liveness, rumour: Rumour, teller: Site) -> str:
-    if rumour.site == teller:
-        return {Liveness.STOPPED: "it said that it stops"}.get(state, "it said so itself")
-    by = f"{_name(rumour.by)}, told by {_name(teller)}" if rumour.by else _name(teller)
-    return f"according to {by}"

@@ -31,6 +31,12 @@ class Round:
         if site in self._left:
             self._left.remove(site)
 
+    def hurry(self, site: Site) -> None:
+        """If its turn in this pass is still to come, it is next."""
+        if site in self._left:
+            self._left.remove(site)
+            self._left.append(site)
+
     def begin(self, sites: list[Site], rng: Random) -> None:
         """A new pass."""
         self._left = list(sites)
@@ -47,7 +53,7 @@ class Round:
 class Probe:
     """One probe cycle: a direct ping, then indirect ones through `asked`, until an ack or the end of the interval."""
 
-    __slots__ = ("asked", "direct_failed", "incarnation", "number", "sent_us", "site", "timeout_us")
+    __slots__ = ("asked", "direct_failed", "incarnation", "number", "reached", "sent_us", "site", "timeout_us")
 
     def __init__(self, number: int, site: Site, incarnation: int, sent_us: int, timeout_us: int) -> None:
         self.number = number
@@ -56,7 +62,13 @@ class Probe:
         self.sent_us = sent_us
         self.timeout_us = timeout_us
         self.direct_failed = False
+        self.reached = False  # by somebody else
         self.asked: dict[Site, bool] = {}  # whom we asked to ping it for us, and whether a nack came
+
+    @property
+    def hopeless(self) -> bool:
+        """Nothing can be learnt by waiting: our ping timed out, and everybody asked has no answer either."""
+        return self.direct_failed and bool(self.asked) and all(self.asked.values())
 
     @property
     def nacks(self) -> int:

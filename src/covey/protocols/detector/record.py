@@ -12,9 +12,8 @@ from collections import deque
 
 import msgspec
 
-from covey.core.ids import Contact, Site
+from covey.core.ids import Contact, Site, short
 from covey.core.vocabulary import Liveness
-from covey.protocols.detector.suspicion import Suspicion
 from covey.wire.messages.detector import Rumour
 
 DIGEST_MODULUS = 1 << 64
@@ -71,10 +70,11 @@ class Member:
         "evidence",
         "fingerprint",
         "heard_us",
+        "linked",
         "rtt_us",
         "site",
+        "spoke_us",
         "story",
-        "suspicion",
         "unanswered",
     )
 
@@ -84,8 +84,9 @@ class Member:
         self.ephemeral = ephemeral
         self.evidence = evidence
         self.fingerprint = fingerprint(contact.site, evidence)
-        self.suspicion: Suspicion | None = None
+        self.linked = False  # a control link to it is up
         self.heard_us = now_us  # when it was last known to live, at first or second hand
+        self.spoke_us = -1  # when it last spoke to us itself
         self.accused_us: int | None = None  # when it was last told that it is accused
         self.rtt_us: int | None = None  # of the last direct probe
         self.unanswered = 0  # direct pings in a row that failed while others reached it
@@ -100,13 +101,18 @@ class Member:
     def contact(self) -> Contact:
         return Contact(self.site, self.evidence.incarnation, self.address)
 
-    @property
-    def rumour(self) -> Rumour:
-        """What we would tell others of it."""
-        evidence = self.evidence
-        by = b"" if self.suspicion is None else self.suspicion.first
-        return Rumour(self.site, evidence.incarnation, evidence.refutation, evidence.state, by)
-
     def note(self, now_us: int, line: str) -> None:
         """Add a line to the story."""
         self.story.append(f"{now_us / 1e6:.3f} s: {line}")
+
+
+def name(site: bytes) -> str:
+    """A site as a story names it."""
+    return short(Site(site)) if site else "nobody known"
+
+
+def told(rumour: Rumour, teller: Site) -> str:
+    """Why we hold what we were told."""
+    if rumour.site == teller:
+        return "it said that it stops" if rumour.state is Liveness.STOPPED else "it said so itself"
+    return f"according to {name(rumour.by)}, told by {name(teller)}" if rumour.by else f"according to {name(teller)}"

@@ -30,6 +30,7 @@ from covey.core.vocabulary import (
     Cause,
     Channel,
     ClusterChanged,
+    ClusterEntered,
     Dial,
     Disconnect,
     Emit,
@@ -712,6 +713,7 @@ class Links:
         self._identity = msgspec.structs.replace(
             self._identity, cluster=fact.cluster, incarnation=fact.incarnation, boot=self._rng.randbytes(16)
         )
+        effects.append(ClusterEntered(fact.cluster))
         return effects
 
     def _on_close(self, _: CloseLinks, now_us: int) -> list[Effect]:

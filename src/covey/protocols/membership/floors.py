@@ -6,13 +6,15 @@ Volatile, and kept for one life of the peer: a floor that is lost or too low cos
 from __future__ import annotations
 
 from covey.core.ids import Contact, Site
-from covey.protocols.membership.record import Entry
+from covey.protocols.membership.record import Entry, op_bytes
+from covey.wire.limits import FRAME_AIM_BYTES
 
 
 class Floor:
     """How far two nodes are with each other's imports."""
 
-    __slots__ = ("acked_in", "acked_out", "incarnation", "kicked", "paused_until_us")
+    __slots__ = ("acked_in", "acked_out", "again_from_us", "futile", "futile_at", "incarnation", "kicked",
+                 "paused_until_us", "stuck")  # fmt: skip
 
     def __init__(self, incarnation: int) -> None:
         self.incarnation = incarnation
@@ -20,6 +22,10 @@ class Floor:
         self.acked_out = 0  # of our imports, the peer has taken those up to here
         self.kicked = b""  # the kicked set the peer advertised last
         self.paused_until_us = 0  # no sync of our own accord before
+        self.stuck = False  # the last exchange left us different, and neither had anything new for the other
+        self.again_from_us = 0  # while stuck: when to tell everything again
+        self.futile = 0  # how often that was to no avail
+        self.futile_at = 0  # at this change of ours
 
 
 class Floors:
@@ -57,19 +63,22 @@ class Floors:
         return len(self._floors)
 
 
-def chunk(entries: list[Entry], imports: int, entries_max: int) -> tuple[list[Entry], int]:
+def chunk(
+    entries: list[Entry], imports: int, entries_max: int, bytes_aim: int = FRAME_AIM_BYTES
+) -> tuple[list[Entry], int]:
     """The oldest of `entries` (sorted by import) that fit into one sync, and the import they are complete up to.
 
     An import is never cut: the peer acknowledges by import, and would never ask for the rest of one. So a chunk is
-    longer than `entries_max` where a single import is.
+    larger than asked for where a single import is.
     """
-    if len(entries) <= entries_max:
+    cut = size = 0
+    while cut < min(len(entries), entries_max) and (size := size + op_bytes(entries[cut].op)) <= bytes_aim:
+        cut += 1
+    if cut == len(entries):
         return entries, imports
-    cut = entries_max
     while cut > 0 and entries[cut - 1].imported == entries[cut].imported:
         cut -= 1
     if cut == 0:
-        cut = entries_max
         while cut < len(entries) and entries[cut].imported == entries[0].imported:
             cut += 1
     return (entries[:cut], entries[cut - 1].imported) if cut < len(entries) else (entries, imports)

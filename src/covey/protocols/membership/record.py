@@ -15,8 +15,8 @@ from collections.abc import Iterator
 import msgspec
 
 from covey.core.errors import invariant
-from covey.core.ids import Site
-from covey.wire.messages.membership import Op
+from covey.core.ids import ADDRESS_LENGTH_MAX, Contact, Site
+from covey.wire.messages.membership import OP_BYTES, Op
 
 MEM, HOST, META = 0, 1, 2
 IS_MEMBER, IS_EPHEMERAL = 1, 2  # flags of a MEM value
@@ -36,7 +36,27 @@ def stamp(op: Op) -> Stamp:
 
 def well_formed(op: Op) -> bool:
     """Whether the value fits the kind. A peer's operation may be anything."""
-    return type(op.value) is _KINDS[op.kind]
+    if type(op.value) is not _KINDS[op.kind]:
+        return False
+    return op.kind != HOST or decode_address(op.value) is not None
+
+
+def decode_address(value: object) -> str | None:
+    """The address that a `HOST` value says; None if it is none that other messages could carry."""
+    try:
+        address = value.decode() if isinstance(value, bytes) else None
+    except UnicodeDecodeError:
+        return None
+    return address if address is not None and len(address) <= ADDRESS_LENGTH_MAX else None
+
+
+def encode_address(address: str) -> bytes | None:
+    """The `HOST` value that says `address`; None for what `decode_address` would not read."""
+    try:
+        value = address.encode()
+    except UnicodeEncodeError:
+        return None
+    return value if address and len(address) <= ADDRESS_LENGTH_MAX else None
 
 
 def key_of(op: Op) -> Key:
@@ -50,6 +70,11 @@ def encode_key(key: Key) -> bytes:
 
 def encode_op(op: Op) -> bytes:
     return _encoder.encode(op)
+
+
+def op_bytes(op: Op) -> int:
+    """What an operation takes in a message, at most."""
+    return OP_BYTES + (len(op.value) if isinstance(op.value, bytes) else 0)
 
 
 def decode_op(encoded: bytes) -> Op:
@@ -134,12 +159,20 @@ class Record:
         return sorted(target for kind, target in self._entries if kind == MEM)
 
     def address(self, site: Site) -> str:
+        """Where `site` is, as far as is known; what is on the disk may be unreadable."""
         op = self.get(HOST, site)
-        return op.value.decode("utf-8", "replace") if op is not None and isinstance(op.value, bytes) else ""
+        return (decode_address(op.value) or "") if op is not None else ""
 
     def meta(self, site: Site) -> bytes:
         op = self.get(META, site)
         return op.value if op is not None and isinstance(op.value, bytes) else b""
+
+    def contact(self, site: Site) -> Contact | None:
+        """Where a recorded site is, and in which life, as far as it said so itself."""
+        if not self.knows(site):
+            return None
+        own = [op for kind in (MEM, HOST) if (op := self.get(kind, site)) is not None and op.origin == site]
+        return Contact(site, max((op.magic for op in own), default=0), self.address(site))
 
     def has_details(self, site: Site) -> bool:
         """Whether more is kept of `site` than whether it belongs."""

@@ -1,10 +1,16 @@
-"""What only membership says and hears."""
+"""What only membership says and hears, and how a join fails."""
 
 from __future__ import annotations
 
 import msgspec
 
+from covey.core.errors import ClusterMismatch, JoinFailed
 from covey.core.ids import Site
+
+
+class JoinedAnotherCluster(JoinFailed, ClusterMismatch):
+    """No join, because whoever answers belongs to another cluster; both who tries contacts and who names one knows."""
+
 
 # --- commands -------------------------------------------------------------------------------------------------------
 
@@ -38,7 +44,12 @@ class Leave(msgspec.Struct, frozen=True, gc=False):
 
 
 class Join(msgspec.Struct, frozen=True, gc=False):
-    """Belong to the cluster that is found at `address`. Resolved with its contact after the first exchange."""
+    """Belong to the cluster that is found at `address`. Resolved with its contact after the first exchange.
+
+    Refused with `JoinFailed` (of another cluster: also `ClusterMismatch`) if nobody answers in time, or another join,
+    a leave or a kick comes first; who was alone is alone again then, in the cluster it was in. Our own address is
+    resolved with ourselves, and nothing happens.
+    """
 
     request: int
     address: str
@@ -89,7 +100,7 @@ class Kicked(msgspec.Struct, frozen=True, gc=False):
 
 
 class ClockSkew(msgspec.Struct, frozen=True, gc=False):
-    """A peer's clock leads ours by more than it should; its operations are taken, its time is not."""
+    """A site's clock leads ours by more than it should. Its operations are taken, its time only within the bound."""
 
     site: Site
     ahead_ms: int

@@ -6,16 +6,20 @@ log means: it is a map from bytes to bytes under a name, so it does not grow wit
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from covey.core.errors import invariant
 from covey.core.ids import Site
 from covey.engine.gate import Store
 
 Sink = Callable[[Any], None]
 """Takes `Persisted` and `PersistFailed`; called on the event loop's thread, in order. It must not raise."""
+
+R = TypeVar("R")
 
 CLOSE_S_MAX = 10.0  # how long `aclose` waits for what is queued. Guess: longer than a spun-down disk takes to wake
 
@@ -76,3 +80,18 @@ class Storage(Protocol):
         Does nothing the second time. Afterwards the storage can be opened again.
         """
         ...
+
+
+def check_life(site: Site | None, incarnation: int, new_site: Site, new_incarnation: int) -> None:
+    """Raise `InvariantError` if `new_site` has already lived `new_incarnation` or a later life."""
+    invariant(site != new_site or new_incarnation > incarnation, "a life never comes back")
+
+
+def settle(future: asyncio.Future[R], value: R, error: BaseException | None = None) -> None:
+    """Give a future its outcome, unless nobody waits for it any more."""
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(value)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from covey.core.errors import ClosedError, StorageFailed, invariant
+from covey.core.errors import ClosedError, InvariantError, StorageFailed
 from covey.core.ids import Site
 from covey.engine.gate import Store
-from covey.runtime.storage.base import CLOSE_S_MAX, Sink, Stored
+from covey.runtime.storage.base import CLOSE_S_MAX, Sink, Stored, check_life, settle
 from covey.runtime.storage.positions import Fact, Positions
 
 FULL = "no space left on device"
@@ -41,7 +41,8 @@ class MemoryStorage:
         self._reset()
 
     def _reset(self) -> None:
-        self._open = False
+        self._owned = False  # from `open` until closed or crashed
+        self._accepting = False  # from `open` until somebody begins to close it
         self._opening = object()  # tells this opening from the next
         self._positions = Positions()
         self._queue: deque[Store | _BeginLife] = deque()
@@ -63,23 +64,22 @@ class MemoryStorage:
         drained = self._drained
         self._reset()
         for begin in lost:
-            if not begin.done.done():
-                begin.done.set_exception(StorageFailed("storage in memory: crashed; the life was not begun; open again"))
-        if drained is not None and not drained.done():
-            drained.set_result(None)
+            settle(begin.done, None, StorageFailed("storage in memory: crashed; the life was not begun; open it again"))
+        if drained is not None:
+            settle(drained, None)
 
     # --- as every storage -------------------------------------------------------------------------------------------
 
     async def open(self) -> Stored:
-        if self._open:
+        if self._owned:
             raise StorageFailed(
                 "storage in memory: in use by another node of this process; it was not touched; close that node first"
             )
-        self._open = True
+        self._owned = self._accepting = True
         return Stored(self._site, self._incarnation, {name: dict(log) for name, log in self._logs.items()})
 
     async def begin_life(self, site: Site, incarnation: int) -> None:
-        if not self._open:
+        if not self._accepting:
             raise ClosedError("the storage is not open; nothing was changed; call open() first")
         begin = _BeginLife(site, incarnation, asyncio.get_running_loop().create_future())
         self._queue.append(begin)
@@ -87,14 +87,14 @@ class MemoryStorage:
         await begin.done
 
     def store(self, store: Store) -> None:
-        if self._open:
+        if self._accepting:
             self._queue.append(store)
             self._start()
 
     async def aclose(self) -> None:
-        if not self._open:
+        if not self._accepting:
             return
-        self._open = False
+        self._accepting = False
         opening = self._opening
         try:
             if self._running is not None:
@@ -113,7 +113,8 @@ class MemoryStorage:
         loop = asyncio.get_running_loop()
         first = self._queue[0]
         if isinstance(first, _BeginLife):
-            self._beginning = self._queue.popleft()  # type: ignore[assignment]  # it is `first`
+            self._queue.popleft()
+            self._beginning = first
             self._running = loop.call_later(self._delay(), self._commit_life, first)
             return
         queued: list[Store] = []
@@ -123,20 +124,17 @@ class MemoryStorage:
         self._running = loop.call_later(self._delay(), self._commit, queued)
 
     def _commit_life(self, begin: _BeginLife) -> None:
-        error: Exception | None = None
-        if self._failures:
-            reason = self._failures.popleft()
-            error = StorageFailed(f"storage in memory: {reason}; the life was not begun and nothing changed; try again")
-        else:
-            try:
-                check_life(self._site, self._incarnation, begin.site, begin.incarnation)
-            except AssertionError as broken:
-                error = broken
-            else:
-                self._site, self._incarnation = begin.site, begin.incarnation
-                self._positions.begin_life()
-        if not begin.done.done():
-            begin.done.set_exception(error) if error is not None else begin.done.set_result(None)
+        error: StorageFailed | InvariantError | None = None
+        try:
+            if self._failures:
+                reason = self._failures.popleft()
+                raise StorageFailed(f"storage in memory: {reason}; the life was not begun, nothing changed; try again")
+            check_life(self._site, self._incarnation, begin.site, begin.incarnation)
+            self._site, self._incarnation = begin.site, begin.incarnation
+            self._positions.begin_life()
+        except (StorageFailed, InvariantError) as raised:
+            error = raised
+        settle(begin.done, None, error)
         self._go_on([])
 
     def _commit(self, queued: list[Store]) -> None:
@@ -164,10 +162,5 @@ class MemoryStorage:
             self.sink(fact)
             if self._opening is not opening:
                 return  # whoever heard it crashed us
-        if self._running is None and self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
-
-
-def check_life(site: Site | None, incarnation: int, new_site: Site, new_incarnation: int) -> None:
-    """Raise `InvariantError` if `new_site` has already lived `new_incarnation` or a later life."""
-    invariant(site != new_site or new_incarnation > incarnation, "a life never comes back")
+        if self._running is None and self._drained is not None:
+            settle(self._drained, None)

@@ -14,7 +14,9 @@ from covey.core.ids import IncarnationField, SiteField
 Clock: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Import: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Digest: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=8, max_length=8)]
-Blob: TypeAlias = Annotated[bytes, msgspec.Meta(max_length=4096)]
+BLOB_BYTES_MAX = 4096
+OP_BYTES = 72  # an operation without its blob, at most
+Blob: TypeAlias = Annotated[bytes, msgspec.Meta(max_length=BLOB_BYTES_MAX)]
 Flags: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=255)]
 
 
@@ -38,7 +40,7 @@ Ops: TypeAlias = Annotated[tuple[Op, ...], msgspec.Meta(max_length=16_384)]
 
 
 class Sync(msgspec.Struct, frozen=True, array_like=True, tag=64, gc=False):
-    """All that the sender imported from `since` on. `acked` is what it has taken from the receiver."""
+    """All that the sender imported from `since` on. `acked` is what it took from the receiver, in the life `of`."""
 
     since: Import
     acked: Import
@@ -46,6 +48,7 @@ class Sync(msgspec.Struct, frozen=True, array_like=True, tag=64, gc=False):
     ops: Ops
     digest: Digest
     answer: bool  # the sender wants to hear what was taken
+    of: IncarnationField = 0  # 0: not said
 
 
 class News(msgspec.Struct, frozen=True, array_like=True, tag=65, gc=False):
@@ -61,4 +64,11 @@ class Digests(msgspec.Struct, frozen=True, array_like=True, tag=66, gc=False):
     kicked: Digest
 
 
-MembershipMessage = Sync | News | Digests
+class Forgotten(msgspec.Struct, frozen=True, array_like=True, tag=67, gc=False):
+    """To an ephemeral site that speaks: its membership of this stamp was forgotten here; it may write it anew."""
+
+    clock: Clock
+    magic: IncarnationField
+
+
+MembershipMessage = Sync | News | Digests | Forgotten
