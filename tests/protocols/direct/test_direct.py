@@ -202,6 +202,15 @@ def test_too_many_bytes_that_wait_are_refused():
     assert outcomes(speaker.drained()) == [(1, Resolve), (3, Resolve)]
 
 
+def test_the_bounds_themselves_are_allowed():
+    text = "x" * 48
+    assert len(value(text)) == 50
+    speaker = linked(DirectConfig(waiting_bytes_max=100, waiting_count_max=2))
+    speaker.congested()
+    assert speaker.send(1, text) == speaker.send(2, text) == []
+    assert speaker.direct.statistics().waiting == 2
+
+
 def test_a_command_that_could_never_wait_is_refused_and_leaves_nothing_behind():
     speaker = linked(DirectConfig(waiting_bytes_max=100))
     speaker.congested()
@@ -225,6 +234,16 @@ def test_a_command_nobody_waits_for_is_taken_back_if_it_is_still_here():
     assert speaker.feed(Abandon(2)) == []
     effects = speaker.connected()
     assert handed(effects) == [(ANN, value("c"))] and outcomes(effects) == [(1, Resolve), (3, Resolve)]
+
+
+def test_the_others_that_wait_do_not_suffer():
+    speaker = linked()
+    speaker.congested()
+    for request in (1, 2, 3):
+        speaker.send(request, f"{request}")
+    speaker.feed(Abandon(1))
+    assert speaker.direct.statistics().waiting == 2
+    assert outcomes(speaker.drained()) == [(2, Resolve), (3, Resolve)]
 
 
 def test_a_value_that_lies_with_the_dial_cannot_be_taken_back():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -13,6 +14,8 @@ from covey.core.ids import Site
 from covey.core.vocabulary import Abandon, Cause, Emit, MessagesReceived, Resolve, Send
 from covey.protocols.direct.machine import DirectConfig
 from tests.protocols.direct.direct_words import ANN, BOB, ME, Speaker, handed, outcomes, payload, value
+
+pytestmark = pytest.mark.timeout(600)  # for the ten thousand examples of make prove
 
 SITES = st.sampled_from([ANN, BOB])
 CONFIG = DirectConfig(waiting_bytes_max=60, waiting_count_max=4)

@@ -16,6 +16,7 @@ from covey.protocols.links.vocabulary import (
     WantTurn,
     Write,
 )
+from covey.wire import codec
 from covey.wire.framing import Splitter
 from tests.protocols.links.links_harness import SECOND_US, Bare, identity, note
 
@@ -64,6 +65,7 @@ def test_a_drained_peer_is_given_a_little_each_turn(linked):
     assert 4 * 65_536 <= len(write.data) < 4 * 65_536 + 50_100
     net.run()
     assert len(b.heard(a)) == 20
+    assert a.links.statistics().messages_out == b.links.statistics().messages_in == 21
 
 
 def test_a_turn_that_was_wanted_is_not_wanted_again(linked):
@@ -90,6 +92,16 @@ def test_a_queue_beyond_its_bound_costs_the_link(net, b):
     assert a.links.statistics().messages_dropped == 2
     net.run()
     assert b.facts(PeerLost) == [PeerLost(a.contact, CONTROL, Cause.CLOSED)]
+
+
+def test_a_queue_may_be_as_long_as_its_bound(net, b):
+    size = len(codec.encode_message(note("x" * 900)))
+    a = net.node("a", 1, config=LinksConfig(queue_bytes_max=size))
+    a.send(b, "hi")
+    net.run()
+    pause(a, b)
+    assert a.send(b, "x" * 900) == []
+    assert a.send(b, "")[-1] == PeerLost(b.contact, CONTROL, Cause.SLOW)
 
 
 def test_a_queue_of_many_at_once_beyond_its_bound_costs_the_link_once(net, b):
@@ -174,3 +186,10 @@ def test_an_alarm_that_rings_late_finds_a_peer_both_silent_and_slow(linked):
     net.jump(60 * SECOND_US)
     a.tick()
     assert [fact.cause for fact in a.facts(PeerLost)] in ([Cause.SLOW], [Cause.SILENT])
+
+
+def test_a_connection_that_drains_before_it_is_open_is_like_any_other(net, a, b):
+    a.send(b, "hi")
+    assert a.feed(ConnectionPaused(1)) == a.feed(ConnectionResumed(1)) == []
+    net.run().wait(LinksConfig().congested_us_max)
+    assert a.said == [PeerConnected(b.contact, CONTROL)] and b.heard(a) == ["hi"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,8 @@ from covey.wire import codec
 from covey.wire.framing import Splitter
 from covey.wire.limits import FRAME_AIM_BYTES
 from tests.protocols.links.links_harness import note
+
+pytestmark = pytest.mark.timeout(600)  # for the ten thousand examples of make prove
 
 
 def queued(runs) -> tuple[Connection, list[str]]:
@@ -62,8 +66,20 @@ def test_no_frame_grows_beyond_the_aim_unless_one_run_alone_does(runs):
     longest = max(len(encoded) for encoded, _ in connection.queue)
     data, _ = connection.take(10**9)
     assert connection.queue == []
-    for body in Splitter().feed(data):
+    bodies = Splitter().feed(data)
+    for body in bodies:
         assert len(body) <= max(FRAME_AIM_BYTES, longest) + 5
+    for body, following in pairwise(bodies):
+        assert len(body) + len(following) > FRAME_AIM_BYTES, "or the two would have been one"
+
+
+def test_runs_that_make_the_aim_exactly_share_a_frame():
+    half = FRAME_AIM_BYTES // 2
+    padding = len(codec.encode_message(note("0" + "x" * 1000))) - 1000
+    connection, said = queued([[half - padding], [half - padding], [1]])
+    assert len(connection.queue[0][0]) == len(connection.queue[1][0]) == half
+    data, frames = connection.take(10**9)
+    assert frames == 2 and read(data) == [texts_of(said)[:2], texts_of(said)[2:]]
 
 
 def test_a_few_small_messages_share_one_frame():
@@ -82,4 +98,8 @@ def test_a_miscounted_queue_is_an_invariant_error():
     connection, _ = queued([[1]])
     connection.queued_messages += 1
     with pytest.raises(InvariantError, match="queued_messages"):
+        connection.check()
+    connection.queued_messages -= 1
+    connection.queued_bytes -= 1
+    with pytest.raises(InvariantError, match="queued_bytes"):
         connection.check()

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from covey.core.vocabulary import AddressAnswered, AddressFailed, Cause, Channel, PeerConnected, PeerLost, PeerUnreached
 from covey.protocols.links.handshake import refusal
-from covey.protocols.links.vocabulary import ConnectionAccepted, ConnectionOpened
+from covey.protocols.links.vocabulary import CloseLinks, ConnectionAccepted, ConnectionOpened
 from covey.wire.framing import frame
 from tests.protocols.links.links_harness import SECOND_US, SILENCE, Net, explore, identity
+
+pytestmark = pytest.mark.timeout(600)  # for the ten thousand examples of make prove
 
 KINDS = ("directed", "blind")
 CONNECTS = (ConnectionOpened, ConnectionAccepted)
@@ -226,3 +228,9 @@ def test_dials_on_different_channels_do_not_cross(net, a, b):
     net.run()
     assert (a.heard(b), b.heard(a)) == (["large"], ["small"])
     assert net.open_at_once == 2
+
+
+def test_closing_gives_up_what_waits_out_a_crossing(net, a, b):
+    refused_for_crossing(net, a, b)
+    assert b.feed(CloseLinks()) == [PeerUnreached(a.site, Channel.CONTROL, Cause.GOODBYE)]
+    assert b.links.deadline() is None

@@ -89,6 +89,21 @@ def test_nobody_listens_there(net, a):
     assert a.said == [AddressFailed("nobody:1", Cause.REFUSED)]
 
 
+def test_an_address_that_failed_or_answered_can_be_dialled_again(net, a, b):
+    for address in ("nobody:1", "a:1"):
+        for times in (1, 2):
+            a.said.clear()
+            a.dial(address)
+            net.run()
+            assert len(a.said) == 1, f"{address}, the {times}. time"
+
+
+def test_a_peer_that_is_linked_for_data_only_is_dialled(net, a, b):
+    a.send(b, "much", Channel.DATA)
+    net.run()
+    assert a.dial("b:1") == [OpenConnection(2, "b:1")]
+
+
 def test_what_waits_for_a_failed_dial_is_reported_once(net, a, b):
     a.send(b, "one", address="nobody:1")
     a.send(b, "two", address="nobody:1")
@@ -153,14 +168,17 @@ def test_a_copy_of_ourselves_is_a_conflict(net, a):
     assert failed == AddressFailed("copy:1", Cause.SITE_CONFLICT)
     assert isinstance(refused, Emit) and isinstance(refused.event, LinkRefused)
     assert (refused.event.address, refused.event.cause) == ("copy:1", Cause.SITE_CONFLICT)
+    assert not refused.event.refused_by_peer and not refused.event.inbound
 
 
 def test_nothing_can_be_sent_to_ourselves(a):
     assert a.send(a, "echo") == [PeerUnreached(a.site, CONTROL, Cause.SELF)]
+    assert a.links.statistics().messages_dropped == 1
 
 
 def test_nothing_can_be_sent_without_a_link_or_an_address(a, b):
     assert a.send(b, "hi", address="") == [PeerUnreached(b.site, CONTROL, Cause.NO_ADDRESS)]
+    assert a.links.statistics().messages_dropped == 1
 
 
 def test_a_multicast_passes_over_those_without_a_link(linked):
@@ -177,6 +195,7 @@ def test_what_waits_behind_one_dial_is_bounded_in_bytes(net, b):
     a.send(b, "x" * 40)
     a.send(b, "y" * 40)
     assert a.send(b, "z" * 40) == [PeerUnreached(b.site, CONTROL, Cause.BUSY)]
+    assert a.links.statistics().messages_dropped == 1
     a.send(b, "w")
     net.run()
     assert b.heard(a) == ["x" * 40, "y" * 40, "w"]
@@ -238,7 +257,9 @@ def test_a_blind_dial_that_gets_there_first_takes_what_waits_for_a_directed_one(
         net.deliver(end)
     assert not directed.alive
     net.run()
+    net.wait(LinksConfig().connect_us_max)
     assert b.heard(a) == ["hi"] and a.facts(PeerUnreached) == []
+    assert a.links.statistics().dialling == 0
 
 
 def test_a_directed_dial_that_gets_there_first_answers_for_a_blind_one(net, a, b):
@@ -258,6 +279,14 @@ def test_no_tls_session_is_told_to_a_person(a, net):
     effects = a.feed(ConnectionFailed(1, Cause.TLS))
     assert effects[0].event.cause is Cause.TLS and not effects[0].event.refused_by_peer
     assert effects[1:] == [PeerUnreached(identity(2).site, CONTROL, Cause.TLS)]
+
+
+def test_a_certificate_that_is_refused_after_connecting_is_told_to_a_person(net, a, b):
+    a.dial(b)
+    net.deliver(net.pipes[0])
+    told, failed = a.feed(ConnectionClosed(1, Cause.TLS))
+    assert told.event.cause is Cause.TLS and not told.event.inbound and not told.event.refused_by_peer
+    assert failed == AddressFailed("b:1", Cause.TLS)
 
 
 def test_a_large_first_frame_right_behind_accepted_is_taken():

@@ -12,6 +12,8 @@ from covey.core.vocabulary import Cause, Channel
 from covey.protocols.links.handshake import ACCEPTED, Acceptor, Dialler, HandshakeFailed
 from tests.protocols.links.links_harness import identity
 
+pytestmark = pytest.mark.timeout(600)  # for the ten thousand examples of make prove
+
 ALICE, BOB, CAROL = identity(1), identity(2), identity(3)
 FRAMES = ("hello", "welcome", "acceptor's proof", "dialler's proof")
 

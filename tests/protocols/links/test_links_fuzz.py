@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,6 +45,8 @@ from covey.wire import codec
 from covey.wire.framing import Splitter, frame
 from covey.wire.messages.links import Goodbye, KeepAlive
 from tests.protocols.links.links_harness import Bare, identity, note
+
+pytestmark = pytest.mark.timeout(600)  # for the ten thousand examples of make prove
 
 CONFIG = LinksConfig(
     queue_bytes_max=2000, waiting_bytes_max=2000, waiting_peers_max=3, unauthenticated_max=3, unpinned_max=2

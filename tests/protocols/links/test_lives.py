@@ -33,6 +33,28 @@ def test_a_peer_that_lost_its_end_comes_again_and_the_new_link_takes_over(linked
     assert a.heard(b) == ["again"] and b.heard(a) == ["found"]
 
 
+def test_a_peer_may_come_again_before_its_first_connection_was_through(net, a, b):
+    """a, the lower site, meets b's second connection before the proof on the first, which b has lost by then."""
+    b.send(a, "never")
+    first = net.pipes[0]
+    for end in (first.other, first, first.other, first):
+        net.deliver(end)  # b's proof is on its way
+    del b.ends[1]
+    first.alive = False
+    b.feed(ConnectionClosed(1, Cause.RESET))
+    b.send(a, "again")
+    second = net.pipes[1]
+    net.deliver(second.other)
+    net.deliver(first.other)
+    net.run()
+    assert a.links.links() == [b.contact.life] and a.heard(b) == ["again"]
+    assert b.facts(PeerUnreached, PeerConnected) == [
+        PeerUnreached(a.site, CONTROL, Cause.RESET),
+        PeerConnected(a.contact, CONTROL),
+    ]
+    assert len(net.pipes) == 2, "and needs no third"
+
+
 def test_a_restarted_life_replaces_every_link_of_the_old_one(linked):
     net, a, b = linked
     a.send(b, "much", DATA)
@@ -133,6 +155,23 @@ def test_an_old_lifes_word_that_comes_late_does_not_replace_the_new_life(net, a,
     net.run()
     assert b.links.links() == [reborn.contact.life]
     assert b.facts(PeerLost) == [] and b.heard(reborn) == ["I am back"]
+
+
+def test_an_old_life_that_let_us_in_too_late_hears_the_true_reason(net, a, b):
+    """It holds the link for open by then, so a refusal of the handshake would be gibberish to it."""
+    b.send(a, "hi")
+    pipe = net.pipes[0]
+    for end in (pipe.other, pipe, pipe.other, pipe, pipe.other):
+        net.deliver(end)  # a has let b in, and its Accepted is on the way
+    newer = net.node("newer", identity(1, incarnation=2, boot=1), address="newer:1")
+    newer.send(b, "I am the one")
+    again = net.pipes[1]
+    for end in (again.other, again, again.other, again, again.other):
+        net.deliver(end)
+    net.run()
+    assert b.links.links() == [newer.contact.life]
+    assert a.facts(PeerLost) == [PeerLost(b.contact, CONTROL, Cause.SITE_CONFLICT)]
+    assert a.events() == []
 
 
 def test_a_refusal_names_the_address_that_was_dialled(net, a):

@@ -13,6 +13,8 @@ from covey.wire.framing import Splitter, frame
 from covey.wire.limits import FRAME_AIM_BYTES, FRAME_BYTES_MAX, PAYLOAD_BYTES_MAX
 from tests.protocols.links.links_harness import Net, note
 
+pytestmark = pytest.mark.timeout(600)  # for the ten thousand examples of make prove
+
 CONTROL = Channel.CONTROL
 
 
@@ -81,6 +83,7 @@ def test_what_reaches_the_aim_is_written_before_the_turn_ends(linked):
         len(written(half)) - 4,
         len(written(half)) - 4,
     ]
+    assert a.feed(TurnEnded()) == [], "no empty frame"
     a.send(b, "after")
     net.run()
     assert b.heard(a) == [half, half, "after"]
@@ -202,6 +205,7 @@ def test_the_bytes_of_both_sides_agree(linked):
     net.run().wait(12_000_000)
     ours, theirs = a.links.statistics(), b.links.statistics()
     assert (ours.bytes_out, theirs.bytes_out) == (theirs.bytes_in, ours.bytes_in)
+    assert (ours.frames_out, theirs.frames_out) == (theirs.frames_in, ours.frames_in), "keepalives are frames"
 
 
 def test_a_full_link_and_one_that_waits_are_apart_in_the_statistics(linked):

@@ -55,6 +55,10 @@ def test_a_stranger_that_does_not_speak_our_language_is_told_so_and_a_person_too
     assert closed == CloseConnection(-1)
 
 
+def test_a_stranger_is_refused_once_whatever_else_it_says():
+    assert len(stranger().feed(BytesReceived(-1, b"\x00\x00\x00\x02\xc1\xc1" * 3))) == 3
+
+
 def test_a_frame_that_is_announced_too_long_is_refused_from_its_header_alone():
     bare = stranger()
     assert bare.feed(BytesReceived(-1, b"\x00\x00")) == []
@@ -128,6 +132,7 @@ def test_a_stranger_whose_tls_fails_is_told_to_a_person_and_no_other():
     bare = Bare()
     (told,) = bare.feed(StrangerFailed("10.0.0.9:5", Cause.TLS))
     assert isinstance(told.event, LinkRefused) and told.event.inbound and told.event.cause is Cause.TLS
+    assert not told.event.refused_by_peer
     assert bare.feed(StrangerFailed("10.0.0.9:5", Cause.RESET)) == []
     assert bare.links.statistics().refused == 2
 

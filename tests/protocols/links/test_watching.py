@@ -82,6 +82,39 @@ def test_a_link_that_nobody_pinned_or_used_ends_for_both(linked):
     assert a.links.deadline() is None
 
 
+def test_idleness_counts_from_when_the_link_came_up(net, a, b):
+    a.send(b, "hi")
+    net.jump(2 * SECOND_US)
+    net.run()
+    came_up_us = net.now_us
+    net.wait(CONFIG.idle_us_max - 1)
+    assert a.facts(PeerLost) == []
+    net.wait(1)
+    assert a.facts(PeerLost) == [PeerLost(b.contact, Channel.CONTROL, Cause.IDLE)]
+    assert net.now_us == came_up_us + CONFIG.idle_us_max
+
+
+def test_idleness_is_noticed_between_two_keepalives(net, b):
+    a = net.node("a", 1, config=LinksConfig(idle_us_max=7 * SECOND_US))
+    a.send(b, "hi")
+    net.wait(7 * SECOND_US - 1)
+    assert a.facts(PeerLost) == []
+    net.wait(1)
+    assert a.facts(PeerLost) == [PeerLost(b.contact, Channel.CONTROL, Cause.IDLE)]
+
+
+def test_silence_counts_from_when_the_link_came_up(net, a, b):
+    a.pin(b)
+    a.send(b, "hi")
+    net.jump(2 * SECOND_US)
+    net.run()
+    del net.nodes["b"]
+    net.wait(CONFIG.silence_us_max - 1)
+    assert a.facts(PeerLost) == []
+    net.wait(1)
+    assert a.facts(PeerLost) == [PeerLost(b.contact, Channel.CONTROL, Cause.SILENT)]
+
+
 def test_use_in_either_direction_keeps_a_link(linked):
     net, a, b = linked
     for _ in range(5):

@@ -162,6 +162,7 @@ class Flock:
         self.nodes: dict[int, Bare] = {}
         self.links: dict[frozenset[int], None] = {}
         self.said: list[tuple[int, int, Any]] = []  # from, to, message
+        self.said_max = 10_000_000  # more is a flood without end
         self.events: dict[int, list[Any]] = {}
         self.loses: Callable[[int, int, Any], bool] = lambda sender, to, message: False
         self._inbox: deque[tuple[int, Any]] = deque()
@@ -234,6 +235,7 @@ class Flock:
             self._inbox.append((number, PeerUnreached(site(to), CONTROL, Cause.REFUSED)))
             return
         self.said.append((number, to, message))
+        assert len(self.said) < self.said_max, "they talk for ever"
         if not self.loses(number, to, message):
             self._inbox.append((to, MessagesReceived(site(number), [message])))
 

@@ -11,6 +11,8 @@ from covey.protocols.overlay.config import OverlayConfig
 from covey.protocols.overlay.healing import AddressBook, Lowest
 from tests.protocols.overlay.overlay_harness import SECOND_US, site
 
+pytestmark = pytest.mark.timeout(600)  # for the ten thousand examples of make prove
+
 CONFIG = OverlayConfig(addresses_max=4)
 MIN_US, MAX_US = CONFIG.probe_backoff_us_min, CONFIG.probe_backoff_us_max
 ADDRESSES = st.sampled_from([f"h{number}:1" for number in range(7)])
@@ -71,7 +73,17 @@ def test_a_lost_link_is_tried_soon_however_long_its_pause_was():
     found = book("a:1")
     found.answered("a:1", site(1), 0)
     found.lost("a:1", SECOND_US)
+    assert due_order(found, SECOND_US + MIN_US - 1) == []
     assert due_order(found, SECOND_US + MIN_US) == ["a:1"]
+
+
+def test_a_lost_link_makes_the_pauses_short_again():
+    found = book("a:1")
+    for _ in range(6):
+        found.failed("a:1", 0)
+    found.lost("a:1", 0)
+    found.failed("a:1", 0)
+    assert due_order(found, MIN_US - 1) == [] and due_order(found, MIN_US) == ["a:1"]
 
 
 def test_a_lost_link_teaches_an_address():
@@ -92,6 +104,7 @@ def test_hurry_ends_the_long_rest_of_those_that_answered():
     found.answered("a:1", site(1), 0)
     found.answered("b:1", site(2), 0)
     found.hurry(SECOND_US)
+    assert due_order(found, SECOND_US + MIN_US - 1) == []
     assert due_order(found, SECOND_US + MIN_US) == ["a:1", "b:1"]
 
 
@@ -141,6 +154,15 @@ def test_a_book_full_of_seeds_does_not_lose_one_to_a_passer_by():
     found.add("passer-by:1", 0)
     found.lost("passer-by:1", 0)
     assert all(f"seed{number}:1" in found for number in range(4))
+
+
+def test_a_book_full_of_seeds_takes_a_new_seed_for_the_one_that_failed_longest():
+    found = AddressBook(CONFIG)
+    for number in range(4):
+        found.add(f"seed{number}:1", 0, is_seed=True)
+    found.failed("seed2:1", 0)
+    found.add("new:1", 0, is_seed=True)
+    assert "new:1" in found and "seed2:1" not in found and len(found) == 4
 
 
 def test_an_address_that_turns_out_to_be_a_seed_is_kept_as_one():
@@ -197,11 +219,15 @@ def test_whatever_happens_no_address_is_tried_twice_a_second_or_never(steps):
     assert len(tried) == len(set(tried)) == len(found), "none waits longer than the longest pause"
 
 
-def test_a_pause_out_of_bounds_is_an_invariant_error():
+def test_a_book_that_breaks_its_laws_is_an_invariant_error():
     found = book("a:1")
     found._entries["a:1"].backoff_us = 0
     with pytest.raises(InvariantError, match="pause"):
         found.check()
+    full = book("a:1", "b:1", "c:1", "d:1")
+    full._entries["e:1"] = full._entries["a:1"]
+    with pytest.raises(InvariantError, match="bounded"):
+        full.check()
 
 
 # --- the lowest site heard ------------------------------------------------------------------------------------------

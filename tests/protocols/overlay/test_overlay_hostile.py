@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +28,8 @@ from covey.protocols.overlay.vocabulary import LeaveOverlay, NeighborDown, Neigh
 from covey.wire.limits import CONTACTS_MAX
 from covey.wire.messages import overlay as wire
 from tests.protocols.overlay.overlay_harness import Bare, contact, number_of, site
+
+pytestmark = pytest.mark.timeout(600)  # for the ten thousand examples of make prove
 
 ME = 5
 SMALL = OverlayConfig(active_max=2, passive_max=4, addresses_max=300, departed_max=3)

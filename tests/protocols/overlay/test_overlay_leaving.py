@@ -140,6 +140,11 @@ def test_who_takes_us_for_a_neighbour_and_is_wrong_is_told_so_and_whom_to_ask():
     assert to == 9 and answer.alive and numbers(answer.instead) == [1, 2, 8]
 
 
+def test_who_is_told_so_is_not_told_of_itself():
+    ((_, answer),) = sent(Bare(5).befriend(1, 2).remember(9).hear(9, Affirm()), Disconnect)
+    assert numbers(answer.instead) == [1, 2]
+
+
 def test_who_affirms_us_while_its_answer_is_on_the_way_may_be_right():
     bare = Bare(5).befriend(1, 2).remember(9)
     bare.lose(1)
@@ -150,11 +155,12 @@ def test_who_affirms_us_while_its_answer_is_on_the_way_may_be_right():
 
 
 def test_who_is_dropped_remembers_the_other_and_asks_those_it_was_told_of():
-    bare = Bare(5, OverlayConfig(active_max=2)).befriend(1, 2)
-    effects = bare.hear(2, Disconnect(True, contacts(8)))
-    assert effects[:2] == [unpinned(2), down(2, Cause.REPLACED)]
-    assert sent(effects, NeighborRequest) == [(8, NeighborRequest(contact(5), 1, False))]
-    assert bare.passive == [2, 8], "and not the one that has just dropped it"
+    for seed in range(10):
+        bare = Bare(5, OverlayConfig(active_max=2), seed=seed).befriend(1, 2)
+        effects = bare.hear(2, Disconnect(True, contacts(8)))
+        assert effects[:2] == [unpinned(2), down(2, Cause.REPLACED)]
+        assert sent(effects, NeighborRequest) == [(8, NeighborRequest(contact(5), 1, False))]
+        assert bare.passive == [2, 8], "and not the one that has just dropped it"
 
 
 def test_a_dismissal_by_a_stranger_still_names_contacts():

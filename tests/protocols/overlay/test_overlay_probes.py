@@ -90,10 +90,19 @@ def test_who_is_alone_does_not_leave_addresses_alone():
     assert dials(bare.until(8 * SECOND_US))[0] == "n9:1"
 
 
-def test_links_teach_us_addresses():
+def test_lost_links_teach_us_addresses():
     bare = Bare(5)
     bare.feed(PeerConnected(contact(9), CONTROL))
+    bare.lose(9)
     assert bare.overlay.statistics().addresses == 1
+
+
+def test_who_was_reached_and_is_not_needed_is_not_dialled_for_ever():
+    """Only unreached addresses are tried (DESIGN 3.4). Else every node would dial, and keep links to, all others."""
+    bare = Bare(5).befriend(1, 2, 3, 4, 6)
+    bare.feed(PeerConnected(contact(9), CONTROL))
+    bare.lose(9, Cause.IDLE)
+    assert dials(bare.until(120 * SECOND_US)) == []
 
 
 def test_empty_news_of_seeds_takes_nobody_away():
@@ -101,6 +110,15 @@ def test_empty_news_of_seeds_takes_nobody_away():
     before = (bare.active, bare.passive, len(bare.overlay.book))
     assert bare.feed(SeedsResolved(())) == []
     assert (bare.active, bare.passive, len(bare.overlay.book)) == before
+
+
+def test_seeds_are_kept_before_addresses_of_passers_by():
+    bare = Bare(5, OverlayConfig(addresses_max=3))
+    bare.feed(SeedsResolved(("seed1:1", "seed2:1")))
+    for number in range(20, 30):
+        bare.feed(PeerConnected(contact(number), CONTROL))
+        bare.lose(number)
+    assert "seed1:1" in bare.overlay.book and "seed2:1" in bare.overlay.book
 
 
 def test_the_book_of_addresses_is_bounded():
@@ -212,6 +230,21 @@ def test_a_component_whose_lowest_has_been_silent_names_itself_anew_when_probed(
     bare.hear(1, Beacon(site(1), 1, 1, 0))
     bare.now_us = 31 * SECOND_US
     assert sent(bare.hear(9, Probe(contact(9), site(9))), ProbeReply) == [(9, ProbeReply(site(5)))]
+
+
+def test_a_name_that_has_expired_is_not_asked_with():
+    bare = seeded(9, neighbours=(6, 7))
+    bare.hear(6, Beacon(site(2), 1, 1, 0))
+    bare.at(1)
+    bare.now_us = 31 * SECOND_US
+    assert bare.feed(AddressAnswered("n9:1", contact(9))) == [Send(site(9), Probe(contact(5), site(5)), "n9:1")]
+
+
+def test_a_name_that_has_expired_is_not_compared():
+    bare = probed(lowest=2)
+    bare.feed(AddressAnswered("n9:1", contact(9)))
+    bare.now_us = 31 * SECOND_US
+    assert sent(bare.hear(9, ProbeReply(site(2))), NeighborRequest) == [(9, NeighborRequest(contact(5), 1, True))]
 
 
 def test_probes_under_way_are_bounded_even_if_one_address_is_answered_by_ever_new_sites():

@@ -145,6 +145,15 @@ def test_who_cannot_be_asked_now_is_not_asked_again_in_the_same_step(cause):
     assert len(asked(again)) >= 1, "but it is, later"
 
 
+def test_questions_under_way_count_as_places_taken_and_are_not_asked_again():
+    for seed in range(10):
+        bare = Bare(5, OverlayConfig(active_max=3), seed=seed).befriend(1, 2, 3).remember(8)
+        assert [to for to, _, _ in asked(bare.lose(1))] == [8]
+        bare.remember(9, 10, 11)
+        ((to, _, _),) = asked(bare.lose(2))
+        assert to != 8 and bare.overlay.statistics().requests == 2
+
+
 def test_a_request_is_not_sent_twice():
     bare = Bare(5).befriend(1, 2).remember(9)
     bare.lose(1)

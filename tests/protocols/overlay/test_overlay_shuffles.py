@@ -58,6 +58,13 @@ def test_who_has_no_neighbour_does_not_shuffle():
     assert shuffles(Bare(50).remember(1, 2).until(30 * SECOND_US)) == []
 
 
+def test_shuffles_are_counted():
+    bare = full()
+    assert bare.overlay.statistics().shuffles == 0
+    said = len(shuffles(bare.until(40 * SECOND_US)))
+    assert bare.overlay.statistics().shuffles == said > 3
+
+
 def test_shuffles_go_to_all_neighbours_in_turn_by_chance():
     goals = {to for to, _ in shuffles(full().until(300 * SECOND_US))}
     assert goals == {1, 2, 3, 4, 5}
@@ -118,6 +125,11 @@ def test_the_answer_is_as_long_as_the_question_and_full_of_others():
 def test_neighbours_fill_up_what_a_small_passive_view_lacks():
     ((_, reply),) = sent(pass_on(full(10), 1, carried=contacts(*range(31, 38))), ShuffleReply)
     assert numbers(reply.contacts) == [1, 2, 3, 4, 5, 10]
+
+
+def test_neighbours_fill_up_only_what_is_lacking():
+    ((_, reply),) = sent(pass_on(full(10), 1, carried=contacts(31, 32)), ShuffleReply)
+    assert len(reply.contacts) == 3 and 10 in numbers(reply.contacts)
 
 
 def test_nobody_is_told_of_itself():

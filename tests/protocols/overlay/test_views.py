@@ -13,6 +13,8 @@ from covey.core.ids import Contact
 from covey.protocols.overlay.views import ActiveView, PassiveView
 from tests.protocols.overlay.overlay_harness import contact, number_of, numbers, site
 
+pytestmark = pytest.mark.timeout(600)  # for the ten thousand examples of make prove
+
 ME = 3
 NUMBERS = st.integers(0, 12)
 CONTACTS = st.builds(
@@ -95,6 +97,13 @@ def test_the_active_view_is_a_dict_in_the_order_of_arrival(steps, seed, but):
             assert view.get(site(number)) == model.get(number)
 
 
+def test_a_known_lifes_new_address_is_taken():
+    view = PassiveView(site(ME), 3)
+    for address in ("old:1", "new:1"):
+        view.add(Contact(site(1), 2, address), Random(0))
+    assert list(view) == [Contact(site(1), 2, "new:1")]
+
+
 def test_every_other_neighbour_can_be_chosen():
     view = ActiveView(site(ME), 5)
     for number in (0, 1, 2):
@@ -122,6 +131,17 @@ def test_views_that_break_their_laws_are_invariant_errors():
     active.add(contact(1))
     with pytest.raises(InvariantError, match="active view is bounded"):
         active.check()
+    passive.add(contact(1), Random(0))
+    passive._sites.add(site(2))
+    passive._contacts[site(2)] = contact(2)
+    with pytest.raises(InvariantError, match="passive view is bounded"):
+        passive.check()
+    passive = PassiveView(site(ME), 1)
+    passive._sites.add(site(ME))
+    passive._contacts[site(ME)] = contact(ME)
+    with pytest.raises(InvariantError, match="their own passive view"):
+        passive.check()
+    passive = PassiveView(site(ME), 1)
     passive._contacts[site(1)] = contact(1)
     with pytest.raises(InvariantError, match="halves agree"):
         passive.check()

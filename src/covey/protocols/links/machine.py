@@ -297,7 +297,11 @@ class Links:
             effects += self._on_proved(connection, side.peer, now_us)
         elif connection.dialler is not None and connection.dialler.accepted and side.peer is not None:
             if contradicts(side.peer, self._table.newest(side.peer.contact.site)):
-                return effects + self._refuse(connection, Cause.SITE_CONFLICT, CONFLICT, now_us, side.peer.contact)
+                effects.append(
+                    self._writer.farewell(connection, Cause.SITE_CONFLICT, CONFLICT)
+                )  # it holds the link for open
+                effects += self._tell_refused(connection, Cause.SITE_CONFLICT, CONFLICT, False, side.peer.contact.site)
+                return effects + self._end_unopened(connection, Cause.SITE_CONFLICT, now_us)
             effects += self._open(connection, side.peer, now_us)
         return effects
 
@@ -497,12 +501,11 @@ class Links:
         """End a connection from our side, saying why if there is anybody to say it to."""
         if connection.stage is not Stage.OPEN:
             return self._end_unopened(connection, cause, now_us)
-        farewell = codec.join_body([codec.encode_message(Goodbye(cause, detail[:300]))])
         effects: list[Effect] = []
         if not connection.paused:
             if connection.queue:
                 effects.append(self._writer.write(connection, now_us, self._config.queue_bytes_max))
-            effects.append(self._writer.say(connection, frame(farewell), frames=1))
+            effects.append(self._writer.farewell(connection, cause, detail))
         effects.append(link.CloseConnection(connection.number))
         return effects + self._forget(connection, cause)
 

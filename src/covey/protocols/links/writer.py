@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from covey.core.vocabulary import PeerCongested, PeerDrained
+from covey.core.vocabulary import Cause, PeerCongested, PeerDrained
 from covey.protocols.links.config import LinksConfig
 from covey.protocols.links.connection import Connection, Stage
 from covey.protocols.links.table import Table
 from covey.protocols.links.vocabulary import ConnectionPaused, ConnectionResumed, WantTurn, Write
+from covey.wire import codec
+from covey.wire.framing import frame
 from covey.wire.limits import FRAME_AIM_BYTES
+from covey.wire.messages.links import Goodbye
 
 Effect = Any
 
@@ -47,6 +50,11 @@ class Writer:
         self._table.counts["frames_out"] += frames
         self._table.counts["bytes_out"] += len(data)
         return Write(connection.number, data)
+
+    def farewell(self, connection: Connection, cause: Cause, detail: str) -> Write:
+        """Say why a link ends, in the last frame on it."""
+        body = codec.join_body([codec.encode_message(Goodbye(cause, detail[:300]))])
+        return self.say(connection, frame(body), frames=1)
 
     def end_turn(self, now_us: int) -> list[Effect]:
         """Write what the turn gathered."""

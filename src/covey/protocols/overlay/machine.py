@@ -154,7 +154,6 @@ class Overlay:
                 return self._on_tick(now_us)
             case PeerConnected(contact, channel):
                 if channel is Channel.CONTROL:
-                    self.book.add(contact.address, now_us)
                     self.book.answered(contact.address, contact.site, now_us)
                 return ()
             case PeerLost(contact, channel, cause):
@@ -413,7 +412,8 @@ class Overlay:
     def _on_peer_lost(self, contact: Contact, cause: Cause, now_us: int) -> list[Effect]:
         site = contact.site
         self._probed.pop(site, None)
-        self.book.lost(contact.address, now_us)
+        if cause not in _STILL_THERE:
+            self.book.lost(contact.address, now_us)
         self._timers.set_earlier(("probe",), now_us + self._config.probe_backoff_us_min)
         self._refused.pop(site, None)
         if site in self._requests and cause not in _STILL_THERE:
