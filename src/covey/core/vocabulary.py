@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from covey.core.ids import Contact, Site
+from covey.core.ids import ClusterId, Contact, Site
 
 
 class Channel(IntEnum):
@@ -52,6 +52,16 @@ class Cause(IntEnum):
     BUSY = 19  # too many connections
     TLS = 20  # no TLS session: plaintext against TLS, or a certificate of another authority
     NO_ADDRESS = 21  # no link, and no address to dial
+
+
+class Liveness(IntEnum):
+    """What the detector holds of one life. Numbers are on the wire and order evidence: later beats earlier."""
+
+    UNKNOWN = 0  # a stored member that nobody has observed since we started
+    ALIVE = 1
+    SUSPECT = 2
+    DOWN = 3
+    STOPPED = 4  # it said so itself; irrevocable for that life
 
 
 class Machine(Protocol):
@@ -126,6 +136,63 @@ class AddressFailed(msgspec.Struct, frozen=True, gc=False):
     cause: Cause
 
 
+class MemberAdded(msgspec.Struct, frozen=True, gc=False):
+    """A site belongs to the cluster, in this life and at this address, as far as is known; also said when these change.
+
+    `observed` is False for a member that was only read from disk.
+    """
+
+    contact: Contact
+    ephemeral: bool
+    observed: bool
+
+
+class MemberRemoved(msgspec.Struct, frozen=True, gc=False):
+    """A site does not belong to the cluster any more: kicked, left, or (an ephemeral one) forgotten."""
+
+    site: Site
+
+
+class DigestsChanged(msgspec.Struct, frozen=True, gc=False):
+    """What membership wants every ping and ack to carry: digests of its operations and of its kicked set."""
+
+    digests: bytes
+
+
+class DigestsHeard(msgspec.Struct, frozen=True, gc=False):
+    """The digests that a peer's ping or ack carried."""
+
+    site: Site
+    digests: bytes
+
+
+class LivenessChanged(msgspec.Struct, frozen=True, gc=False):
+    """The detector's opinion of one life changed. `why` is for people."""
+
+    contact: Contact
+    state: Liveness
+    why: str
+
+
+class ClusterChanged(msgspec.Struct, frozen=True, gc=False):
+    """We belong to another cluster now, in a new life: every link and all that was known of others ends."""
+
+    cluster: ClusterId
+    incarnation: int
+
+
+class ClusterEntered(msgspec.Struct, frozen=True, gc=False):
+    """`ClusterChanged` has been carried out: no link and no message of the cluster before comes after this."""
+
+    cluster: ClusterId
+
+
+class LoopLagged(msgspec.Struct, frozen=True, gc=False):
+    """The world's event loop was this late at its last look (told when it was late, and once when it is well again)."""
+
+    lag_us: int
+
+
 class PeerCongested(msgspec.Struct, frozen=True, gc=False):
     """The peer reads more slowly than we write; what is sent now waits in memory."""
 
@@ -172,6 +239,20 @@ class Multicast(msgspec.Struct, frozen=True, gc=False):
     to: tuple[Site, ...]
     message: Any
     channel: Channel = Channel.CONTROL
+
+
+class Flood(msgspec.Struct, frozen=True, gc=False):
+    """Send one message to every neighbour but one; whoever takes it in as news floods it on."""
+
+    message: Any
+    but: Site | None = None
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One entry of a log: `value` under `key` from now on; None takes the key away."""
+
+    key: bytes
+    value: bytes | None
 
 
 class Dial(msgspec.Struct, frozen=True, gc=False):
@@ -227,10 +308,13 @@ class Abandon(msgspec.Struct, frozen=True, gc=False):
 
 
 class Persist(msgspec.Struct, frozen=True, gc=False):
-    """Append records to a log, durably; whatever the same machine does afterwards waits for it (see `engine.gate`)."""
+    """Change a log durably, all records or none; whatever the same machine does afterwards waits for it.
+
+    A log is a map from keys to values, so it does not grow with time (see `engine.gate`).
+    """
 
     log: str
-    records: tuple[bytes, ...]
+    records: tuple[Record, ...]
 
 
 # --- events that several machines emit ------------------------------------------------------------------------------

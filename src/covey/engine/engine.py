@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -19,16 +19,21 @@ from covey.core import vocabulary as v
 from covey.core.ids import Contact
 from covey.core.vocabulary import Machine, MessagesReceived
 from covey.engine.gate import GateConfig
+from covey.engine.roster import Roster
 from covey.protocols.direct.machine import Direct, DirectConfig, SendPayloads
 from covey.protocols.links import vocabulary as link
 from covey.protocols.links.config import LinksConfig
 from covey.protocols.links.handshake import Identity
 from covey.protocols.links.machine import Links
+from covey.protocols.membership import vocabulary as member
+from covey.protocols.membership.config import MembershipConfig
+from covey.protocols.membership.machine import Membership
 from covey.protocols.overlay.config import OverlayConfig
 from covey.protocols.overlay.machine import Overlay
 from covey.protocols.overlay.vocabulary import LeaveOverlay, SeedsResolved
 from covey.wire.messages import direct as direct_messages
 from covey.wire.messages import links as link_messages
+from covey.wire.messages import membership as membership_messages
 from covey.wire.messages import overlay as overlay_messages
 
 Route = tuple[tuple[str, Machine], ...]
@@ -40,6 +45,7 @@ class EngineConfig(msgspec.Struct, frozen=True):
     links: LinksConfig = LinksConfig()
     overlay: OverlayConfig = OverlayConfig()
     direct: DirectConfig = DirectConfig()
+    membership: MembershipConfig = MembershipConfig()
     gate: GateConfig = GateConfig()
 
 
@@ -49,19 +55,40 @@ class Engine:
     Law: every type has its hearers, decided here once; a message goes to the one machine that owns its kind.
     """
 
-    durable: frozenset[str] = frozenset()  # no machine keeps a log yet
+    durable: frozenset[str] = frozenset({"membership"})
 
     def __init__(
-        self, config: EngineConfig, identity: Identity, address: str, rng: Random, nonces: Random, now_us: int
+        self,
+        config: EngineConfig,
+        identity: Identity,
+        address: str,
+        rng: Random,
+        nonces: Random,
+        now_us: int,
+        logs: Mapping[str, Mapping[bytes, bytes]] | None = None,
     ) -> None:
-        """`nonces` feeds the handshakes: in the real world it must be the system's own generator."""
+        """`nonces` feeds the handshakes: in the real world it must be the system's own generator.
+
+        `identity.cluster` is the cluster's shared id; `logs` is what the storage kept for each durable machine.
+        """
         me = Contact(identity.site, identity.incarnation, address)
+        stored = (logs or {}).get("membership", {})
+        self.membership = Membership(config.membership, rng, now_us, me=me, shared=identity.cluster, stored=stored)
+        identity = msgspec.structs.replace(identity, cluster=self.membership.cluster)
         self.links = Links(config.links, nonces, now_us, identity=identity, address=address)
         self.overlay = Overlay(config.overlay, rng, now_us, me=me)
         self.direct = Direct(config.direct, identity.site)
-        self.machines: dict[str, Machine] = {"links": self.links, "overlay": self.overlay, "direct": self.direct}
+        self.roster = Roster()
+        self.machines: dict[str, Machine] = {
+            "links": self.links,
+            "overlay": self.overlay,
+            "membership": self.membership,
+            "direct": self.direct,
+            "roster": self.roster,
+        }
         self._owners: dict[type, tuple[str, Machine]] = {
             **dict.fromkeys(overlay_messages.OverlayMessage.__args__, ("overlay", self.overlay)),
+            **dict.fromkeys(membership_messages.MembershipMessage.__args__, ("membership", self.membership)),
             direct_messages.Payload: ("direct", self.direct),
             **dict.fromkeys(link_messages.LinkMessage.__args__, ("links", self.links)),
         }
@@ -69,17 +96,27 @@ class Engine:
 
     def _build_routes(self) -> dict[type, Route]:
         links, overlay, direct = self._named("links"), self._named("overlay"), self._named("direct")
+        membership, roster = self._named("membership"), self._named("roster")
         by_hearers: dict[Route, tuple[type, ...]] = {
             (links,): (
                 link.BytesReceived, link.ConnectionAccepted, link.ConnectionClosed, link.ConnectionFailed,
                 link.ConnectionOpened, link.StrangerFailed, link.ConnectionPaused, link.ConnectionResumed,
                 link.TurnEnded, link.CloseLinks, v.Send, v.SendMany, v.Multicast, v.Dial, v.Disconnect, v.Pin, v.Unpin,
             ),
-            (overlay,): (v.AddressAnswered, v.AddressFailed, SeedsResolved, LeaveOverlay),
+            (overlay,): (SeedsResolved, LeaveOverlay, v.Flood),
             (direct,): (SendPayloads, v.Abandon, v.PeerCongested, v.PeerDrained),
-            (links, overlay): (v.Tick, v.AddressLearned),
-            (overlay, direct): (v.PeerConnected, v.PeerLost, v.PeerUnreached),
-            (): (MessagesReceived, v.WallOffset),
+            (membership,): (
+                member.SetMember, member.SetMeta, member.Kick, member.Leave, member.Join, member.Flush, member.Cleanup,
+                v.WallOffset, v.DigestsHeard, v.ClusterEntered,
+            ),
+            (links, overlay, roster): (v.ClusterChanged,),
+            (overlay, roster): (v.MemberAdded, v.MemberRemoved),
+            (membership, roster): (v.LivenessChanged,),
+            (links, overlay, membership): (v.Tick, v.AddressLearned),
+            (overlay, membership): (v.AddressAnswered, v.AddressFailed),
+            (overlay, direct): (v.PeerUnreached,),
+            (overlay, membership, direct): (v.PeerConnected, v.PeerLost),
+            (): (MessagesReceived, v.DigestsChanged),
         }  # fmt: skip
         return {kind: hearers for hearers, kinds in by_hearers.items() for kind in kinds}
 

@@ -19,15 +19,15 @@ import msgspec
 
 from covey.core.errors import invariant
 from covey.core.timers import Timers
-from covey.core.vocabulary import Emit, Persist
+from covey.core.vocabulary import Emit, Persist, Record
 
 
 class Store(msgspec.Struct, frozen=True, gc=False):
-    """For the world: append these records to the log in one transaction with everything queued; answer `Persisted`."""
+    """For the world: apply these records to the log in one transaction with everything queued; answer `Persisted`."""
 
     log: str
     position: int
-    records: tuple[bytes, ...]
+    records: tuple[Record, ...]
 
 
 class Persisted(msgspec.Struct, frozen=True, gc=False):

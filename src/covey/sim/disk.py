@@ -10,25 +10,25 @@ from covey.engine.gate import Store
 class Disk:
     """One node's logs.
 
-    Law: `durable(log)` is a prefix of what was stored and contains every position that was reported `Persisted`.
-    A crash keeps an arbitrary further prefix of what was queued: the last record kept may be torn, and a torn record is
-    recognised and dropped when the log is read (the real storage does it by checksums and transactions).
+    Law: `durable(log)` is what a prefix of the stores leaves behind, and that prefix contains every position that was
+    reported `Persisted`. A crash keeps a random further prefix; a torn transaction is dropped whole when the log is
+    read (the real storage recognises it by checksums).
     """
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
-        self._durable: dict[str, list[bytes]] = {}
+        self._durable: dict[str, dict[bytes, bytes]] = {}
         self._queued: list[Store] = []
 
     def write(self, store: Store) -> None:
-        """Queue a store; nothing is durable yet. One that is queued again replaces nothing: positions tell."""
+        """Queue a store; nothing is durable yet. To store the same again is harmless: the last value counts."""
         self._queued.append(store)
 
     def sync(self) -> list[Store]:
         """One transaction over all that is queued; returns it for the `Persisted` facts."""
         done, self._queued = self._queued, []
         for store in done:
-            self._append(store)
+            self._apply(store)
         return done
 
     def fail(self) -> list[Store]:
@@ -37,18 +37,19 @@ class Disk:
         return done
 
     def crash(self) -> None:
-        """Power is gone: of what was queued a random prefix survives, whole records only."""
-        kept = self._rng.randint(0, len(self._queued))
-        for store in self._queued[:kept]:
-            self._append(store)
-        if kept < len(self._queued):
-            torn = self._queued[kept]
-            self._append(Store(torn.log, torn.position, torn.records[: self._rng.randint(0, len(torn.records))]))
+        """Power is gone: of what was queued a random prefix survives."""
+        for store in self._queued[: self._rng.randint(0, len(self._queued))]:
+            self._apply(store)
         self._queued = []
 
-    def durable(self, log: str) -> list[bytes]:
-        """What a restart finds of a log."""
-        return list(self._durable.get(log, ()))
+    def durable(self, log: str) -> dict[bytes, bytes]:
+        """What a restart finds."""
+        return dict(self._durable.get(log, {}))
 
-    def _append(self, store: Store) -> None:
-        self._durable.setdefault(store.log, []).extend(store.records)
+    def _apply(self, store: Store) -> None:
+        log = self._durable.setdefault(store.log, {})
+        for record in store.records:
+            if record.value is None:
+                log.pop(record.key, None)
+            else:
+                log[record.key] = record.value

@@ -43,11 +43,14 @@ def draw_plan(rng: Random) -> FaultPlan:
 class FaultInjector:
     """Strikes now and then until it is stopped, then puts everything right again."""
 
-    def __init__(self, world: World, plan: FaultPlan, rng: Random, seeds: tuple[str, ...]) -> None:
+    def __init__(
+        self, world: World, plan: FaultPlan, rng: Random, seeds: tuple[str, ...], keep_disk: float = 0.5
+    ) -> None:
         self._world = world
         self._plan = plan
         self._rng = rng
         self._seeds = seeds
+        self._keep_disk = keep_disk
         self._stopped = False
         self._strikes = [
             kind for kind in plan.kinds if kind in ("partition", "one_way", "crash", "pause", "clock_jump")
@@ -100,7 +103,7 @@ class FaultInjector:
         node = rng.choice(alive)
         world.crash(node, loudly=rng.random() < 0.7)
         if rng.random() < 0.8:
-            keep_site = rng.random() < 0.5
+            keep_site = rng.random() < self._keep_disk
             after_us = rng.randint(0, 20 * SECOND_US)
             world.schedule(world.now_us + after_us, -1, lambda: self._restart(node.index, keep_site))
 
@@ -125,4 +128,4 @@ class FaultInjector:
         world.mend()
         for node in list(world.nodes):
             if not node.alive:
-                self._restart(node.index, keep_site=self._rng.random() < 0.5)
+                self._restart(node.index, keep_site=self._rng.random() < self._keep_disk)

@@ -47,7 +47,8 @@ class SimNode:
         self.events: list[Any] = []
         self.outcomes: dict[int, Any] = {}
         self.stories = Stories(lines_max=200)
-        self.engine = Engine(config, self.identity, self.address, rng, rng, world.now_us)
+        logs = {"membership": disk.durable("membership")}
+        self.engine = Engine(config, self.identity, self.address, rng, rng, world.now_us, logs)
         self.gate = Gate(config.gate)
         self.pump = Pump(self.engine, self.gate, self.execute, self._observe)
         self._touched: dict[str, None] = {}

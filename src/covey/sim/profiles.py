@@ -9,9 +9,11 @@ import msgspec
 from covey.core.ids import Site
 from covey.core.rng import derive
 from covey.engine.engine import EngineConfig
+from covey.protocols.membership.config import MembershipConfig
 from covey.protocols.overlay.config import OverlayConfig
 from covey.sim.checkers import check_events, check_links, overlay_pending
 from covey.sim.faults import FaultInjector, draw_plan
+from covey.sim.membership import Commander, check_membership, membership_pending
 from covey.sim.world import World
 
 SECOND_US = 1_000_000
@@ -35,14 +37,16 @@ class Profile(msgspec.Struct, frozen=True):
     """One kind of run."""
 
     name: str
-    build: Callable[[int, bool], tuple[World, FaultInjector]]
+    build: Callable[[int, bool], tuple[World, Callable[[], None]]]  # the world, and what ends its faults
     pending: Callable[[World], tuple[str, list[Site]] | None]
+    safety: Callable[[World], None]  # asked every 100 steps
+    finish: Callable[[World], None]  # asked once at the end
     faulty_us: int
     budget_us: int
     quiet_us: int  # it must still be settled after this much more time
 
 
-def build_overlay(seed: int, telling: bool) -> tuple[World, FaultInjector]:
+def build_overlay(seed: int, telling: bool) -> tuple[World, Callable[[], None]]:
     """2-12 nodes that know one to three seed addresses, started together, apart, or all through one contact."""
     rng = derive(seed, "overlay profile")
     plan = draw_plan(rng)
@@ -60,7 +64,34 @@ def build_overlay(seed: int, telling: bool) -> tuple[World, FaultInjector]:
         if spread_us:
             world.run(rng.randint(0, spread_us // count))
         world.start_node(seeds)
-    return world, injector
+    return world, injector.stop
+
+
+def build_membership(seed: int, telling: bool) -> tuple[World, Callable[[], None]]:
+    """2-9 durable nodes that are kicked, leave, rejoin, crash, and come back with their disk or without it."""
+    rng = derive(seed, "membership profile")
+    plan = draw_plan(rng)
+    count = rng.randint(2, 9)
+    membership = MembershipConfig(ephemeral=False, cleanup_period_us=5 * SECOND_US, forget_after_us=20 * SECOND_US)
+    config = EngineConfig(membership=membership)
+    world = World(seed, config=config, faults=plan.network(rng), telling=telling)
+    seeds = tuple(f"n{index}:1" for index in range(min(count, rng.choice((1, 2, 3)))))
+    world.start_node(seeds)
+    injector = FaultInjector(world, plan, derive(seed, "faults"), seeds, keep_disk=0.85)
+    commander = Commander(world, derive(seed, "commands"))
+    for _ in range(count - 1):
+        world.start_node(seeds)
+
+    def stop() -> None:
+        commander.stop()
+        injector.stop()
+
+    return world, stop
+
+
+def check_all_events(world: World) -> None:
+    for node in world.alive():
+        check_events(node)
 
 
 PROFILES = {
@@ -68,16 +99,28 @@ PROFILES = {
         name="overlay",
         build=build_overlay,
         pending=overlay_pending,
+        safety=check_links,
+        finish=check_all_events,
         faulty_us=60 * SECOND_US,
         budget_us=180 * SECOND_US,
         quiet_us=20 * SECOND_US,
-    )
+    ),
+    "membership": Profile(
+        name="membership",
+        build=build_membership,
+        pending=membership_pending,
+        safety=check_membership,
+        finish=check_all_events,
+        faulty_us=60 * SECOND_US,
+        budget_us=180 * SECOND_US,
+        quiet_us=20 * SECOND_US,
+    ),
 }
 
 
 def run_profile(profile: Profile, seed: int, telling: bool = False) -> RunResult:
     """Run one seed through both phases."""
-    world, injector = profile.build(seed, telling)
+    world, stop = profile.build(seed, telling)
     about: list[Site] = []
 
     def result(failure: str, settled_us: int) -> RunResult:
@@ -89,11 +132,11 @@ def run_profile(profile: Profile, seed: int, telling: bool = False) -> RunResult
 
     def check_now_and_then() -> None:
         if world.steps % 100 == 0:
-            check_links(world)
+            profile.safety(world)
 
     try:
         world.run(profile.faulty_us, check_now_and_then)
-        injector.stop()
+        stop()
         start_us = world.now_us
         reason: tuple[str, list[Site]] | None = None
         while True:
@@ -106,8 +149,7 @@ def run_profile(profile: Profile, seed: int, telling: bool = False) -> RunResult
             settled_us = world.now_us - start_us
             world.run(profile.quiet_us, check_now_and_then)
             if (reason := profile.pending(world)) is None:
-                for node in world.alive():
-                    check_events(node)
+                profile.finish(world)
                 return result("", settled_us)
         about.extend(reason[1] if reason else [])
         return result(f"not settled: {reason[0] if reason else 'unknown'}", world.now_us - start_us)

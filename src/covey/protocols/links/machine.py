@@ -18,6 +18,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, assert_never
 
+import msgspec
+
 from covey.core import vocabulary as v
 from covey.core.errors import DecodeError, FrameError
 from covey.core.ids import Contact, Life, Site
@@ -25,6 +27,7 @@ from covey.core.vocabulary import Cause, Channel
 from covey.protocols.links import vocabulary as link
 from covey.protocols.links.config import LinksConfig
 from covey.protocols.links.connection import Connection, Stage
+from covey.protocols.links.endings import Endings
 from covey.protocols.links.handshake import (
     ACCEPTED,
     Acceptor,
@@ -32,9 +35,8 @@ from covey.protocols.links.handshake import (
     HandshakeFailed,
     Identity,
     Peer,
-    refusal,
 )
-from covey.protocols.links.judgement import CONFLICT, NO_TLS, TOLD, contradicts, left_over
+from covey.protocols.links.judgement import CONFLICT, contradicts, left_over
 from covey.protocols.links.table import LinksStatistics, Place, Table, Waiting
 from covey.protocols.links.writer import Writer
 from covey.wire import codec
@@ -60,6 +62,7 @@ class Links:
         self._address = address
         self._table = Table(config)
         self._writer = Writer(config, self._table)
+        self._endings = Endings(config, self._table, self._writer)
         self._timers = self._table.timers
         self._counts = self._table.counts
         self._closing = False
@@ -76,15 +79,16 @@ class Links:
             link.ConnectionResumed: self._writer.resume,
             link.ConnectionOpened: self._on_opened,
             link.ConnectionAccepted: self._on_accepted,
-            link.ConnectionFailed: self._on_failed,
-            link.StrangerFailed: self._on_stranger_failed,
-            link.ConnectionClosed: self._on_closed,
+            link.ConnectionFailed: self._endings.on_failed,
+            link.StrangerFailed: self._endings.on_stranger_failed,
+            link.ConnectionClosed: self._endings.on_closed,
             v.Dial: self._on_dial,
             v.Disconnect: self._on_disconnect,
             v.Pin: self._on_pin,
             v.Unpin: self._on_unpin,
             v.AddressLearned: self._on_address,
             link.CloseLinks: self._on_close,
+            v.ClusterChanged: self._on_cluster_changed,
             v.MessagesReceived: self._on_stray,
         }
 
@@ -178,7 +182,7 @@ class Links:
 
     def _push(self, connection: Connection, encoded: bytes, count: int, now_us: int) -> list[Effect]:
         effects = self._writer.push(connection, encoded, count, now_us)
-        return self._drop(connection, Cause.SLOW, "its queue is full", now_us) if effects is None else effects
+        return self._endings.drop(connection, Cause.SLOW, "its queue is full", now_us) if effects is None else effects
 
     # --- receiving --------------------------------------------------------------------------------------------------
 
@@ -193,7 +197,7 @@ class Links:
         try:
             bodies = connection.splitter.feed(fact.data)
         except FrameError as error:
-            return self._violation(connection, Cause.FRAME, str(error), now_us)
+            return self._endings.violation(connection, Cause.FRAME, str(error), now_us)
         for body in bodies:
             if connection.stage is not Stage.OPEN:
                 effects += self._greet(connection, body, now_us)
@@ -204,7 +208,7 @@ class Links:
             try:
                 messages, unknown = codec.decode_body(body)
             except DecodeError as error:
-                effects += self._violation(connection, Cause.DECODE, str(error), now_us)
+                effects += self._endings.violation(connection, Cause.DECODE, str(error), now_us)
                 break
             counts["messages_in"] += len(messages)
             counts["unknown_messages"] += unknown
@@ -230,7 +234,7 @@ class Links:
             if type(message) is Goodbye:
                 cause = Cause(message.cause) if message.cause in Cause._value2member_map_ else Cause.GOODBYE
                 effects.append(link.CloseConnection(connection.number))
-                return effects + self._forget(connection, cause)
+                return effects + self._endings.forget(connection, cause)
         return effects
 
     def _on_stray(self, _: v.MessagesReceived, now_us: int) -> list[Effect]:
@@ -272,7 +276,7 @@ class Links:
         effects: list[Effect] = []
         strangers = self._table.strangers()
         if len(strangers) >= self._config.unauthenticated_max:
-            effects += self._drop(strangers[0], Cause.BUSY, "too many strangers at once", now_us)
+            effects += self._endings.drop(strangers[0], Cause.BUSY, "too many strangers at once", now_us)
         connection = Connection(fact.connection, fact.remote, Channel.CONTROL, None, True, now_us)
         self._moment += 1
         connection.began = self._moment
@@ -284,12 +288,12 @@ class Links:
     def _greet(self, connection: Connection, body: bytes, now_us: int) -> list[Effect]:
         side = connection.dialler or connection.acceptor
         if side is None:
-            return self._drop(connection, Cause.VIOLATION, "it spoke before it was connected", now_us)
+            return self._endings.drop(connection, Cause.VIOLATION, "it spoke before it was connected", now_us)
         proved_before = side.peer is not None
         try:
             answers = side.receive(body)
         except HandshakeFailed as failure:
-            return self._refused(connection, failure, now_us)
+            return self._endings.turn_away(connection, failure, now_us)
         effects: list[Effect] = []
         if answers:
             effects.append(self._writer.say(connection, b"".join(map(frame, answers))))
@@ -300,8 +304,10 @@ class Links:
                 effects.append(
                     self._writer.farewell(connection, Cause.SITE_CONFLICT, CONFLICT)
                 )  # it holds the link for open
-                effects += self._tell_refused(connection, Cause.SITE_CONFLICT, CONFLICT, False, side.peer.contact.site)
-                return effects + self._end_unopened(connection, Cause.SITE_CONFLICT, now_us)
+                effects += self._endings.tell_refused(
+                    connection, Cause.SITE_CONFLICT, CONFLICT, False, side.peer.contact.site
+                )
+                return effects + self._endings.end_unopened(connection, Cause.SITE_CONFLICT, now_us)
             effects += self._open(connection, side.peer, now_us)
         return effects
 
@@ -313,22 +319,22 @@ class Links:
         if site == self._identity.site:
             cause = Cause.SELF if peer.boot == self._identity.boot else Cause.SITE_CONFLICT
             answered = [v.AddressAnswered(connection.address, peer.contact)] if cause is Cause.SELF else []
-            return answered + self._give_up(connection, cause, now_us)
+            return answered + self._endings.give_up(connection, cause, now_us)
         if connection.expected is not None and connection.expected != site:
-            return self._give_up(connection, Cause.OTHER_SITE, now_us)
+            return self._endings.give_up(connection, Cause.OTHER_SITE, now_us)
         place = (site, connection.channel)
         effects: list[Effect] = []
         if connection.expected is None:
             effects.append(v.AddressAnswered(connection.address, peer.contact))
         if contradicts(peer, self._table.newest(site)):
-            return self._refuse(connection, Cause.SITE_CONFLICT, CONFLICT, now_us, peer.contact)
+            return self._endings.refuse(connection, Cause.SITE_CONFLICT, CONFLICT, now_us, peer.contact)
         linked = self._table.links.get(place)
         rival = self._table.dials.get(place)
         if linked is not None and linked.contact is not None and linked.contact.life == peer.contact.life:
-            return effects + self._give_up(connection, Cause.REPLACED, now_us)
+            return effects + self._endings.give_up(connection, Cause.REPLACED, now_us)
         if rival is not None and rival is not connection:
             if rival.stage is Stage.PROVED:
-                return effects + self._give_up(connection, Cause.REPLACED, now_us)
+                return effects + self._endings.give_up(connection, Cause.REPLACED, now_us)
             self._table.forget(rival)
             effects.append(link.CloseConnection(rival.number))
         if connection.expected is None:
@@ -347,16 +353,20 @@ class Links:
         place = (site, peer.channel)
         if site == me.site:
             cause = Cause.SELF if peer.boot == me.boot else Cause.SITE_CONFLICT
-            return self._refuse(connection, cause, CONFLICT, now_us, peer.contact)
+            return self._endings.refuse(connection, cause, CONFLICT, now_us, peer.contact)
         if contradicts(peer, self._table.newest(site)):
-            return self._refuse(connection, Cause.SITE_CONFLICT, CONFLICT, now_us, peer.contact)
+            return self._endings.refuse(connection, Cause.SITE_CONFLICT, CONFLICT, now_us, peer.contact)
         rival = self._table.dials.get(place)
         effects: list[Effect] = []
         if me.site < site and left_over(connection, self._table.links.get(place)):
-            return self._refuse(connection, Cause.CROSSING, "my own dial to you went first", now_us, peer.contact)
+            return self._endings.refuse(
+                connection, Cause.CROSSING, "my own dial to you went first", now_us, peer.contact
+            )
         if rival is not None:
             if me.site < site and rival.stage is Stage.PROVED:
-                return self._refuse(connection, Cause.CROSSING, "my own dial to you goes first", now_us, peer.contact)
+                return self._endings.refuse(
+                    connection, Cause.CROSSING, "my own dial to you goes first", now_us, peer.contact
+                )
             if rival.stage is not Stage.PROVED:
                 self._table.forget(rival)
                 effects.append(link.CloseConnection(rival.number))
@@ -373,7 +383,7 @@ class Links:
             if old is None or old.contact is None:
                 continue
             if channel is peer.channel or old.contact.incarnation < peer.contact.incarnation:
-                effects += [*self._forget(old, Cause.REPLACED), link.CloseConnection(old.number)]
+                effects += [*self._endings.forget(old, Cause.REPLACED), link.CloseConnection(old.number)]
         if self._table.dials.get(place) is connection:
             del self._table.dials[place]
         self._timers.cancel(("handshake", connection.number))
@@ -398,124 +408,8 @@ class Links:
         unpinned = self._table.unpinned()
         if len(unpinned) > self._config.unpinned_max:
             oldest = min(unpinned, key=lambda connection: connection.used_us)
-            effects += self._drop(oldest, Cause.IDLE, "others need the room", now_us)
+            effects += self._endings.drop(oldest, Cause.IDLE, "others need the room", now_us)
         return effects
-
-    # --- endings ----------------------------------------------------------------------------------------------------
-
-    def _refused(self, connection: Connection, failure: HandshakeFailed, now_us: int) -> list[Effect]:
-        effects: list[Effect] = []
-        if failure.cause is Cause.CROSSING and connection.expected is not None:
-            return self._on_crossing(connection, now_us)
-        if not failure.by_peer:
-            effects.append(self._writer.say(connection, frame(refusal(failure.cause, failure.detail))))
-        effects += self._tell_refused(connection, failure.cause, failure.detail, failure.by_peer, None)
-        return effects + self._end_unopened(connection, failure.cause, now_us)
-
-    def _refuse(self, connection: Connection, cause: Cause, detail: str, now_us: int, contact: Contact) -> list[Effect]:
-        effects: list[Effect] = [self._writer.say(connection, frame(refusal(cause, detail)))]
-        effects += self._tell_refused(connection, cause, detail, False, contact.site)
-        return effects + self._end_unopened(connection, cause, now_us)
-
-    def _tell_refused(
-        self, connection: Connection, cause: Cause, detail: str, by_peer: bool, site: Site | None
-    ) -> list[Effect]:
-        self._counts["refused"] += 1
-        if cause not in TOLD:
-            return []
-        return [v.Emit(link.LinkRefused(connection.address, connection.inbound, cause, detail, by_peer, site))]
-
-    def _give_up(self, connection: Connection, cause: Cause, now_us: int) -> list[Effect]:
-        """Our own dial is not wanted any more; close it before our proof is sent."""
-        effects: list[Effect] = []
-        if cause in TOLD:
-            effects += self._tell_refused(connection, cause, CONFLICT, False, None)
-        answered = cause in (Cause.SELF, Cause.REPLACED)
-        return effects + self._end_unopened(connection, cause, now_us, quiet=answered and connection.expected is None)
-
-    def _end_unopened(
-        self, connection: Connection, cause: Cause, now_us: int, quiet: bool = False, close: bool = True
-    ) -> list[Effect]:
-        """End a connection that never became a link, and what waited for it."""
-        self._table.forget(connection)
-        effects: list[Effect] = [link.CloseConnection(connection.number)] if close else []
-        if connection.inbound:
-            return effects
-        if connection.expected is None:
-            return effects if quiet else [*effects, v.AddressFailed(connection.address, cause)]
-        place = (connection.expected, connection.channel)
-        if place not in self._table.links and place not in self._table.dials:
-            effects += self._abandon(place, cause)
-        return effects
-
-    def _abandon(self, place: Place, cause: Cause) -> list[Effect]:
-        waiting = self._table.waiting.pop(place, None)
-        self._timers.cancel(("crossing", *place))
-        if waiting is not None:
-            self._counts["messages_dropped"] += len(waiting.messages)
-            return [v.PeerUnreached(*place, cause)]
-        return []
-
-    def _on_crossing(self, connection: Connection, now_us: int) -> list[Effect]:
-        """The lower site's own dial goes first: wait for it, holding what waits."""
-        assert connection.expected is not None
-        place = (connection.expected, connection.channel)
-        self._table.forget(connection)
-        if place in self._table.waiting:
-            self._timers.set(("crossing", *place), now_us + self._config.crossing_us_wait)
-        return [link.CloseConnection(connection.number)]
-
-    def _on_failed(self, fact: link.ConnectionFailed, now_us: int) -> list[Effect]:
-        connection = self._table.connections.get(fact.connection)
-        if connection is None:
-            return []
-        effects: list[Effect] = []
-        if fact.cause in TOLD:
-            effects += self._tell_refused(connection, fact.cause, NO_TLS, False, None)
-        return effects + self._end_unopened(connection, fact.cause, now_us, close=False)
-
-    def _on_stranger_failed(self, fact: link.StrangerFailed, now_us: int) -> list[Effect]:
-        self._counts["refused"] += 1
-        return (
-            [v.Emit(link.LinkRefused(fact.remote, True, fact.cause, NO_TLS, False, None))] if fact.cause in TOLD else []
-        )
-
-    def _on_closed(self, fact: link.ConnectionClosed, now_us: int) -> list[Effect]:
-        connection = self._table.connections.get(fact.connection)
-        if connection is None:
-            return []
-        if connection.stage is Stage.OPEN:
-            return self._forget(connection, fact.cause)
-        told = self._tell_refused(connection, fact.cause, NO_TLS, False, None) if fact.cause in TOLD else []
-        return told + self._end_unopened(connection, fact.cause, now_us, close=False)
-
-    def _violation(self, connection: Connection, cause: Cause, detail: str, now_us: int) -> list[Effect]:
-        """The peer sent what no peer may send."""
-        self._counts["violations"] += 1
-        if connection.contact is None or connection.stage is not Stage.OPEN:
-            return self._refused(connection, HandshakeFailed(cause, detail), now_us)
-        site = connection.contact.site
-        return [v.Emit(v.ProtocolViolation(site, cause, detail)), *self._drop(connection, cause, detail, now_us)]
-
-    def _drop(self, connection: Connection, cause: Cause, detail: str, now_us: int) -> list[Effect]:
-        """End a connection from our side, saying why if there is anybody to say it to."""
-        if connection.stage is not Stage.OPEN:
-            return self._end_unopened(connection, cause, now_us)
-        effects: list[Effect] = []
-        if not connection.paused:
-            if connection.queue:
-                effects.append(self._writer.write(connection, now_us, self._config.queue_bytes_max))
-            effects.append(self._writer.farewell(connection, cause, detail))
-        effects.append(link.CloseConnection(connection.number))
-        return effects + self._forget(connection, cause)
-
-    def _forget(self, connection: Connection, cause: Cause) -> list[Effect]:
-        """An open link is gone."""
-        self._table.forget(connection)
-        contact = connection.contact
-        assert contact is not None
-        self._counts["messages_dropped"] += connection.queued_messages
-        return [v.PeerLost(contact, connection.channel, cause)]
 
     # --- commands and timers ----------------------------------------------------------------------------------------
 
@@ -524,7 +418,7 @@ class Links:
         for channel in Channel:
             connection = self._table.links.get((command.site, channel))
             if connection is not None:
-                effects += self._drop(connection, command.cause, command.detail, now_us)
+                effects += self._endings.drop(connection, command.cause, command.detail, now_us)
         return effects
 
     def _on_pin(self, pin: v.Pin, now_us: int) -> list[Effect]:
@@ -539,14 +433,17 @@ class Links:
         self._address = fact.address
         return []
 
+    def _on_cluster_changed(self, fact: v.ClusterChanged, now_us: int) -> list[Effect]:
+        """We are somebody else's now: nobody of the old cluster may take us for what we were."""
+        effects = self._endings.end_all("going to another cluster", now_us)
+        self._identity = msgspec.structs.replace(
+            self._identity, cluster=fact.cluster, incarnation=fact.incarnation, boot=self._rng.randbytes(16)
+        )
+        return [*effects, v.ClusterEntered(fact.cluster)]
+
     def _on_close(self, _: link.CloseLinks, now_us: int) -> list[Effect]:
         self._closing = True
-        effects: list[Effect] = []
-        for connection in list(self._table.connections.values()):
-            effects += self._drop(connection, Cause.GOODBYE, "closing", now_us)
-        for place in list(self._table.waiting):
-            effects += self._abandon(place, Cause.GOODBYE)
-        return effects
+        return self._endings.end_all("closing", now_us)
 
     def _on_tick(self, _: v.Tick, now_us: int) -> list[Effect]:
         effects: list[Effect] = []
@@ -561,9 +458,9 @@ class Links:
                 case "alive":
                     effects += self._watch(connection, now_us)
                 case "handshake":
-                    effects += self._drop(connection, Cause.TIMEOUT, "too slow", now_us)
+                    effects += self._endings.drop(connection, Cause.TIMEOUT, "too slow", now_us)
                 case "congested":
-                    effects += self._drop(connection, Cause.SLOW, "it does not read", now_us)
+                    effects += self._endings.drop(connection, Cause.SLOW, "it does not read", now_us)
                 case _:
                     assert_never(what)
         return effects
@@ -573,10 +470,10 @@ class Links:
         config = self._config
         assert connection.contact is not None
         if now_us - connection.heard_us >= config.silence_us_max:
-            return self._drop(connection, Cause.SILENT, "nothing was heard from you", now_us)
+            return self._endings.drop(connection, Cause.SILENT, "nothing was heard from you", now_us)
         pinned = connection.channel is Channel.CONTROL and connection.contact.site in self._table.pinned
         if not pinned and now_us - connection.used_us >= config.idle_us_max:
-            return self._drop(connection, Cause.IDLE, "nobody uses this link", now_us)
+            return self._endings.drop(connection, Cause.IDLE, "nobody uses this link", now_us)
         effects: list[Effect] = []
         if now_us - connection.said_us >= config.keepalive_us and not connection.paused and not connection.queue:
             connection.said_us = now_us
@@ -593,6 +490,6 @@ class Links:
         if waiting is None or (site, channel) in self._table.dials:
             return []
         if waiting.tries > 1:
-            return self._abandon((site, channel), Cause.CROSSING)
+            return self._endings.abandon((site, channel), Cause.CROSSING)
         waiting.tries += 1
         return self._dial(waiting.address, channel, site, now_us)

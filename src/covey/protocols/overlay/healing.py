@@ -75,6 +75,14 @@ class AddressBook:
             entry.backoff_us = self._config.probe_backoff_us_min
             entry.due_us = min(entry.due_us, now_us + entry.backoff_us)
 
+    def remove(self, address: str) -> None:
+        """Nobody who belongs is there any more."""
+        self._entries.pop(address, None)
+
+    def clear(self) -> None:
+        """Another cluster."""
+        self._entries.clear()
+
     def hurry(self, now_us: int) -> None:
         """We are alone: every address is due again, in its turn."""
         for entry in self._entries.values():

@@ -31,8 +31,12 @@ from covey.core.vocabulary import (
     AddressLearned,
     Cause,
     Channel,
+    ClusterChanged,
     Dial,
     Emit,
+    Flood,
+    MemberAdded,
+    MemberRemoved,
     MessagesReceived,
     Multicast,
     PeerConnected,
@@ -174,6 +178,15 @@ class Overlay:
             case AddressLearned(address):
                 self._me = Contact(self._me.site, self._me.incarnation, address)
                 return ()
+            case Flood(message, but):
+                others = self.active.sites(but=but)
+                return [Multicast(others, message)] if others else ()
+            case MemberAdded(contact):
+                return self._on_member(contact, now_us)
+            case MemberRemoved(site):
+                return self._on_member_removed(site, now_us)
+            case ClusterChanged(_, incarnation):
+                return self._on_cluster_changed(incarnation, now_us)
             case LeaveOverlay():
                 return self._on_leave(now_us)
             case _:
@@ -554,6 +567,42 @@ class Overlay:
             return self._promote(now_us)
         self._counts["heals"] += 1
         return self._ask(contact, True, now_us)
+
+    # --- what membership says ---------------------------------------------------------------------------------------
+
+    def _on_member(self, contact: Contact, now_us: int) -> list[Effect]:
+        """A member is somebody to fall back on, and its address somewhere to look after a split."""
+        if contact.site == self._me.site or not contact.address:
+            return []
+        self.book.add(contact.address, now_us)
+        self._remember(contact)
+        return self._promote(now_us) if not self.active.full else []
+
+    def _on_member_removed(self, site: Site, now_us: int) -> list[Effect]:
+        """Who does not belong is in no view. Its link stays until it is idle: the verdict goes that way."""
+        contact = self.active.get(site) or self.passive.get(site)
+        if contact is not None:
+            self.book.remove(contact.address)
+        told = [Send(site, Disconnect(True, ()))] if site in self.active else []
+        effects = self._lower(site, Cause.GOODBYE, now_us)
+        self._depart(site, now_us)
+        return [*told, *effects, *self._promote(now_us)]
+
+    def _on_cluster_changed(self, incarnation: int, now_us: int) -> list[Effect]:
+        """Another cluster, another life: all contacts were those of the old one."""
+        effects: list[Effect] = []
+        for contact in list(self.active):
+            effects += self._lower(contact.site, Cause.GOODBYE, now_us)
+        for site in list(self._requests):
+            self._end_request(site)
+        self._me = Contact(self._me.site, incarnation, self._me.address)
+        self.passive.clear()
+        self.book.clear()
+        self._departed.clear()
+        self._probed.clear()
+        self._probing.clear()
+        self.lowest = Lowest(self._me.site, self._config.beacon_period_us * self._config.beacons_missed_max, now_us)
+        return effects
 
     # --- timers and leaving -----------------------------------------------------------------------------------------
 

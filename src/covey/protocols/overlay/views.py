@@ -42,6 +42,10 @@ class PassiveView:
         self._sites.discard(site)
         return self._contacts.pop(site, None)
 
+    def clear(self) -> None:
+        self._sites = OrderedSet()
+        self._contacts.clear()
+
     def sample(self, rng: Random, count: int) -> list[Contact]:
         """Up to `count` random contacts."""
         return [self._contacts[site] for site in self._sites.sample(rng, count)]

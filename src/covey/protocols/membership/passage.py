@@ -1,0 +1,254 @@
+"""The passage: into the cluster, and out of it.
+
+Who joins from alone enters the shared cluster first, in a new life, because nobody would talk to it otherwise; if that
+comes to nothing it goes back to the cluster it was alone in, with all that was recorded there. Who does not belong any
+more goes to a cluster that nobody else can be in.
+
+The change is decided here and carried out by the links, behind the disk. In between, links of the old cluster still
+come up and speak; nothing of that may be heard. So this is a door that closes with `ClusterChanged` and opens with
+`ClusterEntered`.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import msgspec
+
+from covey.core.clock import STAMP_MAX
+from covey.core.errors import JoinFailed, UsageError, invariant
+from covey.core.ids import ClusterId, Contact, Site
+from covey.core.timers import Timers
+from covey.core.vocabulary import (
+    AddressAnswered,
+    AddressFailed,
+    Cause,
+    ClusterChanged,
+    ClusterEntered,
+    Dial,
+    Emit,
+    MemberAdded,
+    MemberRemoved,
+    Refuse,
+    Resolve,
+    Send,
+)
+from covey.protocols.membership.config import MembershipConfig
+from covey.protocols.membership.exchange import Exchange
+from covey.protocols.membership.ledger import Ledger
+from covey.protocols.membership.record import IS_MEMBER, MEM
+from covey.protocols.membership.vocabulary import Join, JoinedAnotherCluster, Kicked, MemberJoined
+from covey.protocols.membership.waits import Waits
+from covey.wire.messages.membership import News, Op
+
+Effect = Any
+
+# A dial of before the change ended so because of the cluster we were in; it says nothing about the one we enter.
+_OF_THE_CLUSTER = frozenset({Cause.CLUSTER, Cause.GOODBYE})
+
+
+class Alone(msgspec.Struct, frozen=True):
+    """A cluster of our own, as it stood when we tried to leave it behind."""
+
+    cluster: ClusterId
+    ops: tuple[Op, ...]
+
+
+class Joining:
+    """A join that has no outcome yet."""
+
+    __slots__ = ("address", "back", "request", "site")
+
+    def __init__(self, request: int, address: str, back: Alone | None) -> None:
+        self.request = request
+        self.address = address
+        self.back = back  # where to go if it fails; None if we belong already
+        self.site: Site | None = None  # who answers there
+
+
+class Passage:
+    """Which cluster we are in, and on the way to which.
+
+    Law: every join has exactly one outcome; one that fails changes neither the cluster we are in nor what is recorded
+    there; nothing heard in one cluster is recorded in another.
+    Invariant: a join has a deadline, and there is none without one.
+    """
+
+    def __init__(
+        self,
+        config: MembershipConfig,
+        rng: Random,
+        ledger: Ledger,
+        exchange: Exchange,
+        waits: Waits,
+        timers: Timers[tuple[Any, ...]],
+        shared: ClusterId,
+    ) -> None:
+        self._config = config
+        self._rng = rng
+        self._ledger = ledger
+        self._exchange = exchange
+        self._waits = waits
+        self._timers = timers
+        self._shared = shared
+        self._joining: Joining | None = None
+        self._changing = 0  # changes that are decided and not carried out
+
+    @property
+    def closed(self) -> bool:
+        """Whether the links still belong to a cluster before the one we are in."""
+        return self._changing > 0
+
+    @property
+    def solo(self) -> bool:
+        return self._ledger.cluster != self._shared
+
+    def entered(self, fact: ClusterEntered, now_us: int) -> list[Effect]:
+        """One change is carried out; of several on their way, the last one counts."""
+        self._changing = max(self._changing - 1, 0)
+        return []
+
+    # --- joining ----------------------------------------------------------------------------------------------------
+
+    def join(self, command: Join, now_us: int) -> list[Effect]:
+        ledger = self._ledger
+        if ledger.rejoin_clock >= STAMP_MAX:
+            raise UsageError("no stamp is left that beats what threw us out; nothing was changed")
+        if command.address == ledger.me.address:
+            return [Resolve(command.request, ledger.me)]
+        back = self._joining.back if self._joining is not None else None
+        effects = self._refuse("another join came after it")
+        if self.solo:
+            back = Alone(ledger.cluster, tuple(entry.op for entry in ledger.record.since(0)))
+            effects += [MemberRemoved(site) for site in self._others()]
+            self._enter(self._shared)
+            ledger.write_return(now_us)
+            effects += self._changed(now_us)
+        self._joining = Joining(command.request, command.address, back)
+        self._timers.set(("join",), now_us + self._config.join_us_max)
+        return [*effects, Dial(command.address)]
+
+    def answered(self, fact: AddressAnswered, now_us: int) -> list[Effect]:
+        """Somebody is there. If it is a member that we are linked to, that was it; else an exchange has to follow."""
+        joining, contact = self._joining, fact.contact
+        if joining is None or joining.address != fact.address or self.closed:
+            return []
+        if contact.site == self._ledger.me.site:
+            self._end()
+            return [Resolve(joining.request, self._ledger.me), *self._go_back(joining, now_us)]
+        joining.site = contact.site
+        if contact.site not in self._exchange.links:
+            return []
+        if joining.back is None and self._ledger.record.is_member(contact.site):
+            return self._resolve(contact.site)
+        return self._exchange.sync(contact.site, True, now_us)
+
+    def connected(self, contact: Contact, now_us: int) -> list[Effect]:
+        """A link is up: compare, or where a join waits for this very peer, exchange at once, though we may be equal."""
+        effects = self._exchange.connected(contact)
+        if self._is_awaited(contact.site):
+            effects += self._exchange.sync(contact.site, True, now_us)
+        return effects
+
+    def exchanged(self, peer: Site) -> list[Effect]:
+        """The first exchange completes a join: of who belongs, with the one it asked for; from alone, with anybody."""
+        joining = self._joining
+        if joining is None or (joining.back is None and not self._is_awaited(peer)):
+            return []
+        return self._resolve(peer)
+
+    def failed(self, fact: AddressFailed, now_us: int) -> list[Effect]:
+        joining = self._joining
+        if joining is None or joining.address != fact.address:
+            return []
+        if self.closed and fact.cause in _OF_THE_CLUSTER:
+            return []
+        detail = f"nobody of this cluster answers at {fact.address} ({fact.cause.name.lower()}); nothing was joined"
+        error = JoinedAnotherCluster(detail) if fact.cause is Cause.CLUSTER else JoinFailed(detail)
+        self._end()
+        return [Refuse(joining.request, error), *self._go_back(joining, now_us)]
+
+    def overdue(self, now_us: int) -> list[Effect]:
+        joining = self._joining
+        assert joining is not None
+        return [*self._refuse("no answer in time"), *self._go_back(joining, now_us)]
+
+    def _is_awaited(self, site: Site) -> bool:
+        joining, link = self._joining, self._exchange.links.get(site)
+        if joining is None:
+            return False
+        return joining.site == site or (link is not None and link.address == joining.address)
+
+    def _resolve(self, peer: Site) -> list[Effect]:
+        joining = self._end()
+        contact = self._ledger.record.contact(peer) or self._exchange.links.get(peer)
+        return [Resolve(joining.request, contact)]
+
+    def _refuse(self, why: str) -> list[Effect]:
+        if self._joining is None:
+            return []
+        joining = self._end()
+        detail = f"{joining.address} did not let us in: {why}; nothing was joined"
+        return [Refuse(joining.request, JoinFailed(detail))]
+
+    def _end(self) -> Joining:
+        joining, self._joining = self._joining, None
+        assert joining is not None
+        self._timers.cancel(("join",))
+        return joining
+
+    def _go_back(self, joining: Joining, now_us: int) -> list[Effect]:
+        """From a join that failed to the cluster we were alone in; whoever heard of us meanwhile hears that we left."""
+        back, ledger = joining.back, self._ledger
+        if back is None:
+            return []
+        effects: list[Effect] = []
+        if not self.closed and self._exchange.links and ledger.can_write(MEM, ledger.me.site):
+            left = ledger.write(MEM, ledger.me.site, ledger.own_flags() & ~IS_MEMBER, now_us)
+            ledger.rejoin_clock = left.clock
+            effects += [Send(site, News((left,))) for site in self._exchange.links]
+        effects += [MemberRemoved(site) for site in self._others()]
+        self._enter(back.cluster)
+        ledger.begin_import()
+        for op in back.ops:
+            ledger.take(op, now_us)
+        effects += self._changed(now_us)
+        for site in self._others():
+            contact, said = ledger.record.contact(site), ledger.record.get(MEM, site)
+            assert contact is not None
+            assert said is not None
+            effects.append(Emit(MemberJoined(site, said.origin)))
+            effects.append(MemberAdded(contact, ledger.record.is_ephemeral(site), False))
+        return effects
+
+    # --- going alone ------------------------------------------------------------------------------------------------
+
+    def go_alone(self, verdict: Op, now_us: int) -> list[Effect]:
+        """We do not belong any more: a new cluster of our own, which can never be merged back by accident."""
+        ledger = self._ledger
+        effects = [*self._waits.end_all(now_us), *(MemberRemoved(site) for site in self._others())]
+        effects += self._refuse("we are out of the cluster ourselves")
+        self._timers.cancel(("alone",))
+        ledger.rejoin_clock = max(ledger.rejoin_clock, verdict.clock)
+        if verdict.origin != ledger.me.site:
+            effects.append(Emit(Kicked(verdict.origin, verdict.wall_ms)))
+        self._enter(ClusterId(self._rng.randbytes(16)))
+        ledger.write_default(now_us)
+        return effects + self._changed(now_us)
+
+    def _others(self) -> list[Site]:
+        return [site for site in self._ledger.record.members() if site != self._ledger.me.site]
+
+    def _enter(self, cluster: ClusterId) -> None:
+        self._ledger.reset(cluster)
+        self._exchange.clear()
+        self._changing += 1
+
+    def _changed(self, now_us: int) -> list[Effect]:
+        """What the others have to do about it, and where we are, in this life and cluster."""
+        change = ClusterChanged(self._ledger.cluster, self._ledger.me.incarnation)
+        return [change, *self._exchange.flood(self._ledger.write_details(now_us))]
+
+    def check(self) -> None:
+        invariant((self._joining is None) == (("join",) not in self._timers), "a join has a deadline")
