@@ -139,18 +139,24 @@ class AddressFailed(msgspec.Struct, frozen=True, gc=False):
 class MemberAdded(msgspec.Struct, frozen=True, gc=False):
     """A site belongs to the cluster, in this life and at this address, as far as is known; also said when these change.
 
-    `observed` is False for a member that was only read from disk.
+    `observed` is False for a member that was only read from disk, or that another one wrote. `meta` is what it says of
+    itself, encoded.
     """
 
     contact: Contact
     ephemeral: bool
     observed: bool
+    meta: bytes = b""
 
 
 class MemberRemoved(msgspec.Struct, frozen=True, gc=False):
-    """A site does not belong to the cluster any more: kicked, left, or (an ephemeral one) forgotten."""
+    """A site does not belong to the cluster any more.
+
+    `by` threw it out; it is the site itself if it left, or was ephemeral and is forgotten; None if it is we who go.
+    """
 
     site: Site
+    by: Site | None = None
 
 
 class DigestsChanged(msgspec.Struct, frozen=True, gc=False):
@@ -167,18 +173,33 @@ class DigestsHeard(msgspec.Struct, frozen=True, gc=False):
 
 
 class LivenessChanged(msgspec.Struct, frozen=True, gc=False):
-    """The detector's opinion of one life changed. `why` is for people."""
+    """The detector's opinion of one life changed. `why` is for people, `cause` is one word.
+
+    `cause`: `added` or `stored` (membership says so), `spoke`, `told` (by another member), `unreached` (by us),
+    `silent` (through its suspicion), `refused` (nobody listens there any more), `stopped` (its own last word).
+    """
 
     contact: Contact
     state: Liveness
     why: str
+    cause: str = ""
+
+
+class Superseded(msgspec.Struct, frozen=True, gc=False):
+    """Others know a later life of ours than this one, or the end of this one: no word of this life counts with them."""
+
+    incarnation: int
 
 
 class ClusterChanged(msgspec.Struct, frozen=True, gc=False):
-    """We belong to another cluster now, in a new life: every link and all that was known of others ends."""
+    """We belong to another cluster now, or begin a new life: every link and all that was known of others ends.
+
+    `solo`: nobody else can be in that cluster.
+    """
 
     cluster: ClusterId
     incarnation: int
+    solo: bool
 
 
 class ClusterEntered(msgspec.Struct, frozen=True, gc=False):
@@ -318,6 +339,12 @@ class Persist(msgspec.Struct, frozen=True, gc=False):
 
 
 # --- events that several machines emit ------------------------------------------------------------------------------
+
+
+class SiteContested(msgspec.Struct, frozen=True, gc=False):
+    """Another process lives as our site, in a later life, and members hold to that one: this one has to end."""
+
+    detail: str
 
 
 class ProtocolViolation(msgspec.Struct, frozen=True, gc=False):

@@ -20,6 +20,9 @@ from covey.core.ids import Contact
 from covey.core.vocabulary import Machine, MessagesReceived
 from covey.engine.gate import GateConfig
 from covey.engine.roster import Roster
+from covey.protocols.detector import vocabulary as detection
+from covey.protocols.detector.config import DetectorConfig
+from covey.protocols.detector.machine import Detector
 from covey.protocols.direct.machine import Direct, DirectConfig, SendPayloads
 from covey.protocols.links import vocabulary as link
 from covey.protocols.links.config import LinksConfig
@@ -31,6 +34,7 @@ from covey.protocols.membership.machine import Membership
 from covey.protocols.overlay.config import OverlayConfig
 from covey.protocols.overlay.machine import Overlay
 from covey.protocols.overlay.vocabulary import LeaveOverlay, SeedsResolved
+from covey.wire.messages import detector as detector_messages
 from covey.wire.messages import direct as direct_messages
 from covey.wire.messages import links as link_messages
 from covey.wire.messages import membership as membership_messages
@@ -46,6 +50,7 @@ class EngineConfig(msgspec.Struct, frozen=True):
     overlay: OverlayConfig = OverlayConfig()
     direct: DirectConfig = DirectConfig()
     membership: MembershipConfig = MembershipConfig()
+    detector: DetectorConfig = DetectorConfig()
     gate: GateConfig = GateConfig()
 
 
@@ -76,19 +81,22 @@ class Engine:
         self.membership = Membership(config.membership, rng, now_us, me=me, shared=identity.cluster, stored=stored)
         identity = msgspec.structs.replace(identity, cluster=self.membership.cluster)
         self.links = Links(config.links, nonces, now_us, identity=identity, address=address)
-        self.overlay = Overlay(config.overlay, rng, now_us, me=me)
+        self.overlay = Overlay(config.overlay, rng, now_us, me=me, solo=self.membership.solo)
+        self.detector = Detector(config.detector, rng, now_us, me=me)
         self.direct = Direct(config.direct, identity.site)
         self.roster = Roster()
         self.machines: dict[str, Machine] = {
             "links": self.links,
             "overlay": self.overlay,
             "membership": self.membership,
+            "detector": self.detector,
             "direct": self.direct,
             "roster": self.roster,
         }
         self._owners: dict[type, tuple[str, Machine]] = {
             **dict.fromkeys(overlay_messages.OverlayMessage.__args__, ("overlay", self.overlay)),
             **dict.fromkeys(membership_messages.MembershipMessage.__args__, ("membership", self.membership)),
+            **dict.fromkeys(detector_messages.DetectorMessage.__args__, ("detector", self.detector)),
             direct_messages.Payload: ("direct", self.direct),
             **dict.fromkeys(link_messages.LinkMessage.__args__, ("links", self.links)),
         }
@@ -96,7 +104,7 @@ class Engine:
 
     def _build_routes(self) -> dict[type, Route]:
         links, overlay, direct = self._named("links"), self._named("overlay"), self._named("direct")
-        membership, roster = self._named("membership"), self._named("roster")
+        membership, detector, roster = self._named("membership"), self._named("detector"), self._named("roster")
         by_hearers: dict[Route, tuple[type, ...]] = {
             (links,): (
                 link.BytesReceived, link.ConnectionAccepted, link.ConnectionClosed, link.ConnectionFailed,
@@ -107,16 +115,17 @@ class Engine:
             (direct,): (SendPayloads, v.Abandon, v.PeerCongested, v.PeerDrained),
             (membership,): (
                 member.SetMember, member.SetMeta, member.Kick, member.Leave, member.Join, member.Flush, member.Cleanup,
-                v.WallOffset, v.DigestsHeard, v.ClusterEntered,
+                v.WallOffset, v.DigestsHeard, v.ClusterEntered, v.Superseded,
             ),
-            (links, overlay, roster): (v.ClusterChanged,),
-            (overlay, roster): (v.MemberAdded, v.MemberRemoved),
-            (membership, roster): (v.LivenessChanged,),
-            (links, overlay, membership): (v.Tick, v.AddressLearned),
+            (detector,): (detection.Stop, detection.PeerSpoke, v.DigestsChanged, v.LoopLagged),
+            (links, overlay, detector, roster): (v.ClusterChanged,),
+            (roster, detector, overlay): (v.MemberAdded, v.MemberRemoved),
+            (overlay, membership, roster): (v.LivenessChanged,),
+            (links, overlay, membership, detector): (v.Tick, v.AddressLearned),
             (overlay, membership): (v.AddressAnswered, v.AddressFailed),
-            (overlay, direct): (v.PeerUnreached,),
-            (overlay, membership, direct): (v.PeerConnected, v.PeerLost),
-            (): (MessagesReceived, v.DigestsChanged),
+            (overlay, detector, direct): (v.PeerUnreached,),
+            (overlay, membership, detector, direct): (v.PeerConnected, v.PeerLost),
+            (): (MessagesReceived,),
         }  # fmt: skip
         return {kind: hearers for hearers, kinds in by_hearers.items() for kind in kinds}
 
@@ -124,12 +133,18 @@ class Engine:
         return name, self.machines[name]
 
     def split(self, incoming: MessagesReceived) -> Sequence[tuple[str, Machine, Any]]:
-        """The parts of a frame for their owners, in order."""
+        """The parts of a frame for their owners, in order; and whoever speaks while it is accused is told so."""
         messages = incoming.messages
         owners = self._owners
         first = owners[type(messages[0])]
-        if len(messages) == 1:
-            return ((*first, incoming),)
+        if self.detector.accuses(incoming.peer):
+            return (*self._split(incoming), ("detector", self.detector, detection.PeerSpoke(incoming.peer)))
+        return ((*first, incoming),) if len(messages) == 1 else self._split(incoming)
+
+    def _split(self, incoming: MessagesReceived) -> Sequence[tuple[str, Machine, Any]]:
+        messages = incoming.messages
+        owners = self._owners
+        first = owners[type(messages[0])]
         parts: list[tuple[str, Machine, Any]] = []
         start = 0
         for at, message in enumerate(messages):

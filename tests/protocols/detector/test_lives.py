@@ -190,7 +190,7 @@ def test_a_later_life_owes_nothing_to_a_forgotten_one() -> None:
 def test_in_another_cluster_even_the_ends_are_forgotten() -> None:
     bench = Bench(A, B)
     bench.tell(B, rumour(A, DOWN))
-    bench.feed(ClusterChanged(ClusterId(bytes(16)), 12))
+    bench.feed(ClusterChanged(ClusterId(bytes(16)), 12, True))
     bench.feed(MemberAdded(A, False, True))
     assert bench.state(A) is ALIVE
 
@@ -301,7 +301,7 @@ def flooded(peer: Contact, rumours: list[Rumour]) -> MessagesReceived:
 def test_in_another_cluster_everything_begins_anew() -> None:
     bench = Bench(A, B)
     bench.tell(A, rumour(ME, SUSPECT, 4), rumour(B, DOWN))
-    bench.feed(ClusterChanged(ClusterId(bytes(16)), 12))
+    bench.feed(ClusterChanged(ClusterId(bytes(16)), 12, True))
     assert bench.state(A) is None
     assert bench.machine.statistics().refutation == 0
     assert bench.wait(3) == []

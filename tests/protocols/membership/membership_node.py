@@ -21,7 +21,7 @@ from covey.core.vocabulary import (
     WallOffset,
 )
 from covey.protocols.membership.config import MembershipConfig
-from covey.protocols.membership.ledger import CLOCK, CLUSTER, REJOIN
+from covey.protocols.membership.ledger import BESIDE
 from covey.protocols.membership.machine import Membership
 from covey.protocols.membership.record import MEM, decode_op, encode_key, encode_op, key_of, stamp
 from covey.protocols.membership.vocabulary import Join, Kick, Leave, MemberJoined, MemberLeft, SetMember
@@ -219,7 +219,7 @@ class Node:
             return
         machine = self.machine
         machine.check()
-        stored = {key: value for key, value in self.disk.items() if key not in (CLUSTER, CLOCK, REJOIN)}
+        stored = {key: value for key, value in self.disk.items() if key not in BESIDE}
         assert stored == {encode_key(key_of(entry.op)): encode_op(entry.op) for entry in machine.record.entries()}
         assert sorted(self.folded) == machine.members()
 

@@ -26,7 +26,7 @@ from covey.core.vocabulary import (
     Send,
     Tick,
 )
-from covey.protocols.membership.ledger import CLOCK, CLUSTER, REJOIN
+from covey.protocols.membership.ledger import CLOCK, CLUSTER, REJOIN, VERDICT
 from covey.protocols.membership.machine import LOG
 from covey.protocols.membership.record import HOST, MEM, META, encode_key, encode_op
 from covey.protocols.membership.vocabulary import (
@@ -90,7 +90,7 @@ def test_a_kick_is_told_to_all_and_resolved_when_all_but_the_kicked_have_it_or_t
     assert [effect for effect in effects if not isinstance(effect, Send)] == [
         stored(written),
         Emit(MemberLeft(site(3), ME)),
-        MemberRemoved(site(3)),
+        MemberRemoved(site(3), ME),
         Flood(News((written,))),
         told(made),
     ]
@@ -134,14 +134,15 @@ def test_a_verdict_makes_us_go_on_alone_and_all_of_it_stands_behind_the_disk():
             Record(CLUSTER, bytes(made.cluster)),
             Record(CLOCK, (CLOCK_NOW + 99).to_bytes(8, "big")),
             Record(REJOIN, (CLOCK_NOW + 99).to_bytes(8, "big")),
+            Record(VERDICT, encode_op(kick)),
         ),
     )
     assert effects[1:] == [
         Emit(MemberLeft(ME, PEER)),
-        MemberRemoved(ME),
+        MemberRemoved(ME, PEER),
         MemberRemoved(PEER),
         Emit(Kicked(PEER, 0)),
-        ClusterChanged(made.cluster, 5),
+        ClusterChanged(made.cluster, 5, True),
         Flood(News((host,))),
         told(made),
     ]
@@ -187,14 +188,14 @@ def test_a_join_from_alone_enters_in_a_new_life_and_a_failed_one_goes_back():
     effects = made.handle(Join(2, "n2:1"), 0)
     assert type(effects[0]) is Persist
     assert [effect for effect in effects if isinstance(effect, (ClusterChanged, Dial))] == [
-        ClusterChanged(SHARED, NOW_MS),
+        ClusterChanged(SHARED, NOW_MS, False),
         Dial("n2:1"),
     ]
     assert made.handle(AddressAnswered("elsewhere:1", PEER_LIFE), 0) == []
     assert made.handle(AddressFailed("elsewhere:1", Cause.REFUSED), 0) == []
     effects = made.handle(AddressFailed("n2:1", Cause.REFUSED), 0)
     assert type(effects[0]) is Persist
-    assert ClusterChanged(alone, NOW_MS) in effects
+    assert ClusterChanged(alone, NOW_MS, True) in effects
     (refuse,) = [effect for effect in effects if isinstance(effect, Refuse)]
     assert refuse.request == 2
     assert isinstance(refuse.error, JoinFailed)

@@ -37,7 +37,7 @@ def test_one_that_is_down_for_long_is_forgotten_entirely() -> None:
     net.wait(2 * SECOND)
     assert a.members == [1, 2]
     assert a.events[-1] == MemberLeft(e.site, e.site)
-    assert a.said[-2] == MemberRemoved(e.site)
+    assert a.said[-2] == MemberRemoved(e.site, e.site)
     assert not [key for key in record_of(a) if key[1] == e.site]
     b.feed(LivenessChanged(e.machine.me, Liveness.DOWN, "silent"))
     net.wait(PASSING.forget_ephemeral_us + SECOND)

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from covey.core.errors import InvariantError
+from covey.protocols.overlay.beacons import Lowest
 from covey.protocols.overlay.config import OverlayConfig
-from covey.protocols.overlay.healing import AddressBook, Lowest
+from covey.protocols.overlay.healing import AddressBook
 from tests.protocols.overlay.overlay_harness import SECOND_US, site
 
 pytestmark = pytest.mark.timeout(600)  # for the ten thousand examples of make prove

@@ -49,11 +49,11 @@ def leaver_in_a_view(overlay):
 
 
 def too_many_leavers(overlay):
-    overlay._departed[site(8)] = overlay._departed[site(7)]
+    overlay.leavers._left[site(8)] = overlay.leavers._left[site(7)]
 
 
 def too_many_probes(overlay):
-    overlay._probed.update({site(number): contact(number) for number in range(300)})
+    overlay._probes._asked.update({site(number): contact(number) for number in range(300)})
 
 
 def lowest_above_us(overlay):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from covey.core.ids import Site
-from covey.core.vocabulary import Emit, Liveness, Send
+from covey.core.vocabulary import Emit, Liveness, Send, SiteContested, Superseded
 from covey.protocols.detector.config import DetectorConfig
 from covey.protocols.detector.health import Health
 from covey.protocols.detector.opinions import Opinions
@@ -19,6 +19,7 @@ from covey.wire.messages.detector import REFUTATION_MAX, Rumour, Rumours
 Effect = Any
 
 _ACCUSED = (Liveness.SUSPECT, Liveness.DOWN)
+_OVER = (Liveness.DOWN, Liveness.STOPPED)
 
 
 class Defence:
@@ -82,4 +83,12 @@ class Defence:
         if rumour == self._told:
             return []
         self._told = rumour
-        return [Emit(SelfAccused(rumour.by, rumour.state, rumour.incarnation, refuted))]
+        effects: list[Effect] = [Emit(SelfAccused(rumour.by, rumour.state, rumour.incarnation, refuted))]
+        if refuted:
+            return effects
+        if rumour.state in _OVER or rumour.incarnation == self._opinions.me.incarnation:
+            return [*effects, Superseded(rumour.incarnation)]
+        detail = (
+            f"a later life of ours ({rumour.incarnation}) is held alive: another process has our storage, or a copy"
+        )
+        return [*effects, Emit(SiteContested(detail))]

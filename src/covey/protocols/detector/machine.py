@@ -52,7 +52,7 @@ from covey.protocols.detector.prober import Prober
 from covey.protocols.detector.refusals import Refusals
 from covey.protocols.detector.speech import Speech
 from covey.protocols.detector.suspicion import suspicion_us_min
-from covey.protocols.detector.vocabulary import Stop
+from covey.protocols.detector.vocabulary import PeerSpoke, Stop
 from covey.wire.messages.detector import (
     RUMOURS_MAX,
     Ack,
@@ -127,6 +127,7 @@ class Detector:
             LoopLagged: self._on_loop_lagged,
             AddressLearned: self._on_address_learned,
             ClusterChanged: self._on_cluster_changed,
+            PeerSpoke: self._on_peer_spoke,
             Stop: self._on_stop,
         }
         self._on_message: dict[type, Callable[[Site, Any, int], list[Effect]]] = {
@@ -199,6 +200,10 @@ class Detector:
         """What to answer any frame of `site` with, so that it can refute; None unless it is suspect or down."""
         return self._defence.accusation(site)
 
+    def accuses(self, site: Site) -> bool:
+        """Whether we hold `site` for suspect or down."""
+        return self.opinions.accuses(site)
+
     def why(self, site: Site) -> tuple[str, ...]:
         """The story of what is held of `site`, oldest line first."""
         member = self.opinions.members.get(site)
@@ -217,6 +222,10 @@ class Detector:
         for message in received.messages:
             effects += self._on_message[type(message)](peer, message, now_us)
         return effects + self._defence.answer(peer, now_us)
+
+    def _on_peer_spoke(self, fact: PeerSpoke, now_us: int) -> list[Effect]:
+        """Somebody that we accuse said something to another machine."""
+        return self._defence.answer(fact.site, now_us)
 
     def _on_ping(self, peer: Site, ping: Ping, now_us: int) -> list[Effect]:
         effects = self._on_greeting(peer, ping, now_us)

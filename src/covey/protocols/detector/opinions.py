@@ -25,6 +25,7 @@ from covey.wire.messages.detector import DIGEST_BYTES, REFUTATION_MAX, Rumour
 Effect = Any
 Timer = tuple[Any, ...]
 
+_ACCUSED = (Liveness.SUSPECT, Liveness.DOWN)
 _OVER = (Liveness.DOWN, Liveness.STOPPED)
 
 
@@ -77,6 +78,11 @@ class Opinions:
         unknown = counts[Liveness.UNKNOWN] if self.counting_unknown else 0
         return 1 + counts[Liveness.ALIVE] + counts[Liveness.SUSPECT] + unknown
 
+    def accuses(self, site: Site) -> bool:
+        """Whether `site` is held for suspect or down."""
+        member = self.members.get(site)
+        return member is not None and member.evidence.state in _ACCUSED
+
     def rumour(self, member: Member) -> Rumour:
         """What we would tell others of it."""
         evidence, suspicion = member.evidence, self._suspicions.get(member.site)
@@ -125,7 +131,8 @@ class Opinions:
             if contact.address and contact.incarnation >= member.evidence.incarnation:
                 member.address = contact.address
             if evidence.rank > member.evidence.rank:
-                return self._take(member, evidence, b"", why, now_us, tell=False), False
+                cause = "added" if observed else "stored"
+                return self._take(member, evidence, b"", why, cause, now_us, tell=False), False
             return [], False
         if len(self.members) >= self._config.members_max:
             self.unwatched += 1
@@ -139,7 +146,7 @@ class Opinions:
         self._add_to_digest(member.fingerprint, now_us)
         member.note(now_us, f"{member.state.name.lower()}: {why}")
         self._suspicions.expect(self._counts[Liveness.ALIVE])
-        return [LivenessChanged(member.contact, member.state, why)], True
+        return [LivenessChanged(member.contact, member.state, why, "added" if observed else "stored")], True
 
     def remove(self, site: Site, now_us: int) -> None:
         """Forget the member; of one that ended, the end is remembered for some time."""
@@ -176,7 +183,7 @@ class Opinions:
         if theirs.rank > held.rank:
             if member.ephemeral and theirs.state in _OVER and theirs.incarnation != held.incarnation:
                 return []  # the end of a life that we never knew: it may have been forgotten for good
-            return self._take(member, theirs, rumour.by, told(rumour, teller), now_us)
+            return self._take(member, theirs, rumour.by, told(rumour, teller), _cause(rumour, teller), now_us)
         if theirs == held:
             if held.state is Liveness.ALIVE:
                 member.heard_us = now_us
@@ -191,7 +198,7 @@ class Opinions:
             return []
         if member.state is Liveness.UNKNOWN:
             alive = Evidence(member.evidence.incarnation, 0, Liveness.ALIVE)
-            return self._take(member, alive, b"", "it spoke to us", now_us)
+            return self._take(member, alive, b"", "it spoke to us", "spoke", now_us)
         if member.state is Liveness.ALIVE:
             member.heard_us = now_us
         return []
@@ -207,15 +214,15 @@ class Opinions:
             return []
         held = member.evidence
         suspect = Evidence(held.incarnation, held.refutation, Liveness.SUSPECT)
-        return self._take(member, suspect, self.me.site, why, now_us)
+        return self._take(member, suspect, self.me.site, why, "unreached", now_us)
 
-    def declare_down(self, site: Site, incarnation: int, why: str, now_us: int) -> list[Effect]:
+    def declare_down(self, site: Site, incarnation: int, why: str, cause: str, now_us: int) -> list[Effect]:
         """Our own verdict on that life, if it is still the one we hold."""
         member = self.members.get(site)
         if member is None or member.state in _OVER or member.evidence.incarnation != incarnation:
             return []
         down = Evidence(incarnation, member.evidence.refutation, Liveness.DOWN)
-        return self._take(member, down, self.me.site, why, now_us)
+        return self._take(member, down, self.me.site, why, cause, now_us)
 
     def expire(self, site: Site, now_us: int) -> list[Effect]:
         """The suspicion's time is over."""
@@ -226,7 +233,7 @@ class Opinions:
             f"suspected for {seconds:.2f} s, first by {name(suspicion.first)}, "
             f"confirmed {suspicion.confirmations} of {suspicion.expected} times, and it did not refute"
         )
-        return self.declare_down(site, self.members[site].evidence.incarnation, why, now_us)
+        return self.declare_down(site, self.members[site].evidence.incarnation, why, "silent", now_us)
 
     def raise_refutation(self, above: int, now_us: int) -> None:
         """Only the owner raises it: above what we were accused at."""
@@ -246,7 +253,7 @@ class Opinions:
     # --- the one door -----------------------------------------------------------------------------------------------
 
     def _take(
-        self, member: Member, evidence: Evidence, by: bytes, why: str, now_us: int, tell: bool = True
+        self, member: Member, evidence: Evidence, by: bytes, why: str, cause: str, now_us: int, tell: bool = True
     ) -> list[Effect]:
         """Hold `evidence`, which is later than what is held. `tell` others, unless membership does."""
         old = member.evidence
@@ -271,7 +278,7 @@ class Opinions:
             self._tell(Rumour(member.site, evidence.incarnation, evidence.refutation, evidence.state, by))
         if evidence.state is old.state and evidence.incarnation == old.incarnation:
             return []
-        return [LivenessChanged(member.contact, evidence.state, why)]
+        return [LivenessChanged(member.contact, evidence.state, why, cause)]
 
     def _tell(self, rumour: Rumour) -> None:
         """Put it on pings; and flood it, unless it is a life's first `alive`, which membership and pings spread."""
@@ -308,3 +315,10 @@ class Opinions:
         invariant(counts == self._counts, "the states are counted")
         invariant(len(self.queue) <= len(members) + 1, "at most one rumour per site")
         invariant(not self.news, "news has left with the step that brought it")
+
+
+def _cause(rumour: Rumour, teller: Site) -> str:
+    """In one word, what a rumour is to us."""
+    if rumour.state is Liveness.STOPPED:
+        return "stopped"
+    return "spoke" if rumour.site == teller else "told"

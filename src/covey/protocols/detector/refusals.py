@@ -172,7 +172,8 @@ class Refusals:
 
     def _down(self, site: Site, check: _Check, why: str, now_us: int) -> list[Effect]:
         effects = self._end(site, True)
-        return effects + self._opinions.declare_down(site, check.incarnation, f"its link closed and {why}", now_us)
+        story = f"its link closed and {why}"
+        return effects + self._opinions.declare_down(site, check.incarnation, story, "refused", now_us)
 
     def _answer(self, check: _Check, refused: bool) -> list[Effect]:
         return [Send(asker, ConfirmReply(number, refused)) for asker, number in check.askers.items()]

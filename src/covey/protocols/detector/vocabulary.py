@@ -12,6 +12,12 @@ class Stop(msgspec.Struct, frozen=True, gc=False):
     """Announce the end of this life, and say nothing more."""
 
 
+class PeerSpoke(msgspec.Struct, frozen=True, gc=False):
+    """A frame of this site arrived, with nothing in it for the detector."""
+
+    site: Site
+
+
 class LinkBroken(msgspec.Struct, frozen=True, gc=False):
     """The event: `one` (this node) does not reach `other`, yet other members do. Both are well; the way is not."""
 

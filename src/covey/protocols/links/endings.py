@@ -41,6 +41,9 @@ class Endings:
         if not failure.by_peer:
             effects.append(self._writer.say(connection, frame(refusal(failure.cause, failure.detail))))
         effects += self.tell_refused(connection, failure.cause, failure.detail, failure.by_peer, None)
+        proved = connection.dialler is not None and connection.dialler.peer is not None
+        if failure.cause is Cause.SITE_CONFLICT and failure.by_peer and proved:
+            effects.append(v.Emit(v.SiteContested(failure.detail)))
         return effects + self.end_unopened(connection, failure.cause, now_us)
 
     def refuse(self, connection: Connection, cause: Cause, detail: str, now_us: int, contact: Contact) -> list[Effect]:

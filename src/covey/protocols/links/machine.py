@@ -234,6 +234,8 @@ class Links:
             if type(message) is Goodbye:
                 cause = Cause(message.cause) if message.cause in Cause._value2member_map_ else Cause.GOODBYE
                 effects.append(link.CloseConnection(connection.number))
+                if cause is Cause.SITE_CONFLICT:
+                    effects.append(v.Emit(v.SiteContested(message.detail)))
                 return effects + self._endings.forget(connection, cause)
         return effects
 

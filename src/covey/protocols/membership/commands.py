@@ -36,11 +36,11 @@ def consequences(record: Record, me: Site, op: Op, belonged: bool) -> list[Effec
     if op.kind == MEM and belongs != belonged:
         effects.append(Emit(MemberJoined(target, op.origin) if belongs else MemberLeft(target, op.origin)))
         if not belongs:
-            effects.append(MemberRemoved(target))
-    if belongs and target != me and op.kind != META:
+            effects.append(MemberRemoved(target, op.origin))
+    if belongs and target != me:
         contact = record.contact(target)
         assert contact is not None
-        effects.append(MemberAdded(contact, record.is_ephemeral(target), op.origin == target))
+        effects.append(MemberAdded(contact, record.is_ephemeral(target), op.origin == target, record.meta(target)))
     return effects
 
 

@@ -63,6 +63,8 @@ class Forgetting:
     def liveness(self, fact: LivenessChanged, now_us: int) -> list[Effect]:
         """An ephemeral member that is down has some time to come back."""
         site = fact.contact.site
+        if fact.state is Liveness.STOPPED and self._ledger.record.is_ephemeral(site):
+            return self.vanished(site, now_us)  # an ephemeral node leaves when it stops
         if fact.state is Liveness.DOWN and self._ledger.record.is_ephemeral(site):
             self._vanished[site] = None
             self._timers.set(("vanished", site), now_us + self._config.forget_ephemeral_us)
@@ -76,7 +78,7 @@ class Forgetting:
         if not self._ledger.record.is_member(site):
             return []
         self._ledger.forget_ephemeral(site, now_us)
-        return [Emit(MemberLeft(site, site)), MemberRemoved(site)]
+        return [Emit(MemberLeft(site, site)), MemberRemoved(site, site)]
 
     def found(self, site: Site) -> None:
         """It is not missing any more, or nobody misses it."""

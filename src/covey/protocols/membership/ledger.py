@@ -31,7 +31,9 @@ from covey.protocols.membership.record import (
 )
 from covey.wire.messages.membership import Op
 
-CLUSTER, CLOCK, REJOIN = b"cluster", b"clock", b"rejoin"  # keys on disk beside the operations
+# Keys on disk beside the operations.
+CLUSTER, CLOCK, REJOIN, VERDICT = b"cluster", b"clock", b"rejoin", b"verdict"
+BESIDE = frozenset({CLUSTER, CLOCK, REJOIN, VERDICT})
 
 
 class Ledger:
@@ -54,11 +56,13 @@ class Ledger:
         self.refused = 0
         self.cluster = ClusterId(stored.get(CLUSTER, shared))
         self.rejoin_clock = int.from_bytes(stored.get(REJOIN, b""), "big")  # of what threw us out: a rejoin beats it
+        self.verdict = decode_op(stored[VERDICT]) if VERDICT in stored else None  # what threw us out, while we are out
+        self._kept_verdict = self.verdict
         self._ops = self._bytes = 0  # what this import has brought
         self._dirty: dict[bytes, bytes | None] = {}
         self._gone: dict[Site, tuple[Op, int]] = {}  # forgotten ephemeral sites: (the last word on them, until)
         last = int.from_bytes(stored.get(CLOCK, b""), "big")
-        for key in sorted(key for key in stored if key not in (CLUSTER, CLOCK, REJOIN)):
+        for key in sorted(key for key in stored if key not in BESIDE):
             op = decode_op(stored[key])
             self.imports += 1
             self.record.merge(op, self.imports, now_us)
@@ -95,12 +99,30 @@ class Ledger:
 
     def write_return(self, now_us: int) -> None:
         """That we belong again, in a new life: later than what threw us out. Raises `UsageError` like `write`."""
-        wall_ms = self.clock.wall_ms(now_us)
+        self.begin_life(0, now_us)
+        self.write_again(now_us)
+
+    def begin_life(self, above: int, now_us: int) -> None:
+        """A life of this site that is later than this one and than `above`."""
+        incarnation = max(self.me.incarnation + 1, above + 1, self.clock.wall_ms(now_us))
+        self.me = Contact(self.me.site, incarnation, self.me.address)
+
+    def write_again(self, now_us: int) -> None:
+        """That we belong again, in this life, which is a new one already. Raises `UsageError` like `write`."""
         clock = self._stamp(self.rejoin_clock + 1, now_us)
-        incarnation = max(self.me.incarnation + 1, wall_ms)
-        self.me = me = Contact(self.me.site, incarnation, self.me.address)
         self.begin_import()
-        self.take(Op(me.site, MEM, me.site, clock, incarnation, self.own_flags(), wall_ms), now_us)
+        self.take(
+            Op(
+                self.me.site,
+                MEM,
+                self.me.site,
+                clock,
+                self.me.incarnation,
+                self.own_flags(),
+                self.clock.wall_ms(now_us),
+            ),
+            now_us,
+        )
 
     def write_details(self, now_us: int) -> list[Op]:
         """Where we are and our metadata, where anything else stands: nothing, or what an earlier life wrote."""
@@ -249,6 +271,9 @@ class Ledger:
         self._dirty[CLUSTER] = bytes(cluster)
         self._dirty[CLOCK] = self.clock.last.to_bytes(8, "big")
         self._dirty[REJOIN] = self.rejoin_clock.to_bytes(8, "big")
+        if self.verdict != self._kept_verdict:
+            self._kept_verdict = self.verdict
+            self._dirty[VERDICT] = None if self.verdict is None else encode_op(self.verdict)
 
     def drain(self) -> tuple[LogRecord, ...]:
         """What has to reach the disk since the last call."""

@@ -32,13 +32,13 @@ from covey.core.vocabulary import (
     DigestsHeard,
     Emit,
     LivenessChanged,
-    MemberAdded,
     MessagesReceived,
     PeerConnected,
     PeerLost,
     Persist,
     Refuse,
     Send,
+    Superseded,
     Tick,
     WallOffset,
 )
@@ -55,6 +55,7 @@ from covey.protocols.membership.vocabulary import (
     Flush,
     Join,
     Kick,
+    Kicked,
     Leave,
     SetMember,
     SetMeta,
@@ -111,6 +112,7 @@ class Membership:
         self._forgetting = Forgetting(config, self.ledger, self.exchange.floors, self._timers)
         self.passage = Passage(config, rng, self.ledger, self.exchange, self._waits, self._timers, shared)
         self._commands = Commands(self.ledger, self.exchange, self._waits, self._forgetting, self.passage)
+        self._returning = self.passage.come_back()
         self._timers.set(("boot",), now_us)
         self._timers.set(("cleanup",), now_us + jittered(rng, config.cleanup_period_us))
         self._handlers: dict[type, Callable[[Any, int], list[Effect]]] = {
@@ -125,6 +127,7 @@ class Membership:
             AddressAnswered: self.passage.answered,
             AddressFailed: self.passage.failed,
             ClusterEntered: self.passage.entered,
+            Superseded: self.passage.superseded,
             SetMember: self._commands.set_member,
             SetMeta: self._commands.set_meta,
             Kick: self._commands.kick,
@@ -208,12 +211,12 @@ class Membership:
     def _boot(self, now_us: int) -> list[Effect]:
         """Tell who was stored, and write that we belong where nothing else is written."""
         me = self.me.site
-        effects: list[Effect] = []
-        for site in self.record.members():
-            contact = self.contact(site)
-            if contact is not None and site != me:
-                effects.append(MemberAdded(contact, self.record.is_ephemeral(site), False))
-        if not self.record.knows(me):
+        effects = self.passage.introduce()
+        if self.solo and (out := self.ledger.verdict) is not None:
+            effects.append(Emit(Kicked(out.origin, out.wall_ms)))
+        if self._returning:
+            self.ledger.write_again(now_us)
+        elif not self.record.knows(me):
             self.ledger.write_default(now_us)
         elif (own := self._verdict()) is not None:
             return effects + self.passage.go_alone(own, now_us)

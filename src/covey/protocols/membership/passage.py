@@ -18,7 +18,7 @@ import msgspec
 
 from covey.core.clock import STAMP_MAX
 from covey.core.errors import JoinFailed, UsageError, invariant
-from covey.core.ids import ClusterId, Contact, Site
+from covey.core.ids import INCARNATION_MAX, ClusterId, Contact, Site
 from covey.core.timers import Timers
 from covey.core.vocabulary import (
     AddressAnswered,
@@ -33,6 +33,7 @@ from covey.core.vocabulary import (
     Refuse,
     Resolve,
     Send,
+    Superseded,
 )
 from covey.protocols.membership.config import MembershipConfig
 from covey.protocols.membership.exchange import Exchange
@@ -52,6 +53,7 @@ class Alone(msgspec.Struct, frozen=True):
     """A cluster of our own, as it stood when we tried to leave it behind."""
 
     cluster: ClusterId
+    verdict: Op | None
     ops: tuple[Op, ...]
 
 
@@ -120,8 +122,9 @@ class Passage:
         back = self._joining.back if self._joining is not None else None
         effects = self._refuse("another join came after it")
         if self.solo:
-            back = Alone(ledger.cluster, tuple(entry.op for entry in ledger.record.since(0)))
+            back = Alone(ledger.cluster, ledger.verdict, tuple(entry.op for entry in ledger.record.since(0)))
             effects += [MemberRemoved(site) for site in self._others()]
+            ledger.verdict = None
             self._enter(self._shared)
             ledger.write_return(now_us)
             effects += self._changed(now_us)
@@ -209,18 +212,50 @@ class Passage:
             ledger.rejoin_clock = left.clock
             effects += [Send(site, News((left,))) for site in self._exchange.links]
         effects += [MemberRemoved(site) for site in self._others()]
+        ledger.verdict = back.verdict
         self._enter(back.cluster)
         ledger.begin_import()
         for op in back.ops:
             ledger.take(op, now_us)
         effects += self._changed(now_us)
         for site in self._others():
-            contact, said = ledger.record.contact(site), ledger.record.get(MEM, site)
-            assert contact is not None
+            said = ledger.record.get(MEM, site)
             assert said is not None
             effects.append(Emit(MemberJoined(site, said.origin)))
-            effects.append(MemberAdded(contact, ledger.record.is_ephemeral(site), False))
+        return effects + self.introduce()
+
+    # --- new lives --------------------------------------------------------------------------------------------------
+
+    def introduce(self) -> list[Effect]:
+        """All others that belong, to machines that do not know of them; nobody has observed them yet."""
+        record = self._ledger.record
+        effects: list[Effect] = []
+        for site in self._others():
+            contact = record.contact(site)
+            if contact is not None:
+                effects.append(MemberAdded(contact, record.is_ephemeral(site), False, record.meta(site)))
         return effects
+
+    def superseded(self, fact: Superseded, now_us: int) -> list[Effect]:
+        """Others know a later life of ours, and that it is over: our clock, or our disk, went back. A new life."""
+        ledger = self._ledger
+        if self.closed or fact.incarnation < ledger.me.incarnation:
+            return []
+        ledger.begin_life(min(fact.incarnation, INCARNATION_MAX - 1), now_us)
+        self._exchange.clear()
+        self._changing += 1
+        effects: list[Effect] = [MemberRemoved(site) for site in self._others()]
+        return [*effects, *self._changed(now_us), *self.introduce()]
+
+    def come_back(self) -> bool:
+        """Who left by its own will comes back when it starts again; who was thrown out does not."""
+        ledger = self._ledger
+        verdict = ledger.verdict
+        if not self.solo or verdict is None or verdict.origin != ledger.me.site:
+            return False
+        ledger.verdict = None
+        ledger.reset(self._shared)
+        return True
 
     # --- going alone ------------------------------------------------------------------------------------------------
 
@@ -231,6 +266,7 @@ class Passage:
         effects += self._refuse("we are out of the cluster ourselves")
         self._timers.cancel(("alone",))
         ledger.rejoin_clock = max(ledger.rejoin_clock, verdict.clock)
+        ledger.verdict = verdict
         if verdict.origin != ledger.me.site:
             effects.append(Emit(Kicked(verdict.origin, verdict.wall_ms)))
         self._enter(ClusterId(self._rng.randbytes(16)))
@@ -247,7 +283,7 @@ class Passage:
 
     def _changed(self, now_us: int) -> list[Effect]:
         """What the others have to do about it, and where we are, in this life and cluster."""
-        change = ClusterChanged(self._ledger.cluster, self._ledger.me.incarnation)
+        change = ClusterChanged(self._ledger.cluster, self._ledger.me.incarnation, self.solo)
         return [change, *self._exchange.flood(self._ledger.write_details(now_us))]
 
     def check(self) -> None:

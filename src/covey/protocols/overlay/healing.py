@@ -1,15 +1,15 @@
-"""What brings parted overlays together again: a book of addresses, and the lowest site heard.
+"""What brings parted overlays together again: a book of addresses, and the name of our component (see `beacons`).
 
 HyParView alone never joins two components that do not know each other. Two facts mend that (DESIGN 3.4). Each component
 is named by its lowest living site, whose beacon every member has heard lately. And each node keeps trying, one a
-second, the addresses it was given or was ever linked to; where the answer names another lowest site, an urgent link is
-asked for.
+second, the addresses it was given, was ever linked to, or knows dead members at; where the answer names another lowest
+site, an urgent link is asked for.
 """
 
 from __future__ import annotations
 
 from covey.core.errors import invariant
-from covey.core.ids import Site
+from covey.core.ids import Contact, Site
 from covey.protocols.overlay.config import OverlayConfig
 
 
@@ -76,8 +76,10 @@ class AddressBook:
             entry.due_us = min(entry.due_us, now_us + entry.backoff_us)
 
     def remove(self, address: str) -> None:
-        """Nobody who belongs is there any more."""
-        self._entries.pop(address, None)
+        """Nobody who belongs is there any more. A seed stays: somebody else may come there."""
+        entry = self._entries.get(address)
+        if entry is not None and not entry.is_seed:
+            del self._entries[address]
 
     def clear(self) -> None:
         """Another cluster."""
@@ -115,38 +117,36 @@ class AddressBook:
             invariant(pause, "every address has its pause within the bounds")
 
 
-class Lowest:
-    """The lowest site heard lately: the name of our component.
+class Probes:
+    """Addresses being dialled, and who was asked for the name of its component. Bounded by `addresses_max`."""
 
-    Law: `site <= me`; after `heard_us_max` without its beacon the name is ours until a lower one is heard.
-    """
+    def __init__(self, config: OverlayConfig) -> None:
+        self._config = config
+        self._dialled: dict[str, None] = {}
+        self._asked: dict[Site, Contact] = {}
 
-    def __init__(self, me: Site, heard_us_max: int, now_us: int) -> None:
-        self._me = me
-        self._heard_us_max = heard_us_max
-        self.site = me
-        self._stamp = (0, 0)
-        self._heard_us = now_us
+    def dial(self, address: str) -> None:
+        """The outcome of this dial is ours."""
+        self._dialled[address] = None
 
-    def hear(self, site: Site, incarnation: int, sequence: int, age_us: int, now_us: int) -> bool:
-        """Take in a beacon that is `age_us` old; True if it is news to pass on.
+    def ended(self, address: str) -> bool:
+        """A dial to `address` has an outcome: was it ours?"""
+        return self._dialled.pop(address, 0) is None
 
-        The age matters: neighbours tell each other the beacon they know when a link comes up, and without it a dead
-        site's last beacon would be young again with every new link, for ever.
-        """
-        if site >= self._me or site > self.site or age_us > self._heard_us_max:
-            return False
-        stamp = (incarnation, sequence)
-        if site == self.site and stamp <= self._stamp:
-            return False
-        self.site, self._stamp, self._heard_us = site, stamp, now_us - age_us
-        return True
+    def ask(self, contact: Contact) -> None:
+        """It was asked; the oldest question gives way where there are too many."""
+        self._asked[contact.site] = contact
+        if len(self._asked) > self._config.addresses_max:
+            del self._asked[next(iter(self._asked))]
 
-    def expire(self, now_us: int) -> None:
-        """Fall back on ourselves when the lowest has been silent for too long."""
-        if self.site != self._me and now_us - self._heard_us > self._heard_us_max:
-            self.site, self._stamp = self._me, (0, 0)
+    def answered(self, site: Site) -> Contact | None:
+        """Whom an answer of `site` is about; None if nobody asked. Also what ends a question without one."""
+        return self._asked.pop(site, None)
 
-    def last(self, now_us: int) -> tuple[Site, int, int, int]:
-        """The last beacon heard, with its age in milliseconds."""
-        return self.site, *self._stamp, (now_us - self._heard_us) // 1000
+    def clear(self) -> None:
+        """Another cluster."""
+        self._dialled.clear()
+        self._asked.clear()
+
+    def check(self) -> None:
+        invariant(len(self._asked) <= self._config.addresses_max, "probes under way are bounded")

@@ -21,37 +21,20 @@ from typing import Any, assert_never
 
 import msgspec
 
+from covey.core import vocabulary as v
 from covey.core.errors import invariant
 from covey.core.ids import INCARNATION_MAX, Contact, Site
 from covey.core.rng import jittered
 from covey.core.timers import Timers
-from covey.core.vocabulary import (
-    AddressAnswered,
-    AddressFailed,
-    AddressLearned,
-    Cause,
-    Channel,
-    ClusterChanged,
-    Dial,
-    Emit,
-    Flood,
-    MemberAdded,
-    MemberRemoved,
-    MessagesReceived,
-    Multicast,
-    PeerConnected,
-    PeerLost,
-    PeerUnreached,
-    Pin,
-    Send,
-    Tick,
-    Unpin,
-)
+from covey.core.vocabulary import Cause, Channel, Liveness, Send
+from covey.protocols.overlay.beacons import Beacons, Lowest
 from covey.protocols.overlay.config import OverlayConfig
-from covey.protocols.overlay.healing import AddressBook, Lowest
+from covey.protocols.overlay.healing import AddressBook, Probes
+from covey.protocols.overlay.leavers import Leavers
+from covey.protocols.overlay.requests import Requests
+from covey.protocols.overlay.shuffling import Shuffling
 from covey.protocols.overlay.views import ActiveView, PassiveView
 from covey.protocols.overlay.vocabulary import LeaveOverlay, NeighborDown, NeighborUp, SeedsResolved
-from covey.wire.limits import CONTACTS_MAX
 from covey.wire.messages.overlay import (
     Affirm,
     Beacon,
@@ -86,17 +69,6 @@ class OverlayStatistics(msgspec.Struct, frozen=True):
     lowest: bytes
 
 
-class _Request:
-    """We asked `contact` for a link and wait for its word."""
-
-    __slots__ = ("contact", "keep", "number")
-
-    def __init__(self, contact: Contact, number: int, keep: bool) -> None:
-        self.contact = contact
-        self.number = number
-        self.keep = keep  # a yes is taken even if we are full by then, at the cost of another neighbour
-
-
 class Overlay:
     """Keep a few symmetric links so that all nodes form one connected graph.
 
@@ -104,30 +76,46 @@ class Overlay:
     them; every request has a deadline; what was departed from is in no view.
     """
 
-    def __init__(self, config: OverlayConfig, rng: Random, now_us: int, *, me: Contact) -> None:
+    def __init__(self, config: OverlayConfig, rng: Random, now_us: int, *, me: Contact, solo: bool = False) -> None:
         self._config = config
         self._rng = rng
         self._me = me
         self.active = ActiveView(me.site, config.active_max)
         self.passive = PassiveView(me.site, config.passive_max)
         self.book = AddressBook(config)
-        self.lowest = Lowest(me.site, config.beacon_period_us * config.beacons_missed_max, now_us)
-        self._requests: dict[Site, _Request] = {}
+        self._beacons = Beacons(config, me, self.active, now_us)
         self._refused: dict[Site, None] = {}  # who refused us in this round of asking
-        self._departed: dict[Site, tuple[int, int]] = {}  # leavers: (the life that left, out until)
-        self._shuffled: tuple[Site, ...] = ()  # what we sent in our last shuffle
-        self._probing: dict[str, None] = {}  # addresses being dialled
-        self._probed: dict[Site, Contact] = {}  # who was asked for its lowest site
-        self._number = 0
-        self._sequence = 0
+        self.leavers = Leavers(config)
+        self._shuffling = Shuffling(config, rng, self.active, self.passive, self._remember)
+        self._probes = Probes(config)
         self._changed_us = now_us
         self._leaving = False
+        self._solo = solo  # in a cluster that nobody else can be in: nobody is looked for
+        self._seeds: dict[str, None] = {}
         self._timers: Timers[tuple[Any, ...]] = Timers()
-        self._counts = {"shuffles": 0, "evictions": 0, "heals": 0}
+        self._requests = Requests(config, self._timers)
+        self._counts = {"evictions": 0, "heals": 0}
         self._timers.set(("shuffle",), now_us + rng.randrange(config.settle_period_us) + 1)
         self._timers.set(("beacon",), now_us + jittered(rng, config.beacon_period_us))
         self._timers.set(("affirm",), now_us + jittered(rng, config.affirm_period_us))
         self._timers.set(("probe",), now_us + 1)
+        self._handlers: dict[type, Callable[[Any, int], list[Effect]]] = {
+            v.MessagesReceived: self._on_messages,
+            v.Tick: self._on_tick,
+            v.PeerConnected: self._on_connected,
+            v.PeerLost: self._on_peer_lost,
+            v.PeerUnreached: self._on_unreached,
+            v.AddressAnswered: self._on_answered,
+            v.AddressFailed: self._on_failed,
+            SeedsResolved: self._on_seeds,
+            v.AddressLearned: self._on_address,
+            v.Flood: self._on_flood,
+            v.MemberAdded: self._on_member,
+            v.MemberRemoved: self._on_member_removed,
+            v.LivenessChanged: self._on_liveness,
+            v.ClusterChanged: self._on_cluster_changed,
+            LeaveOverlay: self._on_leave,
+        }
         self._on_message: dict[type, Callable[[Site, Any, int], list[Effect]]] = {
             Beacon: self._on_beacon,
             Affirm: self._on_affirm,
@@ -148,49 +136,13 @@ class Overlay:
     def handle(self, incoming: Any, now_us: int) -> Sequence[Effect]:
         if self._leaving:
             return ()
-        match incoming:
-            case MessagesReceived(peer, messages):
-                effects: list[Effect] = []
-                for message in messages:
-                    effects += self._on_message[type(message)](peer, message, now_us)
-                return effects
-            case Tick():
-                return self._on_tick(now_us)
-            case PeerConnected(contact, channel):
-                if channel is Channel.CONTROL:
-                    self.book.answered(contact.address, contact.site, now_us)
-                return ()
-            case PeerLost(contact, channel, cause):
-                return self._on_peer_lost(contact, cause, now_us) if channel is Channel.CONTROL else ()
-            case PeerUnreached(site, channel, cause):
-                return self._on_unreached(site, cause, now_us) if channel is Channel.CONTROL else ()
-            case AddressAnswered(address, contact):
-                return self._on_answered(address, contact, now_us)
-            case AddressFailed(address):
-                self._probing.pop(address, None)
-                self.book.failed(address, now_us)
-                return ()
-            case SeedsResolved(addresses):
-                for address in addresses:
-                    self.book.add(address, now_us, is_seed=True)
-                self._timers.set_earlier(("probe",), now_us)
-                return ()
-            case AddressLearned(address):
-                self._me = Contact(self._me.site, self._me.incarnation, address)
-                return ()
-            case Flood(message, but):
-                others = self.active.sites(but=but)
-                return [Multicast(others, message)] if others else ()
-            case MemberAdded(contact):
-                return self._on_member(contact, now_us)
-            case MemberRemoved(site):
-                return self._on_member_removed(site, now_us)
-            case ClusterChanged(_, incarnation):
-                return self._on_cluster_changed(incarnation, now_us)
-            case LeaveOverlay():
-                return self._on_leave(now_us)
-            case _:
-                assert_never(incoming)
+        return self._handlers[type(incoming)](incoming, now_us)
+
+    def _on_messages(self, received: v.MessagesReceived, now_us: int) -> list[Effect]:
+        effects: list[Effect] = []
+        for message in received.messages:
+            effects += self._on_message[type(message)](received.peer, message, now_us)
+        return effects
 
     def deadline(self) -> int | None:
         return self._timers.deadline()
@@ -202,16 +154,13 @@ class Overlay:
         for contact in self.active:
             invariant(contact.site not in self.passive, "a neighbour is not in the passive view")
             invariant(contact.site not in self._requests, "a neighbour is not being asked")
-        for site in self._requests:
-            invariant(("request", site) in self._timers, "every request has a deadline")
-            invariant(site != self._me.site, "nobody asks themselves")
-        invariant(len(self._requests) <= self._config.passive_max, "requests are bounded")
-        for site in self._departed:
+        self._requests.check(self._me.site)
+        for site in self.leavers.sites():
             seen = self.contact(site)
-            invariant(seen is None or not self._has_left(seen), "leavers are in no view")
-        invariant(len(self._probed) <= self._config.addresses_max, "probes under way are bounded")
-        invariant(len(self._departed) <= self._config.departed_max, "leavers remembered are bounded")
-        invariant(self.lowest.site <= self._me.site, "the lowest site is not above us")
+            invariant(seen is None or not self.leavers.has(seen), "leavers are in no view")
+        self._probes.check()
+        self._beacons.check()
+        self.leavers.check()
 
     def statistics(self) -> OverlayStatistics:
         return OverlayStatistics(
@@ -220,10 +169,16 @@ class Overlay:
             requests=len(self._requests),
             addresses=len(self.book),
             lowest=self.lowest.site,
+            shuffles=self._shuffling.begun,
             **self._counts,
         )
 
     # --- queries ----------------------------------------------------------------------------------------------------
+
+    @property
+    def lowest(self) -> Lowest:
+        """The name of our component."""
+        return self._beacons.lowest
 
     def neighbours(self) -> list[Contact]:
         """The active view, in the order in which the links came up."""
@@ -233,18 +188,26 @@ class Overlay:
         """What the views know of `site`."""
         return self.active.get(site) or self.passive.get(site)
 
+    # --- what the engine hands us -----------------------------------------------------------------------------------
+
+    def _on_flood(self, flood: v.Flood, now_us: int) -> list[Effect]:
+        others = self.active.sites(but=flood.but)
+        return [v.Multicast(others, flood.message)] if others else []
+
+    def _on_address(self, fact: v.AddressLearned, now_us: int) -> list[Effect]:
+        self._me = Contact(self._me.site, self._me.incarnation, fact.address)
+        return []
+
     # --- asking for links -------------------------------------------------------------------------------------------
 
     def _ask(self, contact: Contact, urgent: bool, now_us: int, join: bool = False, keep: bool = False) -> list[Effect]:
         """Ask for a link. `join` also starts the newcomer's random walks."""
         if contact.site in self._requests or contact.site in self.active or contact.site == self._me.site:
             return []
-        if len(self._requests) >= self._config.passive_max:
+        if self._requests.full:
             return []
-        self._number += 1
-        self._requests[contact.site] = _Request(contact, self._number, urgent or join or keep)
-        self._timers.set(("request", contact.site), now_us + self._config.request_us_max)
-        message = Join(self._me, self._number) if join else NeighborRequest(self._me, self._number, urgent)
+        number = self._requests.begin(contact, urgent or join or keep, now_us)
+        message = Join(self._me, number) if join else NeighborRequest(self._me, number, urgent)
         return [Send(contact.site, message, contact.address)]
 
     def _promote(self, now_us: int) -> list[Effect]:
@@ -273,11 +236,11 @@ class Overlay:
         effects = self._accept(join.sender, join.number, now_us)
         walk = ForwardJoin(join.sender, self._config.active_walk)
         others = self.active.sites(but=peer)
-        return [*effects, Multicast(others, walk)] if others else effects
+        return [*effects, v.Multicast(others, walk)] if others else effects
 
     def _on_forward_join(self, peer: Site, walk: ForwardJoin, now_us: int) -> list[Effect]:
         joiner = walk.joiner
-        if joiner.site == self._me.site or self._has_left(joiner):
+        if joiner.site == self._me.site or self.leavers.has(joiner):
             return []
         hops_left = min(walk.hops_left, self._config.active_walk)
         onward = self.active.choose(self._rng, but=peer)
@@ -302,7 +265,7 @@ class Overlay:
 
     def _accept(self, contact: Contact, number: int, now_us: int) -> list[Effect]:
         reply = Send(contact.site, NeighborReply(number, True), contact.address)
-        self._departed.pop(contact.site, None)
+        self.leavers.back(contact.site)
         return [reply, *self._raise(contact, now_us)]
 
     def _on_neighbor_reply(self, peer: Site, reply: NeighborReply, now_us: int) -> list[Effect]:
@@ -311,7 +274,7 @@ class Overlay:
             if reply.accepted and request is None and peer not in self.active:  # too late: we stopped waiting
                 return [Send(peer, Disconnect(True, ()))]
             return []
-        self._end_request(peer)
+        self._requests.end(peer)
         if not reply.accepted:
             self._refused[peer] = None
             return self._promote(now_us)
@@ -322,13 +285,9 @@ class Overlay:
 
     def _on_request_timeout(self, site: Site, now_us: int) -> list[Effect]:
         """No answer: not a good contact. The address book goes on trying it."""
-        self._end_request(site)
+        self._requests.end(site)
         self.passive.discard(site)
         return self._promote(now_us)
-
-    def _end_request(self, site: Site) -> None:
-        if self._requests.pop(site, None) is not None:
-            self._timers.cancel(("request", site))
 
     # --- the active view --------------------------------------------------------------------------------------------
 
@@ -349,18 +308,13 @@ class Overlay:
                 effects.append(Send(victim.site, Disconnect(True, self._instead(victim.site, contact))))
                 effects += self._lower(victim.site, Cause.REPLACED, now_us)
                 self._remember(victim)
-        self._end_request(contact.site)
+        self._requests.end(contact.site)
         self.passive.discard(contact.site)
         self._refused.clear()
         self.active.add(contact)
         self._changed(now_us)
-        effects += [Pin(contact.site), Emit(NeighborUp(contact))]
-        self.lowest.expire(now_us)
-        if self.lowest.site != self._me.site:
-            effects.append(Send(contact.site, Beacon(*self.lowest.last(now_us))))
-        elif self._me.site < contact.site:
-            effects.append(Send(contact.site, self._beacon()))
-        return effects
+        effects += [v.Pin(contact.site), v.Emit(NeighborUp(contact))]
+        return effects + self._beacons.greet(contact, self._me, now_us)
 
     def _lower(self, site: Site, cause: Cause, now_us: int) -> list[Effect]:
         """`site` is a neighbour no more."""
@@ -369,7 +323,7 @@ class Overlay:
             return []
         self._refused.clear()
         self._changed(now_us)
-        return [Unpin(site), Emit(NeighborDown(contact, cause))]
+        return [v.Unpin(site), v.Emit(NeighborDown(contact, cause))]
 
     def _changed(self, now_us: int) -> None:
         self._changed_us = now_us
@@ -396,8 +350,7 @@ class Overlay:
         return effects + self._promote(now_us)
 
     def _on_left(self, peer: Site, left: Left, now_us: int) -> list[Effect]:
-        known = self._departed.get(left.site)
-        if left.site == self._me.site or (known is not None and left.incarnation <= known[0]):
+        if left.site == self._me.site or self.leavers.knows(left.site, left.incarnation):
             return []
         contact = self.contact(left.site)
         if contact is not None and contact.incarnation > left.incarnation:
@@ -407,30 +360,26 @@ class Overlay:
 
     def _depart(self, site: Site, incarnation: int, teller: Site, now_us: int) -> list[Effect]:
         """This life of `site` has gone: shuffles still under way must not bring it back. A later life may come."""
-        self._end_request(site)
+        self._requests.end(site)
         self.passive.discard(site)
-        room = site in self._departed or len(self._departed) < self._config.departed_max
-        self._departed[site] = (incarnation, now_us + self._config.departed_us)
-        if len(self._departed) > self._config.departed_max:
-            del self._departed[min(self._departed, key=lambda s: self._departed[s][1])]
+        room = self.leavers.add(site, incarnation, now_us)
         others = [other for other in self.active.sites(but=teller) if other != site]
         if not (others and room) or incarnation == INCARNATION_MAX:
             return []  # without room, a name that was just forgotten would go round for ever
-        return [Multicast(tuple(others), Left(site, incarnation))]
+        return [v.Multicast(tuple(others), Left(site, incarnation))]
 
-    def _has_left(self, contact: Contact) -> bool:
-        left = self._departed.get(contact.site)
-        return left is not None and contact.incarnation <= left[0]
-
-    def _on_peer_lost(self, contact: Contact, cause: Cause, now_us: int) -> list[Effect]:
+    def _on_peer_lost(self, fact: v.PeerLost, now_us: int) -> list[Effect]:
+        if fact.channel is not Channel.CONTROL:
+            return []
+        contact, cause = fact.contact, fact.cause
         site = contact.site
-        self._probed.pop(site, None)
+        self._probes.answered(site)
         if cause not in _STILL_THERE:
             self.book.lost(contact.address, now_us)
         self._timers.set_earlier(("probe",), now_us + self._config.probe_backoff_us_min)
         self._refused.pop(site, None)
         if site in self._requests and cause not in _STILL_THERE:
-            self._end_request(site)
+            self._requests.end(site)
             self.passive.discard(site)  # as one that does not answer; the address book goes on
         if site not in self.active:
             return self._promote(now_us) if cause not in _STILL_THERE else []
@@ -439,18 +388,21 @@ class Overlay:
             self._remember(contact)
         return effects + self._promote(now_us)
 
-    def _on_unreached(self, site: Site, cause: Cause, now_us: int) -> list[Effect]:
-        self._probed.pop(site, None)
+    def _on_unreached(self, fact: v.PeerUnreached, now_us: int) -> list[Effect]:
+        if fact.channel is not Channel.CONTROL:
+            return []
+        site, cause = fact.site, fact.cause
+        self._probes.answered(site)
         if cause not in _STILL_THERE and cause is not Cause.NO_ADDRESS:
             self.passive.discard(site)
-        self._end_request(site)
+        self._requests.end(site)
         if cause is Cause.BUSY or cause is Cause.NO_ADDRESS:  # said at once by our own links: not again in this step
             self._timers.set_earlier(("promote",), now_us + self._config.promote_period_us)
             return []
         return self._promote(now_us)
 
     def _remember(self, contact: Contact, drop_first: Sequence[Site] = ()) -> None:
-        if contact.site not in self.active and not self._has_left(contact):
+        if contact.site not in self.active and not self.leavers.has(contact):
             self.passive.add(contact, self._rng, drop_first)
 
     # --- symmetry ---------------------------------------------------------------------------------------------------
@@ -464,65 +416,30 @@ class Overlay:
     # --- shuffles ---------------------------------------------------------------------------------------------------
 
     def _shuffle(self, now_us: int) -> list[Effect]:
-        self._forget_departed(now_us)
+        self.leavers.expire(now_us)
         settling = now_us - self._changed_us < self._config.settle_us
         period = self._config.settle_period_us if settling else self._config.shuffle_period_us
         self._timers.set(("shuffle",), now_us + jittered(self._rng, period))
-        target = self.active.choose(self._rng)
-        if target is None:
-            return []
-        self._counts["shuffles"] += 1
-        contacts = self.active.sample(self._rng, self._config.shuffle_active, but=target.site)
-        contacts += self.passive.sample(self._rng, self._config.shuffle_passive)
-        self._shuffled = tuple(contact.site for contact in contacts)
-        return [Send(target.site, Shuffle(self._me, self._config.active_walk, tuple(contacts)))]
+        return self._shuffling.begin(self._me)
 
     def _on_shuffle(self, peer: Site, shuffle: Shuffle, now_us: int) -> list[Effect]:
-        """Pass it on while the walk lasts; at its end mix it in and answer the origin."""
         if shuffle.origin.site == self._me.site:
             return []
-        hops_left = min(shuffle.hops_left, self._config.active_walk)
-        if hops_left > 1 and len(self.active) > 1:
-            others = [c.site for c in self.active if c.site not in (peer, shuffle.origin.site)]
-            if others:
-                onward = Shuffle(shuffle.origin, hops_left - 1, shuffle.contacts)
-                return [Send(self._rng.choice(others), onward)]
-        # The paper answers with passive contacts only; neighbours fill up what a small passive view lacks.
-        wanted = min(len(shuffle.contacts) + 1, CONTACTS_MAX)
-        answer = self.passive.sample(self._rng, wanted)
-        if len(answer) < wanted:
-            answer += self.active.sample(self._rng, wanted - len(answer), but=shuffle.origin.site)
-        answer = [contact for contact in answer if contact.site != shuffle.origin.site]
-        sent = [contact.site for contact in answer]
-        for contact in (shuffle.origin, *shuffle.contacts):
-            self._remember(contact, sent)
-        reply = Send(shuffle.origin.site, ShuffleReply(tuple(answer)), shuffle.origin.address)
-        return [reply, *self._promote(now_us)]
+        effects = self._shuffling.on_shuffle(peer, shuffle)
+        return effects + self._promote(now_us)
 
     def _on_shuffle_reply(self, peer: Site, reply: ShuffleReply, now_us: int) -> list[Effect]:
-        for contact in reply.contacts:
-            self._remember(contact, self._shuffled)
+        self._shuffling.on_reply(reply)
         return self._promote(now_us)
 
     # --- healing ----------------------------------------------------------------------------------------------------
 
-    def _beacon(self) -> Beacon:
-        return Beacon(self._me.site, self._me.incarnation, self._sequence, 0)
-
     def _on_beacon(self, peer: Site, beacon: Beacon, now_us: int) -> list[Effect]:
-        age_us = beacon.age_ms * 1000
-        if not self.lowest.hear(beacon.site, beacon.incarnation, beacon.sequence, age_us, now_us):
-            return []
-        others = self.active.sites(but=peer)
-        return [Multicast(others, beacon)] if others else []
+        return self._beacons.on_beacon(peer, beacon, now_us)
 
     def _on_beacon_timer(self, now_us: int) -> list[Effect]:
         self._timers.set(("beacon",), now_us + jittered(self._rng, self._config.beacon_period_us))
-        self.lowest.expire(now_us)
-        if self.lowest.site != self._me.site or not self.active:
-            return []
-        self._sequence += 1
-        return [Multicast(self.active.sites(), self._beacon())]
+        return self._beacons.shine(self._me, now_us)
 
     def _probe_next(self, now_us: int) -> list[Effect]:
         """Find out who is at one address that none of our neighbours answers at."""
@@ -531,82 +448,122 @@ class Overlay:
         address = self.book.next_due(now_us, neighbours, self._me.address)
         if address is None:
             return []
-        self._probing[address] = None
-        return [Dial(address)]
+        self._probes.dial(address)
+        return [v.Dial(address)]
 
-    def _on_answered(self, address: str, contact: Contact, now_us: int) -> list[Effect]:
+    def _on_connected(self, fact: v.PeerConnected, now_us: int) -> list[Effect]:
+        if fact.channel is Channel.CONTROL:
+            self.book.answered(fact.contact.address, fact.contact.site, now_us)
+        return []
+
+    def _on_failed(self, fact: v.AddressFailed, now_us: int) -> list[Effect]:
+        self._probes.ended(fact.address)
+        self.book.failed(fact.address, now_us)
+        return []
+
+    def _on_answered(self, fact: v.AddressAnswered, now_us: int) -> list[Effect]:
+        address, contact = fact.address, fact.contact
         self.book.answered(address, contact.site, now_us)
-        if self._probing.pop(address, 0) == 0:
+        if not self._probes.ended(address) or contact.site == self._me.site or contact.site in self.active:
             return []
-        if contact.site == self._me.site or contact.site in self.active:
-            return []
-        self._departed.pop(contact.site, None)
+        self.leavers.back(contact.site)
         reachable = contact if contact.address else Contact(contact.site, contact.incarnation, address)
         if not self.active:
             return self._ask(reachable, True, now_us, join=True)
-        self.lowest.expire(now_us)
-        self._probed[contact.site] = reachable
-        if len(self._probed) > self._config.addresses_max:
-            del self._probed[next(iter(self._probed))]
-        return [Send(contact.site, Probe(self._me, self.lowest.site), reachable.address)]
+        self._probes.ask(reachable)
+        return [Send(contact.site, Probe(self._me, self._beacons.name(now_us)), reachable.address)]
 
     def _on_probe(self, peer: Site, probe: Probe, now_us: int) -> list[Effect]:
-        self.lowest.expire(now_us)
         if probe.sender.site == peer:
             self._remember(probe.sender)
-        return [Send(peer, ProbeReply(self.lowest.site)), *self._promote(now_us)]
+        return [Send(peer, ProbeReply(self._beacons.name(now_us))), *self._promote(now_us)]
 
     def _on_probe_reply(self, peer: Site, reply: ProbeReply, now_us: int) -> list[Effect]:
         """Another lowest site: another component, or news that is still on its way. A link mends both."""
-        contact = self._probed.pop(peer, None)
+        contact = self._probes.answered(peer)
         if contact is None or peer in self.active:
             return []
         self._remember(contact)
-        self.lowest.expire(now_us)
-        if reply.lowest == self.lowest.site:
+        if reply.lowest == self._beacons.name(now_us):
             return self._promote(now_us)
         self._counts["heals"] += 1
         return self._ask(contact, True, now_us)
 
-    # --- what membership says ---------------------------------------------------------------------------------------
+    # --- what membership and the detector say -----------------------------------------------------------------------
 
-    def _on_member(self, contact: Contact, now_us: int) -> list[Effect]:
-        """A member is somebody to fall back on, and its address somewhere to look after a split."""
+    def _on_member(self, fact: v.MemberAdded, now_us: int) -> list[Effect]:
+        """A member is somebody to fall back on; one that is only stored may be all that we know of the cluster."""
+        contact = fact.contact
         if contact.site == self._me.site or not contact.address:
             return []
-        self.book.add(contact.address, now_us)
+        self.leavers.back(contact.site)
+        if not fact.observed:
+            self.book.add(contact.address, now_us)
+            self._timers.set_earlier(("probe",), now_us)
         self._remember(contact)
         return self._promote(now_us) if not self.active.full else []
 
-    def _on_member_removed(self, site: Site, now_us: int) -> list[Effect]:
+    def _on_member_removed(self, fact: v.MemberRemoved, now_us: int) -> list[Effect]:
         """Who does not belong is in no view. Its link stays until it is idle: the verdict goes that way."""
-        contact = self.active.get(site) or self.passive.get(site)
-        if contact is not None:
-            self.book.remove(contact.address)
+        site = fact.site
+        contact = self.contact(site)
         told = [Send(site, Disconnect(True, ()))] if site in self.active else []
         effects = self._lower(site, Cause.GOODBYE, now_us)
-        self._depart(site, now_us)
+        self._requests.end(site)
+        self.passive.discard(site)
+        if contact is not None:
+            self.book.remove(contact.address)
+            self.leavers.add(site, contact.incarnation, now_us)
         return [*told, *effects, *self._promote(now_us)]
 
-    def _on_cluster_changed(self, incarnation: int, now_us: int) -> list[Effect]:
-        """Another cluster, another life: all contacts were those of the old one."""
+    def _on_liveness(self, fact: v.LivenessChanged, now_us: int) -> list[Effect]:
+        """A dead member's address is asked for ever: it may be the other side of a split. A living one's is not."""
+        contact = fact.contact
+        match fact.state:
+            case Liveness.DOWN:
+                self.passive.discard(contact.site)
+                self.book.lost(contact.address, now_us)
+            case Liveness.ALIVE:
+                self.book.answered(contact.address, contact.site, now_us)
+                if contact.address:
+                    self._remember(contact)
+            case Liveness.STOPPED:
+                self.book.remove(contact.address)
+        return []
+
+    def _on_cluster_changed(self, fact: v.ClusterChanged, now_us: int) -> list[Effect]:
+        """Another cluster, or another life: all contacts were the old one's. Alone, nobody is to be looked for."""
         effects: list[Effect] = []
         for contact in list(self.active):
             effects += self._lower(contact.site, Cause.GOODBYE, now_us)
         for site in list(self._requests):
-            self._end_request(site)
-        self._me = Contact(self._me.site, incarnation, self._me.address)
+            self._requests.end(site)
+        self._me = Contact(self._me.site, fact.incarnation, self._me.address)
         self.passive.clear()
         self.book.clear()
-        self._departed.clear()
-        self._probed.clear()
-        self._probing.clear()
-        self.lowest = Lowest(self._me.site, self._config.beacon_period_us * self._config.beacons_missed_max, now_us)
-        return effects
+        self.leavers.clear()
+        self._probes.clear()
+        self._refused.clear()
+        self._solo = fact.solo
+        self._beacons.restart(now_us)
+        return [*effects, *self._ask_seeds(now_us)]
+
+    def _on_seeds(self, fact: SeedsResolved, now_us: int) -> list[Effect]:
+        self._seeds.update(dict.fromkeys(fact.addresses))
+        while len(self._seeds) > self._config.addresses_max:
+            del self._seeds[next(iter(self._seeds))]
+        return self._ask_seeds(now_us)
+
+    def _ask_seeds(self, now_us: int) -> list[Effect]:
+        if not self._solo:
+            for address in self._seeds:
+                self.book.add(address, now_us, is_seed=True)
+            self._timers.set_earlier(("probe",), now_us)
+        return []
 
     # --- timers and leaving -----------------------------------------------------------------------------------------
 
-    def _on_tick(self, now_us: int) -> list[Effect]:
+    def _on_tick(self, _: v.Tick, now_us: int) -> list[Effect]:
         effects: list[Effect] = []
         for what, *which in self._timers.pop_due(now_us):
             match what:
@@ -617,7 +574,7 @@ class Overlay:
                 case "affirm":
                     self._timers.set(("affirm",), now_us + jittered(self._rng, self._config.affirm_period_us))
                     if self.active:
-                        effects.append(Multicast(self.active.sites(), Affirm()))
+                        effects.append(v.Multicast(self.active.sites(), Affirm()))
                 case "beacon":
                     effects += self._on_beacon_timer(now_us)
                 case "promote":
@@ -629,11 +586,7 @@ class Overlay:
                     assert_never(what)
         return effects
 
-    def _forget_departed(self, now_us: int) -> None:
-        for site in [site for site, (_, until_us) in self._departed.items() if until_us <= now_us]:
-            del self._departed[site]
-
-    def _on_leave(self, now_us: int) -> list[Effect]:
+    def _on_leave(self, _: LeaveOverlay, now_us: int) -> list[Effect]:
         """Each neighbour gets the names of others before we go."""
         effects: list[Effect] = []
         for contact in list(self.active):
