@@ -65,14 +65,14 @@ class Ledger:
             case Add(fact):
                 self.facts[fact] = None
                 told = [Say(peer, Told(self.me, (fact,))) for peer in self.peers]
-                return [Persist("ledger", (fact,)), Emit(fact), *told]
+                return [Persist("ledger", (Record(fact, b""),)), Emit(fact), *told]
             case Told(sender, facts):
                 new = tuple(fact for fact in facts if fact not in self.facts)
                 if not new:
                     return []
                 self.facts.update(dict.fromkeys(new))
                 acknowledged = Say(sender, Told(self.me, new))
-                return [Persist("ledger", new), acknowledged, *map(Emit, new)]
+                return [Persist("ledger", tuple(Record(fact, b"") for fact in new)), acknowledged, *map(Emit, new)]
             case Asked(sender):
                 return [Say(sender, Told(self.me, tuple(self.facts)))]
             case Tick():

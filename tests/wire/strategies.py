@@ -50,6 +50,10 @@ def _of(info: inspect.Type) -> st.SearchStrategy[Any]:
             return st.lists(_of(item), max_size=4).map(tuple)
         case inspect.BoolType():
             return st.booleans()
+        case inspect.EnumType(cls=kind):
+            return st.sampled_from(kind)
+        case inspect.UnionType(types=kinds):
+            return st.one_of(*map(_of, kinds))
         case inspect.RawType():
             return VALUES.map(lambda value: msgspec.Raw(msgspec.msgpack.encode(value)))
         case _:
@@ -65,6 +69,13 @@ def tag_of(kind: type[Any]) -> int:
     tag = kind.__struct_config__.tag
     assert isinstance(tag, int)
     return tag
+
+
+def required(kind: type[Any]) -> int:
+    """How many fields of a message kind have no default; the tag counts as one."""
+    info = inspect.type_info(kind)
+    assert isinstance(info, inspect.StructType)
+    return 1 + sum(field.required for field in info.fields)
 
 
 def fields_of(encoded: bytes) -> list[Any]:

@@ -29,6 +29,7 @@ from tests.wire.strategies import (
     VALUES,
     fields_of,
     of,
+    required,
     tag_of,
 )
 
@@ -115,11 +116,19 @@ def test_fields_appended_to_a_handshake_message_are_ignored(message, appended):
 
 @given(MESSAGES, st.integers(1, 12))
 def test_a_message_without_all_its_fields_is_refused(message, missing):
-    fields = fields_of(encode_message(message))
-    if len(fields) > 1:
-        shorter = encode(fields[: max(1, len(fields) - missing)])
+    needed = required(type(message))
+    if needed > 1:
+        shorter = encode(fields_of(encode_message(message))[: max(1, needed - missing)])
         with pytest.raises(DecodeError, match="message 0 is malformed"):
             decode_body(join_body([shorter]))
+
+
+@given(MESSAGES)
+def test_a_field_that_an_older_version_does_not_send_has_its_default(message):
+    needed = required(type(message))
+    older = encode(fields_of(encode_message(message))[:needed])
+    appended = zip(message.__struct_fields__[needed - 1 :], message.__struct_defaults__, strict=True)
+    assert decode_body(join_body([older])) == ([msgspec.structs.replace(message, **dict(appended))], 0)
 
 
 @given(HANDSHAKES, st.integers(1, 12))

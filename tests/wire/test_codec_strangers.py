@@ -8,14 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from covey.core.errors import DecodeError
-from covey.core.ids import Contact
+from covey.core.ids import Contact, Site
+from covey.core.vocabulary import Liveness
 from covey.wire import codec
 from covey.wire.codec import decode_body, decode_handshake, encode_message, join_body
+from covey.wire.messages.detector import Rumour, Rumours, Table
 from covey.wire.messages.links import Goodbye
+from covey.wire.messages.membership import BLOB_BYTES_MAX, News, Op, Sync
 from covey.wire.messages.overlay import Affirm, ShuffleReply
 from tests.wire.strategies import MESSAGES, UNKNOWN, VALUES
 
 encode = msgspec.msgpack.encode
+OP = [bytes(16), 0, bytes(16), 1, 1, 1, 1]
+RUMOUR = [bytes(16), 1, 0, 1, b""]
 HUGE = {
     "array": b"\xdd\xff\xff\xff\xff",
     "map": b"\xdf\xff\xff\xff\xff",
@@ -97,7 +102,11 @@ def test_text_that_is_not_utf8_is_refused():
         decode_handshake(encode([5, 0, "ab"]).replace(b"ab", b"\xff\xfe"))
 
 
-@pytest.mark.parametrize("opening", [b"\x91", b"\x91\x91", b"\x91\x92\x7f", b"\x91\x92\x30", b"\x92\x91\x10"])
+# The heads of a body with a `News`, a `Sync`, a `Rumours` and a `Table`, as far as the list of what they carry.
+LISTS = [b"\x91\x92\x41", b"\x91\x98\x40\x00\x00\x00", b"\x91\x92\x57", b"\x91\x95\x58\xc4\x00\xc4\x00"]
+
+
+@pytest.mark.parametrize("opening", [b"\x91", b"\x91\x91", b"\x91\x92\x7f", b"\x91\x92\x30", b"\x92\x91\x10", *LISTS])
 def test_nesting_two_thousand_deep_is_refused(opening):
     refused(opening + b"\x91" * 2_000 + b"\x01")
     with pytest.raises(DecodeError):
@@ -105,7 +114,7 @@ def test_nesting_two_thousand_deep_is_refused(opening):
 
 
 @pytest.mark.parametrize(
-    "opening", [b"", b"\x91", b"\x91\x92\x7f", b"\x91\x92\x30", b"\x91\x93\x11\x04", b"\x91\x92\x26"]
+    "opening", [b"", b"\x91", b"\x91\x92\x7f", b"\x91\x92\x30", b"\x91\x93\x11\x04", b"\x91\x92\x26", *LISTS]
 )
 @pytest.mark.parametrize("declared", HUGE)
 def test_a_huge_declared_length_is_refused_at_once(opening, declared):
@@ -134,8 +143,56 @@ def test_a_huge_declared_length_is_refused_at_once(opening, declared):
         [33, [bytes(16), 1, "a:1"], 256],
         [35, -1, True],
         [35, 1, 1],
+        [64, -1, 0, 0, [], bytes(8), True],
+        [64, 0, 2**53 + 1, 0, [], bytes(8), True],
+        [64, 0, 0, 0, [], bytes(7), True],
+        [64, 0, 0, 0, [], bytes(8), True, -1],
+        [64, 0, 0, 0, {}, bytes(8), True],
+        [65, [*OP]],
+        [65, [[bytes(15), *OP[1:]]]],
+        [65, [[*OP[:1], 3, *OP[2:]]]],
+        [65, [[*OP[:2], bytes(17), *OP[3:]]]],
+        [65, [[*OP[:3], 2**63, *OP[4:]]]],
+        [65, [[*OP[:4], 2**53 + 1, *OP[5:]]]],
+        [65, [[*OP[:5], 256, *OP[6:]]]],
+        [65, [[*OP[:5], -1, *OP[6:]]]],
+        [65, [[*OP[:5], bytes(4097), *OP[6:]]]],
+        [65, [[*OP[:5], "text", *OP[6:]]]],
+        [65, [[*OP[:5], None, *OP[6:]]]],
+        [65, [[*OP[:6], -1]]],
+        [65, [OP[:6]]],
+        [65, [OP] * 16_385],
+        [66, bytes(8), bytes(9)],
+        [67, -1, 0],
+        [67, 0, -1],
+        [80, 2**53 + 1, 1, 0, bytes(8), b"", []],
+        [80, 1, 1, 2**53 + 1, bytes(8), b"", []],
+        [80, 1, 1, 0, bytes(8), bytes(65), []],
+        [81, 1, 2**53 + 1, 0, bytes(8), b"", []],
+        [81, 1, 1, 0, bytes(7), b"", []],
+        [81, 1, 1, 0, bytes(8), b"", [RUMOUR] * 65],
+        [82, 1, [bytes(16), 1, "x" * 262]],
+        [83, 1, -1, 0],
+        [84, -1],
+        [84, 1.0],
+        [85, 1, bytes(16)],
+        [86, 1, 1],
+        [87, [*RUMOUR]],
+        [87, [RUMOUR[:3]]],
+        [87, [[*RUMOUR[:3], 5, b""]]],
+        [87, [[*RUMOUR[:3], -1, b""]]],
+        [87, [[*RUMOUR[:3], True, b""]]],
+        [87, [[*RUMOUR[:3], "ALIVE", b""]]],
+        [87, [[*RUMOUR[:4], bytes(17)]]],
+        [87, [RUMOUR] * 65],
+        [88, bytes(17), b"", [], True],
+        [88, b"", bytes(17), [], True],
+        [88, b"", b"", [RUMOUR] * 1025, True],
+        [88, b"", b"", [], None],
+        [89, bytes(9)],
+        [90, 2**53 + 1],
     ],
-    ids=repr,
+    ids=lambda message: repr(message)[:80],
 )
 def test_a_message_outside_its_bounds_is_refused_with_its_place(message):
     body = encode([[39], [99], message, [39]])
@@ -150,6 +207,19 @@ def test_what_is_no_list_of_messages_is_refused(body):
 def test_the_largest_lists_are_allowed():
     message = ShuffleReply(tuple(msgspec.convert([bytes(16), 2**53, "x" * 261], Contact) for _ in range(64)))
     assert decode_body(join_body([encode_message(message)])) == ([message], 0)
+
+
+def test_the_longest_operations_and_tables_are_allowed():
+    site = Site(bytes(16))
+    op = Op(site, 2, site, 2**63 - 1, 2**53, bytes(BLOB_BYTES_MAX), 2**63 - 1)
+    rumour = Rumour(site, 2**53, 2**53, Liveness.STOPPED, site)
+    for message in (
+        Sync(2**53, 2**53, 2**53, (op,) * 200, bytes(8), True, 2**53),
+        News((msgspec.structs.replace(op, value=255),) * 16_384),
+        Rumours((rumour,) * 64),
+        Table(b"", site, (rumour,) * 1024, True),
+    ):
+        assert decode_body(join_body([encode_message(message)])) == ([message], 0)
 
 
 def test_an_unknown_kind_that_is_itself_broken_is_refused():

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from covey.core.ids import ADDRESS_LENGTH_MAX, INCARNATION_MAX, ClusterId, Contact, Site
+from covey.core.vocabulary import Liveness
+from covey.protocols.membership.config import MembershipConfig
 from covey.wire import limits
 from covey.wire.codec import encode_handshake, encode_message, join_body
 from covey.wire.framing import Splitter, frame
+from covey.wire.messages import detector, membership
 from covey.wire.messages.direct import Payload
 from covey.wire.messages.handshake import Hello, Welcome
 from covey.wire.messages.overlay import Disconnect, Shuffle
@@ -25,8 +29,24 @@ FROZEN = {
 }
 
 
-def test_a_limit_never_changes_between_versions():
-    assert {name: getattr(limits, name) for name in vars(limits) if name.isupper()} == FROZEN
+FROZEN_OF_MEMBERSHIP = {"BLOB_BYTES_MAX": 4_096, "OP_BYTES": 72}
+FROZEN_OF_DETECTOR = {
+    "REFUTATION_MAX": 2**53,
+    "RUMOURS_MAX": 64,
+    "TABLE_RECORDS_MAX": 1_024,
+    "RUMOUR_BYTES_MAX": 56,
+    "DIGEST_BYTES": 8,
+    "DIGESTS_BYTES_MAX": 64,
+}
+
+
+@pytest.mark.parametrize(
+    "module, frozen",
+    [(limits, FROZEN), (membership, FROZEN_OF_MEMBERSHIP), (detector, FROZEN_OF_DETECTOR)],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_limit_never_changes_between_versions(module, frozen):
+    assert {name: getattr(module, name) for name in vars(module) if name.isupper()} == frozen
 
 
 def test_the_largest_payload_fits_in_a_frame():
@@ -50,3 +70,23 @@ def test_the_longest_list_of_contacts_fits_in_a_frame():
     contacts = (contact,) * limits.CONTACTS_MAX
     for message in (Disconnect(True, contacts), Shuffle(contact, 255, contacts)):
         assert len(join_body([encode_message(message)])) <= limits.FRAME_BYTES_MAX
+
+
+def test_an_operation_and_a_rumour_are_no_longer_than_is_reckoned():
+    site = Site(b"s" * 16)
+    for value in (255, b"", bytes(membership.BLOB_BYTES_MAX)):
+        op = membership.Op(site, 2, site, 2**63 - 1, INCARNATION_MAX, value, 2**63 - 1)
+        blob = len(value) if isinstance(value, bytes) else 0
+        assert len(msgspec.msgpack.encode(op)) <= membership.OP_BYTES + blob
+    rumour = detector.Rumour(site, INCARNATION_MAX, detector.REFUTATION_MAX, Liveness.STOPPED, site)
+    assert len(msgspec.msgpack.encode(rumour)) <= detector.RUMOUR_BYTES_MAX
+    table = detector.Table(site, site, (rumour,) * detector.TABLE_RECORDS_MAX, True)
+    assert len(join_body([encode_message(table)])) <= limits.FRAME_AIM_BYTES
+
+
+def test_the_longest_sync_of_a_default_member_fits_in_a_frame():
+    site, config = Site(b"s" * 16), MembershipConfig()
+    op = membership.Op(site, 2, site, 2**63 - 1, INCARNATION_MAX, bytes(membership.BLOB_BYTES_MAX), 2**63 - 1)
+    count = 2 * config.sync_bytes_aim // len(msgspec.msgpack.encode(op)) + 2
+    sync = membership.Sync(2**53, 2**53, 2**53, (op,) * count, bytes(8), True, INCARNATION_MAX)
+    assert len(join_body([encode_message(sync)])) <= limits.FRAME_BYTES_MAX

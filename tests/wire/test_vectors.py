@@ -16,13 +16,28 @@ import msgspec
 import pytest
 
 from covey.core.ids import Contact, Site, cluster_id
-from covey.core.vocabulary import Cause, Channel
+from covey.core.vocabulary import Cause, Channel, Liveness
 from covey.protocols.links.handshake import ACCEPTED, Acceptor, Dialler, Identity, refusal
 from covey.wire.codec import decode_body, decode_handshake, encode_handshake, encode_message, join_body
 from covey.wire.framing import Splitter, frame
+from covey.wire.messages.detector import (
+    Ack,
+    ConfirmReply,
+    ConfirmRequest,
+    IndirectAck,
+    Nack,
+    Ping,
+    PingRequest,
+    Rumour,
+    Rumours,
+    Stopped,
+    Table,
+    TableDigest,
+)
 from covey.wire.messages.direct import Payload
 from covey.wire.messages.handshake import Accepted, Hello, Proof, Refused, Welcome
 from covey.wire.messages.links import Goodbye, KeepAlive
+from covey.wire.messages.membership import Digests, Forgotten, News, Op, Sync
 from covey.wire.messages.overlay import (
     Affirm,
     Beacon,
@@ -47,6 +62,13 @@ ANN = Contact(A, 1_700_000_000_000, "10.0.0.1:8946")
 BOB = Contact(B, 2**53, "[fe80::1]:65535")
 CLUSTER = cluster_id("orders")
 SECRET = b"correct horse battery staple"
+# What ann wrote: that bob belongs, where she herself is, and her metadata.
+CLOCK = 1_700_000_000_000 << 16
+MEMBER = Op(A, 0, B, CLOCK, 1_700_000_000_000, 1, 1_700_000_000_000)
+HOST = Op(A, 1, A, CLOCK + 1, 1_700_000_000_000, b"10.0.0.1:8946", 1_700_000_000_001)
+META = Op(A, 2, A, 2**63 - 1, 2**53, b"\x81\xa4zone\xa1a", 2**63 - 1)
+SUSPECTED = Rumour(A, 1_700_000_000_000, 3, Liveness.SUSPECT, B)
+GONE = Rumour(B, 2**53, 0, Liveness.STOPPED)
 
 EXAMPLES: dict[str, Any] = {
     "Hello": Hello("covey", 1, 1, CLUSTER, 0, A, 1_700_000_000_000, b"b" * 16, "10.0.0.1:8946", b"n" * 32),
@@ -71,12 +93,30 @@ EXAMPLES: dict[str, Any] = {
     "Left": Left(A, 1_700_000_000_000),
     "Payload": Payload(msgspec.Raw(msgspec.msgpack.encode({"EURUSD": 1.08, "tags": ["a", None, True, b"\x00"]}))),
     "Payload of nothing": Payload(msgspec.Raw(b"\xc0")),
+    "Sync": Sync(12, 300, 70_000, (MEMBER, HOST, META), b"r" * 8, True, 2**53),
+    "Sync of nothing": Sync(0, 0, 0, (), bytes(8), False),
+    "News": News((MEMBER,)),
+    "Digests": Digests(b"r" * 8, b"k" * 8),
+    "Forgotten": Forgotten(1_700_000_000_000 << 16, 2**53),
+    "Ping": Ping(7, 1_700_000_000_000, 3, b"l" * 8, b"r" * 8 + b"k" * 8, (SUSPECTED, GONE)),
+    "Ack": Ack(2**53, 2**53, 2**53, b"l" * 8, b"", ()),
+    "PingRequest": PingRequest(300, ANN),
+    "IndirectAck": IndirectAck(300, 1_700_000_000_000, 3),
+    "Nack": Nack(300),
+    "ConfirmRequest": ConfirmRequest(70_000, BOB),
+    "ConfirmReply": ConfirmReply(70_000, True),
+    "Rumours": Rumours(tuple(Rumour(A, 1, 0, state) for state in Liveness)),
+    "Table": Table(b"", b"\xff" * 16, (SUSPECTED, GONE), True),
+    "Table of nothing": Table(A, B, (), False),
+    "TableDigest": TableDigest(b"l" * 8),
+    "Stopped": Stopped(1_700_000_000_000),
 }
 
 _ELEVEN = ["Affirm", "KeepAlive", "Join", "ForwardJoin", "NeighborRequest", "NeighborReply", "Disconnect", "Shuffle",
            "ShuffleReply", "Beacon", "Probe"]  # fmt: skip
 FRAMES = {
     "one message": ["Payload"],
+    "a detector's and membership's": ["Ping", "Ack", "Rumours", "Table", "Stopped", "Sync", "News", "Digests"],
     "sixteen messages": [*_ELEVEN, "ProbeReply", "Payload", "Payload of nothing", "Disconnect for good", "Goodbye"],
 }
 

@@ -58,7 +58,9 @@ class Config(msgspec.Struct, frozen=True):
         for part in self.engine.__struct_fields__:
             machine = getattr(self.engine, part)
             for field in machine.__struct_fields__:  # periods, bounds and sizes: nothing works with none of them
-                _check_int(f"engine: {part}.{field}", getattr(machine, field), 1)
+                value = getattr(machine, field)
+                if type(value) is not bool:
+                    _check_int(f"engine: {part}.{field}", value, 1)
 
     @classmethod
     def laptop(cls, **changes: object) -> Config:

@@ -83,9 +83,11 @@ class Cluster:
         self.network.partition(*([node.address for node in island] for island in islands))
 
     def heal(self) -> None:
+        """End the partition. Connections that were cut stay silent until their ends notice, as after a lost route."""
         self.network.heal()
 
     async def close(self) -> None:
+        """Close all nodes, one after the other."""
         for node in self._nodes:
             await node.close()
 

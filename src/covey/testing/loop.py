@@ -48,6 +48,7 @@ class VirtualEventLoop(looptime.LoopTimeEventLoop, asyncio.SelectorEventLoop):
     """A selector event loop on virtual time. Sockets still work, but belong in tests of another kind."""
 
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]  # it never returns
+        """Raises `UsageError`: there are no threads in virtual time."""
         raise UsageError("threads would make a virtual-time run differ from itself; do it on the loop, or fake it")
 
 

@@ -1,33 +1,13 @@
-"""Who is accused hears of it and refutes (reference M28); why somebody is suspected; rumours and tables."""
+"""Who is accused hears of it and refutes (reference M28); why somebody is suspected; who is not watched."""
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 
-from covey.core.vocabulary import (
-    Cause,
-    DigestsChanged,
-    DigestsHeard,
-    Flood,
-    Liveness,
-    MemberRemoved,
-    Send,
-    SiteContested,
-)
+from covey.core.vocabulary import Cause, Flood, Liveness, Send, SiteContested
 from covey.protocols.detector.config import DetectorConfig
-from covey.protocols.detector.rumours import RumourQueue, rides_max
 from covey.protocols.detector.vocabulary import SelfAccused
-from covey.wire.messages.detector import (
-    REFUTATION_MAX,
-    Ack,
-    Ping,
-    Rumour,
-    Rumours,
-    Table,
-    TableDigest,
-)
+from covey.wire.messages.detector import REFUTATION_MAX, Ping, Rumour, Rumours, TableDigest
 from tests.protocols.detector.detector_bench import ME, SECOND, A, B, Bench, C, D, contact, rumour
 from tests.protocols.detector.detector_world import DetectorWorld, site_of
 
@@ -245,169 +225,6 @@ def test_who_is_down_but_linked_to_us_is_still_probed_and_told() -> None:
     for _ in range(5):
         bench.wait(1)
         assert A.site not in [to for to, _ in bench.sent(Ping)]
-
-
-# --- rumours ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("nodes, rides", [(9, 4), (10, 8), (99, 8), (100, 12), (999, 12)])
-def test_a_rumour_rides_four_times_the_logarithm(nodes: int, rides: int) -> None:
-    assert rides_max(4, nodes) == rides
-
-
-def test_fresh_rumours_ride_first_and_each_as_often_as_it_may() -> None:
-    queue = RumourQueue()
-    for about in (A, B, C):
-        queue.put(rumour(about, DOWN))
-    assert [item.site for item in queue.take(2, 2, but=D.site)] == [C.site, B.site]
-    assert [item.site for item in queue.take(2, 2, but=D.site)] == [A.site, C.site]
-    assert [item.site for item in queue.take(3, 2, but=B.site)] == [A.site]
-    assert [item.site for item in queue.take(3, 2, but=D.site)] == [B.site]
-    assert len(queue) == 0
-
-
-def test_news_is_flooded_once_and_rides_on_pings_and_acks() -> None:
-    bench = Bench(A, B, C)
-    bench.tell(A, rumour(B, DOWN, by=A))
-    assert bench.flooded() == [rumour(B, DOWN, by=A)]
-    [flood] = [effect for effect in bench.effects if isinstance(effect, Flood)]
-    assert flood.but == A.site
-    bench.tell(C, rumour(B, DOWN, by=A))
-    assert bench.effects == []
-    bench.ping(C)
-    [(_, ack)] = bench.sent(Ack)
-    assert ack.rumours == (rumour(B, DOWN, by=A),)
-
-
-def test_a_ping_carries_no_more_rumours_than_it_may() -> None:
-    others = [contact(chr(letter)) for letter in range(ord("b"), ord("b") + 20)]
-    bench = Bench(A, *others)
-    bench.tell(A, *(rumour(other, DOWN, by=A) for other in others if other.site != ME.site))
-    bench.ping(A)
-    [(_, ack)] = bench.sent(Ack)
-    assert len(ack.rumours) == 8
-
-
-def test_a_lifes_first_alive_is_left_to_membership_and_pings() -> None:
-    bench = Bench(A, B)
-    bench.tell(A, rumour(contact("b", 8), ALIVE))
-    assert bench.flooded() == []
-    assert bench.changes() == [(contact("b", 8), ALIVE)]
-    bench.tell(A, rumour(contact("b", 8), ALIVE, 1))
-    assert bench.flooded() == [rumour(contact("b", 8), ALIVE, 1)]
-    assert bench.changes() == []
-
-
-def test_rumours_of_strangers_change_nothing() -> None:
-    bench = Bench(A)
-    assert bench.tell(A, rumour(B, DOWN), rumour(A, Liveness.UNKNOWN)) == []
-
-
-def test_membership_s_digests_ride_along() -> None:
-    bench = Bench(A)
-    bench.feed(DigestsChanged(b"0123"))
-    bench.hear(A, Ping(1, 7, 0, bench.machine.opinions.digest_bytes, b"4567", ()))
-    assert bench.effects[0] == DigestsHeard(A.site, b"4567")
-    [(_, ack)] = bench.sent(Ack)
-    assert ack.digests == b"0123"
-
-
-# --- tables -----------------------------------------------------------------------------------------------------------
-
-
-def test_on_link_up_both_say_their_digest_and_the_lower_site_begins() -> None:
-    bench = Bench(A, contact("z"))
-    bench.connected(A)
-    assert bench.sent(TableDigest) == [(A.site, TableDigest(bench.machine.opinions.digest_bytes))]
-    assert bench.hear(A, TableDigest(bytes(8))) == []  # it is the lower one
-    bench.hear(contact("z"), TableDigest(bytes(8)))
-    [(to, table)] = bench.sent(Table)
-    assert to == contact("z").site
-    assert table.answer
-    assert [record.site for record in table.records] == [A.site, ME.site, contact("z").site]
-    assert bench.hear(contact("z"), TableDigest(bench.machine.opinions.digest_bytes)) == []
-
-
-def test_the_answer_is_what_the_other_lacks() -> None:
-    bench = Bench(A, B, C)
-    bench.tell(A, rumour(B, SUSPECT, 0, by=A), rumour(C, ALIVE, 4))
-    part = Table(b"", b"\xff" * 16, (rumour(A, ALIVE, 1), rumour(B, ALIVE), rumour(C, ALIVE, 4)), True)
-    bench.hear(D, part)
-    [(to, answer)] = bench.sent(Table)
-    assert to == D.site
-    assert answer.records == (rumour(ME, ALIVE), rumour(B, SUSPECT, 0, by=A))
-    assert not answer.answer
-    assert bench.hear(D, answer) == []
-    assert bench.hear(D, Table(b"a" * 16, b"b" * 16, (rumour(B, SUSPECT, 0, by=A),), True)) == []
-
-
-def test_a_large_table_goes_in_parts_whose_ranges_follow_one_another() -> None:
-    world = DetectorWorld(0, 2500, acquainted=False, check_every=10**9)
-    world.acquaint(0, range(2500))
-    parts = world.nodes[0].machine._exchange.parts()
-    assert [len(part.records) for part in parts] == [1024, 1024, 452]
-    assert parts[0].low == b""
-    assert parts[-1].high == b"\xff" * 16
-    assert [part.low for part in parts[1:]] == [part.high for part in parts[:-1]]
-
-
-def test_a_digest_that_differs_is_looked_into_with_growing_pauses() -> None:
-    bench = Bench(A, B)
-    begun = []
-    for _ in range(400):
-        bench.now_us += SECOND
-        bench.ping(A, digest=bytes(8))
-        begun += [bench.now_us // SECOND for _ in bench.sent(Table)]
-    pauses = [later - earlier for earlier, later in itertools.pairwise(begun)]
-    assert pauses[:8] == [2, 4, 8, 16, 32, 64, 64, 64]
-    bench.tell(A, rumour(B, ALIVE, 1))  # a change: it may be worth it again
-    bench.now_us += SECOND
-    bench.ping(A, digest=bytes(8))
-    assert len(bench.sent(Table)) == 1
-
-
-def test_just_after_news_a_ping_that_differs_waits_for_the_news_but_not_for_ever() -> None:
-    bench = Bench(A, B)
-    bench.now_us += 100 * SECOND
-    bench.ping(A, digest=bytes(8))
-    assert len(bench.sent(Table)) == 1
-    waited = 0
-    for refutation in range(1, 100):
-        bench.now_us += 200_000
-        bench.tell(B, rumour(B, ALIVE, refutation))
-        bench.ping(A, digest=bytes(8))
-        if bench.sent(Table):
-            break
-        waited += 1
-    assert waited == 49  # ten seconds
-
-
-def test_two_halves_that_meet_again_agree() -> None:
-    world = DetectorWorld(5, 8, degree=7)
-    world.run(1)
-    for a in range(4):
-        for b in range(4, 8):
-            world.blackhole(a, b)
-            world.links.discard((a, b))
-    world.run(60)
-    assert all(world.nodes[0].state(b) is DOWN for b in range(4, 8))
-    assert all(world.nodes[7].state(a) is DOWN for a in range(4))
-    world.blocked.clear()
-    world.connect(2, 5)  # what the overlay does
-    world.run(2)
-    for about in range(8):
-        assert world.all_hold(about, ALIVE)
-    assert len({node.machine.opinions.digest for node in world.nodes}) == 1
-
-
-def test_what_is_removed_is_no_rumour_any_more() -> None:
-    bench = Bench(A, B)
-    bench.tell(A, rumour(B, DOWN))
-    bench.feed(MemberRemoved(B.site))
-    bench.ping(A)
-    [(_, ack)] = bench.sent(Ack)
-    assert ack.rumours == ()
-    assert bench.machine.statistics().rumours == 0
 
 
 def test_members_beyond_the_bound_are_not_watched_and_counted() -> None:

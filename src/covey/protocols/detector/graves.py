@@ -19,6 +19,7 @@ class Graves:
         self._ends: dict[Site, tuple[Evidence, int]] = {}
 
     def bury(self, site: Site, end: Evidence, now_us: int) -> None:
+        """Remember how `site` ended, instead of any earlier end of it."""
         self._ends.pop(site, None)
         self._ends[site] = (end, now_us + self._config.remember_us)
         if len(self._ends) > self._config.graves_max:
@@ -30,6 +31,7 @@ class Graves:
         return end if until_us > now_us else None
 
     def clear(self) -> None:
+        """Forget all ends."""
         self._ends.clear()
 
     def __len__(self) -> int:

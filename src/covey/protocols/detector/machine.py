@@ -73,22 +73,27 @@ Effect = Any
 
 
 class DetectorStatistics(msgspec.Struct, frozen=True):
+    """The detector's gauges and, from `pings` on, its counters since it was made.
+
+    The five states count members, apart from ourselves.
+    """
+
     unknown: int
     alive: int
     suspect: int
     down: int
     stopped: int
-    health: int
-    refutation: int
-    rumours: int
-    relays: int
-    checks: int
+    health: int  # Lifeguard's score: 0 is well
+    refutation: int  # our own
+    rumours: int  # that still have to ride
+    relays: int  # pings that we are doing for others
+    checks: int  # lives being looked into because a link closed or refused
     pings: int
     acks: int
     probes_failed: int
-    exchanges: int
-    sleeps: int
-    unwatched: int
+    exchanges: int  # of tables, begun by us
+    sleeps: int  # how often our timers were late by a probe's timeout
+    unwatched: int  # how often a member was not taken in, being beyond `members_max`
 
 
 class Detector:

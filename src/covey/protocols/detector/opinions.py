@@ -61,14 +61,17 @@ class Opinions:
 
     @property
     def own_evidence(self) -> Evidence:
+        """What we hold of ourselves: alive, in this life, at our refutation."""
         return Evidence(self.me.incarnation, self.refutation, Liveness.ALIVE)
 
     @property
     def own_rumour(self) -> Rumour:
+        """The same as others are told it."""
         return Rumour(self.me.site, self.me.incarnation, self.refutation, Liveness.ALIVE)
 
     @property
     def digest_bytes(self) -> bytes:
+        """`digest` as it stands in messages."""
         return self.digest.to_bytes(DIGEST_BYTES, "big")
 
     @property

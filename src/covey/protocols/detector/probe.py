@@ -72,6 +72,7 @@ class Probe:
 
     @property
     def nacks(self) -> int:
+        """How many of those asked are there, but have no answer either."""
         return sum(self.asked.values())
 
     def health_delta(self) -> int:

@@ -68,11 +68,13 @@ class Prober:
 
     @property
     def relays(self) -> int:
+        """How many pings we are doing for others."""
         return len(self._relays)
 
     # --- members ----------------------------------------------------------------------------------------------------
 
     def added(self, site: Site) -> None:
+        """A new member gets its turn in the pass under way."""
         self._round.add(site, self._rng)
 
     def removed(self, site: Site) -> None:
@@ -275,6 +277,7 @@ class Prober:
         return [Send(relay.requester, Nack(relay.number))]
 
     def on_relay_timer(self, number: int) -> None:
+        """No answer is awaited any more, not even by the requester."""
         self._end_relay(number)
 
     def _end_relay(self, number: int) -> None:

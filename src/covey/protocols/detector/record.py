@@ -95,10 +95,12 @@ class Member:
 
     @property
     def state(self) -> Liveness:
+        """What is held of its last known life."""
         return self.evidence.state
 
     @property
     def contact(self) -> Contact:
+        """Its last known life, at its last known address."""
         return Contact(self.site, self.evidence.incarnation, self.address)
 
     def note(self, now_us: int, line: str) -> None:

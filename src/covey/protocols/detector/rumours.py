@@ -44,6 +44,7 @@ class RumourQueue:
         self._entries[rumour.site] = _Entry(rumour, self._number)
 
     def forget(self, site: Site) -> None:
+        """Let nothing about `site` ride any more."""
         self._entries.pop(site, None)
 
     def drop_alive(self) -> None:
@@ -51,6 +52,7 @@ class RumourQueue:
         self._entries = {s: e for s, e in self._entries.items() if e.rumour.state is not Liveness.ALIVE}
 
     def clear(self) -> None:
+        """Let nothing ride any more."""
         self._entries.clear()
 
     def take(self, count_max: int, rides: int, but: Site) -> list[Rumour]:

@@ -42,9 +42,11 @@ class Suspicion:
 
     @property
     def confirmations(self) -> int:
+        """How many others have said the same since."""
         return len(self._accusers) - 1
 
     def accused_by(self, site: bytes) -> bool:
+        """Whether `site` raised or confirmed it."""
         return site in self._accusers
 
     def confirm(self, accuser: bytes) -> bool:

@@ -25,6 +25,7 @@ class Suspicions:
         self._expected = 0
 
     def get(self, site: Site) -> Suspicion | None:
+        """The suspicion of `site`; None if there is none."""
         return self._suspicions.get(site)
 
     def begin(self, site: Site, accuser: bytes, nodes: int, now_us: int) -> None:
@@ -43,6 +44,7 @@ class Suspicions:
         return suspicion
 
     def end(self, site: Site) -> Suspicion | None:
+        """Take the suspicion of `site` out, with its timer; None if there is none."""
         self._timers.cancel(("suspicion", site))
         return self._suspicions.pop(site, None)
 

@@ -336,7 +336,7 @@ class Membership:
                 case "boot":
                     effects += self._boot(now_us)
                 case "wait":
-                    effects += self._waits.end(which[0], now_us)
+                    effects += self._waits.overdue(which[0], now_us)
                 case "join":
                     effects += self.passage.overdue(now_us)
                 case "alone":

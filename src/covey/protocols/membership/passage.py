@@ -173,8 +173,10 @@ class Passage:
         return [Refuse(joining.request, error), *self._go_back(joining, now_us)]
 
     def overdue(self, now_us: int) -> list[Effect]:
+        """Nobody answered in time; unless another timer of the same moment has ended the join."""
         joining = self._joining
-        assert joining is not None
+        if joining is None:
+            return []
         return [*self._refuse("no answer in time"), *self._go_back(joining, now_us)]
 
     def _is_awaited(self, site: Site) -> bool:

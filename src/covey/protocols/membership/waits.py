@@ -82,6 +82,10 @@ class Waits:
     def awaits(self, peer: Site) -> bool:
         return any(peer in wait.missing for wait in self._waits.values())
 
+    def overdue(self, request: int, now_us: int) -> list[Effect]:
+        """Its time is up, unless another timer of the same moment has ended it."""
+        return self.end(request, now_us) if request in self._waits else []
+
     def end(self, request: int, now_us: int) -> list[Effect]:
         """It is over, or its time is up. Who has said that it leaves goes now."""
         wait = self._waits.pop(request)
