@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from covey.core.rng import derive
-from covey.core.vocabulary import Emit, Machine, MessagesReceived, Persist, Tick
+from covey.core.vocabulary import Emit, Machine, MessagesReceived, Persist, Record, Tick
 from covey.engine.gate import Gate, GateConfig, Persisted, PersistFailed, Store
 from covey.engine.pump import Pump
 from covey.sim.disk import Disk
