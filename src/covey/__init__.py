@@ -6,6 +6,9 @@ Start with `Node`; README.md shows it in twelve lines.
 
 from covey.api.config import Config
 from covey.api.events import (
+    ClockSkew,
+    LinkBroken,
+    LinkMended,
     LinkRefused,
     Lost,
     Message,
@@ -13,9 +16,23 @@ from covey.api.events import (
     NeighborDown,
     NeighborUp,
     ProtocolViolation,
+    StorageRecovered,
+    StorageTrouble,
     Subscription,
 )
+from covey.api.members import (
+    Kicked,
+    Member,
+    MemberDown,
+    MemberKicked,
+    MemberLeft,
+    MemberSuspect,
+    MemberUp,
+    MemberUpdated,
+    PartitionSuspected,
+)
 from covey.api.node import Node, NodeStatistics
+from covey.api.telling import NodeState
 from covey.core.errors import (
     AuthenticationError,
     ClosedError,
@@ -42,11 +59,14 @@ from covey.core.errors import (
     VersionMismatch,
 )
 from covey.core.ids import Site
+from covey.protocols.membership.vocabulary import Outcome
+from covey.runtime.storage import MemoryStorage, Storage, Stored
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
     "AuthenticationError",
+    "ClockSkew",
     "ClosedError",
     "ClusterMismatch",
     "Config",
@@ -58,22 +78,40 @@ __all__ = [
     "FrameError",
     "InvariantError",
     "JoinFailed",
+    "Kicked",
+    "LinkBroken",
+    "LinkMended",
     "LinkRefused",
     "Lost",
+    "Member",
+    "MemberDown",
+    "MemberKicked",
+    "MemberLeft",
+    "MemberSuspect",
+    "MemberUp",
+    "MemberUpdated",
+    "MemoryStorage",
     "Message",
     "NameTaken",
     "Neighbor",
     "NeighborDown",
     "NeighborUp",
     "Node",
+    "NodeState",
     "NodeStatistics",
+    "Outcome",
     "Overloaded",
+    "PartitionSuspected",
     "PeerError",
     "PeerUnreachable",
     "ProtocolViolation",
     "Site",
     "SiteConflict",
+    "Storage",
     "StorageFailed",
+    "StorageRecovered",
+    "StorageTrouble",
+    "Stored",
     "Subscription",
     "TypeMismatch",
     "UnavailableError",

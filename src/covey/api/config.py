@@ -8,6 +8,7 @@ import msgspec
 
 from covey.core.errors import ConfigError
 from covey.engine.engine import EngineConfig
+from covey.protocols.detector.config import DetectorConfig
 from covey.protocols.links.config import LinksConfig
 from covey.protocols.overlay.config import OverlayConfig
 from covey.runtime.addresses import check_ports, parse_listen
@@ -79,7 +80,9 @@ class Config(msgspec.Struct, frozen=True):
             silence_us_max=5 * SECOND_US,
             congested_us_max=3 * SECOND_US,
         )
-        defaults: dict[str, object] = {"engine": EngineConfig(links=links, overlay=overlay)}
+        defaults: dict[str, object] = {
+            "engine": EngineConfig(links=links, overlay=overlay, detector=DetectorConfig.laptop())
+        }
         return _make(cls, "laptop", {"listen": LOOPBACK_LISTEN, "user_secret": True, **defaults}, changes)
 
     @classmethod

@@ -73,6 +73,38 @@ class ProtocolViolation(msgspec.Struct, frozen=True):
     detail: str
 
 
+class LinkBroken(msgspec.Struct, frozen=True):
+    """The site `one` (this node) does not reach `other`, yet other members do: both are well, the way is not."""
+
+    one: Site
+    other: Site
+
+
+class LinkMended(msgspec.Struct, frozen=True):
+    """The site `one` reaches `other` again."""
+
+    one: Site
+    other: Site
+
+
+class StorageTrouble(msgspec.Struct, frozen=True):
+    """The storage refuses: `held` effects wait for it, nothing undurable is shown, and it is asked again and again."""
+
+    reason: str
+    held: int
+
+
+class StorageRecovered(msgspec.Struct, frozen=True):
+    """The storage took all that waited for it."""
+
+
+class ClockSkew(msgspec.Struct, frozen=True):
+    """The clock of `site` leads ours by `ahead_ms`; its operations are taken, its time only within a bound."""
+
+    site: Site
+    ahead_ms: int
+
+
 class Lost(msgspec.Struct, frozen=True):
     """`count` events stood here and were dropped, because they were not read in time."""
 

@@ -6,42 +6,49 @@ import asyncio
 import logging
 import os
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from covey.api.config import Config
-from covey.api.events import (
-    EventHub,
-    LinkRefused,
-    Message,
-    Neighbor,
-    NeighborDown,
-    NeighborUp,
-    ProtocolViolation,
-    Subscription,
-)
+from covey.api.events import Neighbor, Subscription
+from covey.api.members import Kicked, Member, encode_meta, member_in, member_of
 from covey.api.options import check_options
+from covey.api.telling import NodeEvent, NodeState, Telling, neighbor_of
 from covey.core import vocabulary as v
-from covey.core.errors import ClosedError, DeadlineExceeded, DecodeError, Overloaded, UnknownName, UsageError
+from covey.core.errors import (
+    ClosedError,
+    ConfigError,
+    CoveyError,
+    DeadlineExceeded,
+    Overloaded,
+    SiteConflict,
+    UnknownName,
+    UsageError,
+)
 from covey.core.ids import SITE_BYTES, Contact, Site, draw_site, short
 from covey.engine.engine import Engine
 from covey.engine.gate import Gate
+from covey.engine.lives import next_incarnation
 from covey.observe.metrics import Metrics
-from covey.protocols.direct.machine import Direct, PayloadsReceived, SendPayloads
-from covey.protocols.links import vocabulary as link
+from covey.protocols.direct.machine import Direct, SendPayloads
 from covey.protocols.links.handshake import Identity
-from covey.protocols.overlay import vocabulary as overlay
+from covey.protocols.membership import vocabulary as membership
+from covey.protocols.membership.ledger import home_of
+from covey.protocols.membership.vocabulary import Outcome
+from covey.runtime.addresses import parse_address
 from covey.runtime.environment import Environment, RealEnvironment
 from covey.runtime.runner import Runner
-from covey.wire.payloads import decode_payload, encode_payload
+from covey.runtime.storage import Storage, Stored
+from covey.runtime.transport.base import Transport
+from covey.wire.payloads import encode_payload
 
 log = logging.getLogger(__name__)
 
-NodeEvent = NeighborUp | NeighborDown | Message | LinkRefused | ProtocolViolation
+R = TypeVar("R")
 
 OUTGOING_MAX = 256  # values of one turn handed to the machines at once; guess: a frame of small ones
 
@@ -80,6 +87,9 @@ class Node:
     - `secret`: the cluster's secret (str, bytes, or a `Path` to its file), at least 16 bytes. It proves membership and,
       beyond loopback, encrypts.
     - `advertise`: the address others shall dial; else `POD_IP`, else the local end of the first link.
+    - `storage`: the path of a file that keeps this site and its membership through restarts (SQLite), or a `Storage`.
+      Without it the node is *ephemeral*: a new site at each start, which belongs only as long as it lives.
+    - `name`, `meta`: what this node says of itself to all members, in `Member.name` and `Member.meta`.
     - `tls`: `(server_context, client_context)` of your own instead of certificates derived from the secret.
     - `insecure=True`: allow plaintext beyond loopback.
     - `config`: a profile, `Config.laptop()`, `Config.lan()` or `Config.kubernetes()`. Default: by where this runs.
@@ -96,6 +106,8 @@ class Node:
         advertise: str | None = None,
         tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None,
         insecure: bool = False,
+        storage: str | Path | Storage | None = None,
+        meta: Mapping[str, Any] | None = None,
         config: Config | None = None,
         _environment: Environment | None = None,
     ) -> None:
@@ -108,6 +120,8 @@ class Node:
             advertise=advertise,
             tls=tls,
             insecure=insecure,
+            storage=storage,
+            meta=meta,
             config=config,
         )
         self.cluster = cluster
@@ -120,53 +134,78 @@ class Node:
         self._outgoing: dict[Site, list[bytes]] = {}  # sent in this turn of the event loop
         self._forks = _forks
         self._closing: asyncio.Task[None] | None = None
-        self._undecodable = 0
         self._metrics = Metrics() if self.config.metrics else None
-        self._hub: EventHub[tuple[Neighbor, ...], NodeEvent] = EventHub(lambda: tuple(self._released.values()))
-        self._released: dict[Site, Neighbor] = {}  # the neighbours as of the last event
+        self._telling = Telling(self._myself, self._on_conflict)
         self._state = "new"
 
     # --- life -------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Draw an identity, listen, and begin to look for others. Returns at once; it does not wait for them.
+        """Find or draw an identity, listen, and begin to look for others. It does not wait for them.
 
-        Raises `ConfigError` when no port is free, `UsageError` when this node was started before.
+        Raises `ConfigError` when no port is free or the storage belongs to another cluster, `StorageFailed` when it
+        cannot be used (it was not touched then), `UsageError` when this node was started before.
         """
         self._check_fork()
         if self._state != "new":
             raise UsageError(f"this node is {self._state}; a Node is started once: make another one")
         environment = self._environment
-        incarnation = environment.wall_us() // 1000
-        nonces = environment.nonces()
         options = self._options
-        identity = Identity(options.cluster_id, draw_site(nonces), incarnation, nonces.randbytes(16), options.secret)
-        engine = Engine(self.config.engine, identity, "", environment.rng(), nonces, environment.monotonic_us())
         transport = environment.transport(options.make_tls())
-        runner = Runner(
-            engine,
-            Gate(self.config.engine.gate),
-            transport,
-            contact=Contact(identity.site, incarnation, ""),
-            seeds=options.seeds,
-            on_event=self._on_event,
-            environment=environment,
-            observe=self._metrics.observe if self._metrics is not None else None,
-        )
         self._state = "starting"
-        self._runner, self._engine, self._direct = runner, engine, engine.direct
         try:
+            stored = await options.storage.open()
+            runner, engine = await self._make(stored, transport)
+            self._runner, self._engine, self._direct = runner, engine, engine.direct
             await runner.start(options.listen, options.advertise)
         except BaseException:
             self._state = "new"
             self._runner = self._engine = None
             await transport.aclose()
+            await options.storage.aclose()
             raise
         self._state = "open"
         log.info(
             "event=node_started cluster=%r profile=%s site=%s address=%s encrypted=%s",
             self.cluster, self.config.profile, self.site.hex(), self.address or "?", options.encrypt,
         )  # fmt: skip
+
+    async def _make(self, stored: Stored, transport: Transport) -> tuple[Runner, Engine]:
+        """This life of the site, durable before anybody sees it, and what it runs on."""
+        environment, options = self._environment, self._options
+        nonces = environment.nonces()
+        home = home_of(stored.logs.get("membership", {}))
+        if home is not None and home != options.cluster_id:
+            raise ConfigError(
+                f"storage: it belongs to another cluster than {self.cluster!r}; nothing of it was changed: "
+                "give this node a storage of its own"
+            )
+        site = stored.site or draw_site(nonces)
+        incarnation = next_incarnation(stored.incarnation, stored.logs, site, environment.wall_us() // 1000)
+        await options.storage.begin_life(site, incarnation)
+        identity = Identity(options.cluster_id, site, incarnation, nonces.randbytes(16), options.secret)
+        config = self.config.engine
+        membership = msgspec.structs.replace(config.membership, ephemeral=not options.storage.durable)
+        config = msgspec.structs.replace(config, membership=membership)
+        engine = Engine(
+            config, identity, "", environment.rng(), nonces, environment.monotonic_us(), stored.logs, options.meta
+        )
+        runner = Runner(
+            engine,
+            Gate(config.gate),
+            transport,
+            contact=Contact(site, incarnation, ""),
+            storage=options.storage,
+            seeds=options.seeds,
+            on_event=self._telling.on_event,
+            environment=environment,
+            observe=self._metrics.observe if self._metrics is not None else None,
+        )
+        return runner, engine
+
+    def _on_conflict(self, error: SiteConflict) -> None:
+        assert self._runner is not None
+        self._runner.end(error)
 
     async def close(self) -> None:
         """Say goodbye to the neighbours and end, within `config.close_timeout` seconds. Idempotent."""
@@ -189,7 +228,7 @@ class Node:
             log.warning("event=close_timeout seconds=%s", self.config.close_timeout)
         finally:
             self._state = "closed"
-            self._hub.close(self._runner.dead)
+            self._telling.hub.close(self._runner.dead)
             log.info("event=node_closed site=%s", self.site.hex())
 
     async def _abort(self) -> None:
@@ -197,7 +236,7 @@ class Node:
         assert self._runner is not None
         self._state = "closed"
         await self._runner.abort()
-        self._hub.close()
+        self._telling.hub.close()
 
     async def __aenter__(self) -> Node:
         await self.start()
@@ -219,23 +258,25 @@ class Node:
             self._runner.check_thread()
         if self._runner is None or not (self._state == "open" or (closing and self._state == "closing")):
             if self._runner is not None and self._runner.dead is not None:
-                raise ClosedError("the node died of a bug in covey; see its cause") from self._runner.dead
+                raise _death(self._runner.dead) from self._runner.dead
             raise ClosedError(f"the node is {self._state}; use it inside `async with`, or call start() first")
         if self._runner.dead is not None:
-            raise ClosedError("the node died of a bug in covey; see its cause") from self._runner.dead
+            raise _death(self._runner.dead) from self._runner.dead
         return self._runner
 
     # --- who and where ----------------------------------------------------------------------------------------------
 
     @property
     def site(self) -> Site:
-        """This node's identity: 16 random bytes, drawn at `start`."""
+        """This node's identity: 16 random bytes, drawn at its first `start` and kept by its storage."""
         return self._started().contact.site
 
     @property
     def incarnation(self) -> int:
-        """This life of the site: milliseconds since 1970 at `start`."""
-        return self._started().contact.incarnation
+        """This life of the site: milliseconds since 1970 at its beginning, or more, never less than a life before."""
+        self._started()
+        assert self._engine is not None
+        return self._engine.membership.me.incarnation
 
     @property
     def address(self) -> str:
@@ -251,25 +292,27 @@ class Node:
         """The nodes that this one keeps a link to; both sides agree on it. Up to five, in the order they came up."""
         self._live()
         assert self._engine is not None
-        return [_neighbor(contact) for contact in self._engine.overlay.neighbours()]
+        return [neighbor_of(contact) for contact in self._engine.overlay.neighbours()]
 
     async def wait_neighbours(self, count: int, timeout: float = 10.0) -> list[Neighbor]:
         """Wait until there are at least `count` neighbours. Raises `DeadlineExceeded` after `timeout` seconds."""
+        return await self._wait_for("neighbours", self.neighbours, count, timeout)
+
+    async def _wait_for(self, what: str, found: Callable[[], list[R]], count: int, timeout: float) -> list[R]:
         if type(count) is not int or count < 0:
             raise UsageError(f"count must be an int of at least 0, not {count!r}")
         try:
             async with asyncio.timeout(_seconds("timeout", timeout)), self.events() as events:
-                if len(self.neighbours()) >= count:
-                    return self.neighbours()
+                if len(found()) >= count:
+                    return found()
                 async for _ in events:
-                    if len(self.neighbours()) >= count:
-                        return self.neighbours()
+                    if len(found()) >= count:
+                        return found()
         except TimeoutError:
-            found = len(self.neighbours())
             raise DeadlineExceeded(
-                f"{found} of {count} neighbours after {timeout} s; are the seeds right, and is the secret the same?"
+                f"{len(found())} of {count} {what} after {timeout} s; are the seeds right, and is the secret the same?"
             ) from None
-        raise ClosedError("the node was closed while waiting for neighbours")
+        raise ClosedError(f"the node was closed while waiting for {what}")
 
     def statistics(self) -> NodeStatistics:
         """Counters of every machine, and the event loop's lag."""
@@ -279,10 +322,110 @@ class Node:
         return NodeStatistics(
             self._engine.statistics(),
             runner.lag_us / 1000,
-            self._undecodable,
+            self._telling.undecodable,
             {".".join(key): count for key, count in metrics.heard.items()} if metrics else {},
             {".".join(key): count for key, count in metrics.said.items()} if metrics else {},
         )
+
+    # --- members ----------------------------------------------------------------------------------------------------
+
+    def members(self) -> list[Member]:
+        """All sites that belong to the cluster as far as this node knows, itself included, in the order of their sites.
+
+        Whether one belongs is decided by people and kept; its `status` is what this node observes of it now.
+        """
+        self._live()
+        assert self._engine is not None
+        others = [member_in(entry) for entry in self._engine.roster.entries.values()]
+        return sorted([self._myself(), *others], key=lambda member: member.site)
+
+    def _myself(self) -> Member:
+        assert self._engine is not None
+        ledger = self._engine.membership.ledger
+        return member_of(ledger.me, v.Liveness.ALIVE, ledger.meta or b"", not self._options.storage.durable)
+
+    @property
+    def kicked(self) -> Kicked | None:
+        """Who threw this node out, while it is out: it is alone in a cluster of its own until it joins again."""
+        self._live()
+        assert self._engine is not None
+        return self._telling.kicked if self._engine.membership.solo else None
+
+    def why(self, site: Site) -> tuple[str, ...]:
+        """The story of this node's opinion of a member, oldest line first, times in seconds of its own clock."""
+        self._live()
+        assert self._engine is not None
+        return self._engine.detector.why(site)
+
+    async def wait_members(self, count: int, timeout: float = 10.0) -> list[Member]:
+        """Wait until at least `count` members are alive, this node included, and return them.
+
+        Raises `DeadlineExceeded` after `timeout` seconds.
+        """
+        return await self._wait_for("members", self._alive, count, timeout)
+
+    def _alive(self) -> list[Member]:
+        return [member for member in self.members() if member.status == "alive"]
+
+    async def join(self, address: str, timeout: float = 15.0) -> Site:
+        """Belong to the cluster of the node at `address` (`"host:port"`). Returns its site when records were exchanged.
+
+        Needed only by a node that was kicked or has left, or has no seed that leads to the others. Raises `JoinFailed`
+        (with `ClusterMismatch`, where a cluster of another name answers) and leaves everything as it was;
+        `DeadlineExceeded` after `timeout` seconds, and the attempt goes on.
+        """
+        runner = self._live(closing=False)
+        parse_address(address, "address")
+        contact: Contact = await self._ask(lambda request: membership.Join(request, address), timeout)
+        if runner.dead is None:
+            self._telling.came_back()
+        return contact.site
+
+    async def kick(self, site: Site, timeout: float = 10.0) -> Outcome:
+        """Throw a member out, dead or alive; it stays out until it is asked to join again.
+
+        Returns who has acknowledged it and who has not yet (they will hear of it). Raises `UnknownName` for a site that
+        was never a member.
+        """
+        self._check_site(site)
+        outcome: Outcome = await self._ask(lambda request: membership.Kick(request, site), timeout)
+        return outcome
+
+    async def leave(self, timeout: float = 10.0) -> Outcome:
+        """Leave the cluster: go on alone. Returns who has acknowledged it and who has not.
+
+        A node that left comes back when it is started again, or with `join`. `close` alone keeps its membership.
+        """
+        outcome: Outcome = await self._ask(membership.Leave, timeout)
+        return outcome
+
+    async def flush(self, timeout: float = 10.0) -> Outcome:
+        """Have every member take all that this node knows about membership. Returns who has and who has not."""
+        outcome: Outcome = await self._ask(membership.Flush, timeout)
+        return outcome
+
+    async def set_meta(self, meta: Mapping[str, Any], timeout: float = 10.0) -> None:
+        """Say something else of this node, instead of all it said before. Returns when it is durable here."""
+        blob = encode_meta(self.name, meta)
+        await self._ask(lambda request: membership.SetMeta(request, blob), timeout)
+
+    def _check_site(self, site: Site) -> None:
+        if type(site) is not bytes or len(site) != SITE_BYTES:
+            raise UsageError(f"a site is {SITE_BYTES} bytes, not {site!r:.60}; nothing was changed")
+
+    async def _ask(self, command: Callable[[int], Any], timeout: float) -> Any:
+        """Give the machines a command and wait for its outcome."""
+        runner = self._live(closing=False)
+        seconds = _seconds("timeout", timeout)
+        request, outcome = runner.request()
+        try:
+            runner.feed(command(request))
+            async with asyncio.timeout(seconds):
+                return await outcome
+        except TimeoutError:
+            raise DeadlineExceeded(f"no outcome in {seconds} s; it may still take effect") from None
+        finally:
+            runner.forget_request(request)
 
     # --- messages ---------------------------------------------------------------------------------------------------
 
@@ -375,71 +518,35 @@ class Node:
         assert engine is not None
         if engine.links.linked(site, v.Channel.DATA) or site == self.site:
             return ""
-        contact = engine.overlay.contact(site) or engine.links.contact(site)
+        known = engine.roster.entries.get(site)
+        contact = known.contact if known is not None else engine.overlay.contact(site) or engine.links.contact(site)
         if contact is None or not contact.address:
             raise UnknownName(f"no address of site {short(site)} is known here; nothing was sent")
         return contact.address
 
     # --- events -----------------------------------------------------------------------------------------------------
 
-    def events(self, events_max: int | None = None) -> Subscription[tuple[Neighbor, ...], NodeEvent]:
-        """A stream of `NeighborUp`, `NeighborDown`, `Message`, `LinkRefused`, `ProtocolViolation` and `Lost`.
+    def events(self, events_max: int | None = None) -> Subscription[NodeState, NodeEvent]:
+        """A stream of what happens: to members, to us, to links and storage, messages, and `Lost`.
 
-        Use it as `async with node.events() as events`; `events.snapshot` holds the neighbours it starts from.
+        Use it as `async with node.events() as events`; `events.snapshot` is the `NodeState` it starts from: all
+        members, this node included, and the neighbours.
         """
         self._live()
-        return self._hub.subscription(self.config.events_max if events_max is None else events_max)
-
-    def _on_event(self, event: Any) -> None:
-        match event:
-            case PayloadsReceived(sender, values):
-                self._on_payloads(sender, values)
-            case overlay.NeighborUp(contact):
-                neighbor = self._released[contact.site] = _neighbor(contact)
-                log.info("event=neighbour_up site=%s address=%s", short(contact.site), contact.address)
-                self._hub.publish(NeighborUp(neighbor))
-            case overlay.NeighborDown(contact, cause):
-                del self._released[contact.site]
-                log.info("event=neighbour_down site=%s cause=%s", short(contact.site), _word(cause))
-                self._hub.publish(NeighborDown(_neighbor(contact), _word(cause)))
-            case link.LinkRefused(address, inbound, cause, detail, by_peer):
-                log.warning("event=link_refused address=%s inbound=%s cause=%s by_peer=%s detail=%r",
-                            address, inbound, _word(cause), by_peer, detail)  # fmt: skip
-                self._hub.publish(LinkRefused(address, inbound, _word(cause), detail, by_peer))
-            case v.ProtocolViolation(site, cause, detail):
-                log.warning("event=protocol_violation site=%s cause=%s detail=%r", short(site), _word(cause), detail)
-                self._hub.publish(ProtocolViolation(site, _word(cause), detail))
-            case BaseException():
-                self._hub.close(event)
-            case _:
-                log.info("event=%s detail=%r", type(event).__name__, event)
-
-    def _on_payloads(self, sender: Site, values: tuple[bytes, ...]) -> None:
-        if not self._hub:
-            return
-        for value in values:
-            try:
-                payload = decode_payload(value)
-            except DecodeError as error:
-                self._undecodable += 1
-                log.warning("event=payload_undecodable sender=%s reason=%r", short(sender), str(error))
-            else:
-                self._hub.publish(Message(sender, payload))
+        return self._telling.hub.subscription(self.config.events_max if events_max is None else events_max)
 
     def __repr__(self) -> str:
         who = f" site={short(self.site)} address={self.address}" if self._runner is not None else ""
         return f"<covey.Node {self.cluster!r} {self._state}{who}>"
 
 
-def _neighbor(contact: Contact) -> Neighbor:
-    return Neighbor(contact.site, contact.incarnation, contact.address)
-
-
-def _word(cause: v.Cause) -> str:
-    return cause.name.lower()
-
-
 def _seconds(name: str, value: float) -> float:
     if type(value) not in (int, float) or not value > 0:
         raise UsageError(f"{name} must be a number of seconds above 0, not {value!r}")
     return value
+
+
+def _death(cause: BaseException) -> ClosedError:
+    if isinstance(cause, CoveyError):
+        return ClosedError(f"the node ended: {cause}")
+    return ClosedError("the node died of a bug in covey; see its cause")

@@ -6,18 +6,20 @@ import contextlib
 import ipaddress
 import os
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from covey.api.config import Config
+from covey.api.members import encode_meta
 from covey.api.secrets import read_secret, user_secret
 from covey.core.errors import ConfigError
 from covey.core.ids import ClusterId, cluster_id
 from covey.runtime.addresses import is_loopback, is_wildcard, parse_listen, parse_port, split_address
 from covey.runtime.discovery import Seed, parse_seed
+from covey.runtime.storage import MemoryStorage, Storage
 from covey.runtime.transport.tcp import Tls
 
 
@@ -34,6 +36,8 @@ class Options(msgspec.Struct, frozen=True):
     advertise: str
     tls: tuple[ssl.SSLContext, ssl.SSLContext] | None
     encrypt: bool
+    storage: Any  # a Storage
+    meta: bytes
 
     def make_tls(self) -> Tls | None:
         """The contexts to speak TLS with; None for plaintext. Raises `ConfigError` when the extra `tls` is missing."""
@@ -57,6 +61,8 @@ def check_options(
     advertise: str | None,
     tls: tuple[ssl.SSLContext, ssl.SSLContext] | None,
     insecure: bool,
+    storage: str | Path | Storage | None,
+    meta: Mapping[str, Any] | None,
     config: Config | None,
 ) -> Options:
     """The options of a `Node`, with the profile's defaults filled in. Raises `ConfigError`."""
@@ -83,12 +89,30 @@ def check_options(
         config=profile,
         listen=where,
         name=name or "",
+        storage=_check_storage(storage),
+        meta=encode_meta(name or "", {} if meta is None else meta),
         seeds=_check_seeds(seeds, cluster, profile),
         advertise=_check_advertise(advertise, host),
         tls=tls,
         encrypt=tls is not None or not (is_loopback(host) or insecure),
         secret=_find_secret(secret, profile, where, open_to_all=not (is_loopback(host) or insecure or tls)),
     )
+
+
+def _check_storage(storage: str | Path | Storage | None) -> Storage:
+    """What remembers: a file, what was given, or nothing beyond this life."""
+    if storage is None:
+        return MemoryStorage(durable=False)
+    if isinstance(storage, (str, Path)):
+        if not str(storage):
+            raise ConfigError("storage: must be the path of a file, not an empty str")
+        from covey.runtime.storage.sqlite import SqliteStorage
+
+        return SqliteStorage(storage)
+    missing = [name for name in ("open", "begin_life", "store", "aclose", "durable") if not hasattr(storage, name)]
+    if missing:
+        raise ConfigError(f"storage: must be a path or a covey.Storage; {type(storage).__name__} has no {missing[0]}")
+    return storage
 
 
 def _check_seeds(seeds: Iterable[str] | None, cluster: str, config: Config) -> list[Seed]:

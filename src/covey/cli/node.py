@@ -8,17 +8,18 @@ import reprlib
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any
 
 import click
 import msgspec
 
 import covey
+from covey.api.telling import NodeEvent
 from covey.cli import logs
 from covey.cli.loop import first_signal, run
 from covey.core.ids import short
 
-Event = covey.NeighborUp | covey.NeighborDown | covey.Message | covey.LinkRefused | covey.ProtocolViolation | covey.Lost
+Event = NodeEvent | covey.Lost
 Record = dict[str, Any]
 """One line of output. `event` says what it is; it is written as JSON, or as a sentence."""
 
@@ -86,7 +87,10 @@ async def _serve(node: covey.Node, tell: Callable[[Record], None]) -> None:
                 "profile": node.config.profile,
             }
         )
-        for neighbour in events.snapshot:
+        for member in events.snapshot.members:
+            if member.site != node.site:
+                tell(as_record(covey.MemberUpdated(member)))
+        for neighbour in events.snapshot.neighbours:
             tell(as_record(covey.NeighborUp(neighbour)))
         reading = asyncio.create_task(_read(events, tell), name="read events")
         await asyncio.wait((reading, signalled), return_when=asyncio.FIRST_COMPLETED)
@@ -111,14 +115,23 @@ def as_record(event: Event) -> Record:
             return {"event": "neighbour_down", **msgspec.structs.asdict(neighbour), "cause": cause}
         case covey.Message(sender, payload):
             return {"event": "message", "sender": sender, "payload": payload}
-        case covey.LinkRefused():
-            return {"event": "link_refused", **msgspec.structs.asdict(event)}
-        case covey.ProtocolViolation():
-            return {"event": "protocol_violation", **msgspec.structs.asdict(event)}
-        case covey.Lost(count):
-            return {"event": "lost", "count": count}
+        case (
+            covey.MemberUp(member)
+            | covey.MemberSuspect(member)
+            | covey.MemberDown(member)
+            | covey.MemberLeft(member)
+            | covey.MemberKicked(member)
+            | covey.MemberUpdated(member)
+        ):
+            rest = {name: value for name, value in msgspec.structs.asdict(event).items() if name != "member"}
+            return {"event": snake(event), **msgspec.structs.asdict(member), **rest}
         case _:
-            assert_never(event)
+            return {"event": snake(event), **msgspec.structs.asdict(event)}
+
+
+def snake(event: Event) -> str:
+    """`MemberUp` is `member_up`."""
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in type(event).__name__).lstrip("_")
 
 
 def _tell_json(record: Record) -> None:

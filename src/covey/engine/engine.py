@@ -71,14 +71,18 @@ class Engine:
         nonces: Random,
         now_us: int,
         logs: Mapping[str, Mapping[bytes, bytes]] | None = None,
+        meta: bytes | None = None,
     ) -> None:
         """`nonces` feeds the handshakes: in the real world it must be the system's own generator.
 
-        `identity.cluster` is the cluster's shared id; `logs` is what the storage kept for each durable machine.
+        `identity.cluster` is the cluster's shared id; `logs` is what the storage kept for each durable machine; `meta`
+        is what this node says of itself (None: what it said before).
         """
         me = Contact(identity.site, identity.incarnation, address)
         stored = (logs or {}).get("membership", {})
-        self.membership = Membership(config.membership, rng, now_us, me=me, shared=identity.cluster, stored=stored)
+        self.membership = Membership(
+            config.membership, rng, now_us, me=me, shared=identity.cluster, stored=stored, meta=meta
+        )
         identity = msgspec.structs.replace(identity, cluster=self.membership.cluster)
         self.links = Links(config.links, nonces, now_us, identity=identity, address=address)
         self.overlay = Overlay(config.overlay, rng, now_us, me=me, solo=self.membership.solo)

@@ -14,15 +14,17 @@ from typing import Any
 
 from covey.core.errors import ClosedError, CoveyError, UsageError
 from covey.core.ids import Contact
-from covey.core.vocabulary import AddressLearned, Emit, Refuse, Resolve, Tick, WallOffset
+from covey.core.vocabulary import AddressLearned, Emit, LoopLagged, Refuse, Resolve, Tick, WallOffset
 from covey.engine.engine import Engine
-from covey.engine.gate import Gate
+from covey.engine.gate import Gate, Store
 from covey.engine.pump import Observer, Pump
+from covey.protocols.detector.vocabulary import Stop
 from covey.protocols.links.vocabulary import CloseConnection, CloseLinks, OpenConnection, TurnEnded, WantTurn, Write
 from covey.protocols.overlay.vocabulary import LeaveOverlay, SeedsResolved
 from covey.runtime.addresses import format_address, is_loopback, is_wildcard, parse_address, split_address
 from covey.runtime.discovery import Seed
 from covey.runtime.environment import Environment
+from covey.runtime.storage import MemoryStorage, Storage
 from covey.runtime.transport.base import Transport
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ class Runner:
         transport: Transport,
         *,
         contact: Contact,
+        storage: Storage | None = None,
         seeds: list[Seed],
         on_event: Callable[[Any], None],
         environment: Environment,
@@ -58,6 +61,8 @@ class Runner:
         self.dead: BaseException | None = None
         self._gate = gate
         self._transport = transport
+        self._storage = storage if storage is not None else MemoryStorage(durable=False)
+        self._storage.sink = self._take
         self._seeds = seeds
         self._on_event = on_event
         self._clock = environment.monotonic_us
@@ -86,6 +91,7 @@ class Runner:
             Resolve: self._resolve,
             Refuse: self._refuse,
             WantTurn: self._want_turn,
+            Store: self._storage.store,
             OpenConnection: lambda effect: transport.open(effect.connection, effect.address),
             CloseConnection: lambda effect: transport.close(effect.connection),
         }
@@ -104,6 +110,7 @@ class Runner:
             await self._transport.aclose()
             raise ClosedError("the node was closed while it started")
         self._open = True
+        self._tell_wall()
         host, port = parse_address(bound)
         self._port = port
         if advertise or not is_wildcard(host):
@@ -160,6 +167,7 @@ class Runner:
                 seed.withdraw()
             with contextlib.suppress(ClosedError):  # it may die of its goodbye
                 self._end_turn()
+                self.feed(Stop())
                 self.feed(LeaveOverlay())
                 self.feed(TurnEnded())
                 self.feed(CloseLinks())
@@ -190,8 +198,16 @@ class Runner:
         if self.dead is None:
             for task in self._tasks:
                 task.cancel()
-            self._tasks.append(self._loop.create_task(self._transport.aclose(), name="covey end"))
+            self._tasks.append(self._loop.create_task(self._let_go(), name="covey end"))
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _let_go(self) -> None:
+        await self._transport.aclose()
+        await self._storage.aclose()
+
+    def end(self, error: CoveyError) -> None:
+        """This node must not go on; `error` says why. Its users hear of it as of a bug of ours."""
+        self._die(error)
 
     def _die(self, error: BaseException) -> None:
         """A law does not hold: our bug. This node stops; nothing else does."""
@@ -204,7 +220,7 @@ class Runner:
         self._end(error)
         for task in self._tasks:
             task.cancel()
-        self._tasks = [self._loop.create_task(self._transport.aclose(), name="covey death")]
+        self._tasks = [self._loop.create_task(self._let_go(), name="covey death")]
         self._on_event(error)
 
     # --- in ---------------------------------------------------------------------------------------------------------
@@ -333,10 +349,15 @@ class Runner:
     def _measure_lag(self) -> None:
         now_us = self._clock()
         if self._lag_due_us:
-            self.lag_us = max(now_us - self._lag_due_us, 0)
+            before_us, self.lag_us = self.lag_us, max(now_us - self._lag_due_us, 0)
+            if self.lag_us > LATE_US or before_us > LATE_US:
+                self._take(LoopLagged(self.lag_us))
         self._lag_due_us = now_us + int(LAG_PERIOD_S * 1e6)
-        offset_us = self._wall() - now_us
-        if abs(offset_us - self._offset_us) > OFFSET_US_MIN and self._open:
+        self._tell_wall()
+        self._lag_timer = self._loop.call_later(LAG_PERIOD_S, self._measure_lag)
+
+    def _tell_wall(self) -> None:
+        offset_us = self._wall() - self._clock()
+        if abs(offset_us - self._offset_us) > OFFSET_US_MIN:
             self._offset_us = offset_us
             self._take(WallOffset(offset_us))
-        self._lag_timer = self._loop.call_later(LAG_PERIOD_S, self._measure_lag)

@@ -32,8 +32,19 @@ from covey.protocols.membership.record import (
 from covey.wire.messages.membership import Op
 
 # Keys on disk beside the operations.
-CLUSTER, CLOCK, REJOIN, VERDICT = b"cluster", b"clock", b"rejoin", b"verdict"
-BESIDE = frozenset({CLUSTER, CLOCK, REJOIN, VERDICT})
+HOME, CLUSTER, CLOCK, REJOIN, VERDICT = b"home", b"cluster", b"clock", b"rejoin", b"verdict"
+BESIDE = frozenset({HOME, CLUSTER, CLOCK, REJOIN, VERDICT})
+
+
+def home_of(stored: Mapping[bytes, bytes]) -> ClusterId | None:
+    """The cluster whose record was stored; None if there is none yet."""
+    return ClusterId(stored[HOME]) if HOME in stored else None
+
+
+def last_life(stored: Mapping[bytes, bytes], site: Site) -> int:
+    """The latest life of `site` that its own operations name; 0 if there is none."""
+    ops = [decode_op(value) for key, value in stored.items() if key not in BESIDE]
+    return max((op.magic for op in ops if op.origin == site), default=0)
 
 
 class Ledger:
@@ -46,8 +57,10 @@ class Ledger:
     """
 
     def __init__(
-        self, config: MembershipConfig, me: Contact, shared: ClusterId, stored: Mapping[bytes, bytes], now_us: int
-    ) -> None:
+        self, config: MembershipConfig, me: Contact, shared: ClusterId, stored: Mapping[bytes, bytes], now_us: int,
+        said: bytes | None = None,
+    ) -> None:  # fmt: skip
+        """`said`: the metadata to say from now on; None: what was stored."""
         self._config = config
         self.me = me
         self.record = Record()
@@ -59,7 +72,7 @@ class Ledger:
         self.verdict = decode_op(stored[VERDICT]) if VERDICT in stored else None  # what threw us out, while we are out
         self._kept_verdict = self.verdict
         self._ops = self._bytes = 0  # what this import has brought
-        self._dirty: dict[bytes, bytes | None] = {}
+        self._dirty: dict[bytes, bytes | None] = {} if HOME in stored else {HOME: bytes(shared)}
         self._gone: dict[Site, tuple[Op, int]] = {}  # forgotten ephemeral sites: (the last word on them, until)
         last = int.from_bytes(stored.get(CLOCK, b""), "big")
         for key in sorted(key for key in stored if key not in BESIDE):
@@ -70,7 +83,8 @@ class Ledger:
                 last = max(last, op.clock)
         self.changed = self.imports
         meta = self.record.get(META, me.site)
-        self.meta = None if meta is None else bytes(meta.value)  # what we say; None: nothing
+        stood = None if meta is None else bytes(meta.value)
+        self.meta = stood if said is None else said  # what we say; None: nothing
         self.clock = HybridClock(config.drift_ms_max, last)
 
     # --- writing ----------------------------------------------------------------------------------------------------

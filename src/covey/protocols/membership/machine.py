@@ -98,10 +98,11 @@ class Membership:
         me: Contact,
         shared: ClusterId,
         stored: Mapping[bytes, bytes] | None = None,
+        meta: bytes | None = None,
     ) -> None:
         self._config = config
         self._rng = rng
-        self.ledger = Ledger(config, me, shared, stored or {}, now_us)
+        self.ledger = Ledger(config, me, shared, stored or {}, now_us, meta)
         self.record = self.ledger.record
         self.exchange = Exchange(config, self.ledger, rng, now_us)
         self._skewed: dict[Site, None] = {}  # sites whose clock was reported

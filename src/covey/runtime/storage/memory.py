@@ -30,9 +30,10 @@ class MemoryStorage:
     and becomes durable at its end; a crash before that loses it whole.
     """
 
-    def __init__(self, delay: Callable[[], float] | None = None) -> None:
+    def __init__(self, delay: Callable[[], float] | None = None, durable: bool = True) -> None:
+        """`durable=False`: nobody will open it again, so its node is ephemeral."""
         self.sink: Sink = lambda fact: None
-        self.durable = True
+        self.durable = durable
         self._delay = delay if delay is not None else lambda: 0.0
         self._site: Site | None = None
         self._incarnation = 0
