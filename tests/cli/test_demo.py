@@ -60,14 +60,14 @@ def is_gone(pid: int) -> bool:
     return False
 
 
-async def test_one_of_five_is_killed_and_the_survivors_are_exact():
+async def test_one_of_five_is_killed_and_comes_back_and_all_are_exact():
     status, lines, err = await run_demo("--json", "--seconds-of-work", "3")
     events = [json.loads(line) for line in lines]
     acts = [event["act"] for event in events if event["event"] == "act"]
     result = events[-1]
     assert (status, err) == (0, "")
-    assert acts == ["form", "count", "kill", "take over", "compare", "done"]
-    assert (result["event"], result["exact"], result["nodes"]) == ("result", "yes", "4/5")
+    assert acts == ["form", "count", "kill", "take over", "restart", "compare", "done"]
+    assert (result["event"], result["exact"], result["nodes"]) == ("result", "yes", "5/5")
     assert min(result["files"], result["words"], result["took over"]) > 0
 
 
@@ -95,7 +95,9 @@ async def test_tables_that_were_lost_are_asked_for(tmp_path, monkeypatch):
     files = [f"{number:02}.py" for number in range(30)]
     for number, file in enumerate(files):
         (tmp_path / file).write_text("word " * number)
-    orders = Orders("lossy", "s" * 32, [], nodes=3, root=str(tmp_path), files=files, pace_s=0.001)
+    orders = Orders(
+        "lossy", "s" * 32, [], nodes=3, root=str(tmp_path), files=files, pace_s=0.001, storage=str(tmp_path / "n.db")
+    )
     reports: asyncio.Queue = asyncio.Queue()
 
     def start(seeds: list[str]) -> asyncio.Task:

@@ -138,7 +138,7 @@ def make_view(nodes: int = 5) -> View:
     """Just after a kill, with the largest numbers that are likely."""
     view = View(files=1234, seconds_of_work=12.0, act="take over", elapsed_s=12.3)
     view.why = "killed n3 (pid 4194304), which owned 271 files; they are theirs: " + ", ".join(["n0 +61"] * (nodes - 1))
-    progress = Progress(neighbours=3, owned=300, done=170, taken=61, taken_done=20, held=800, words=1_334_419)
+    progress = Progress(members=3, owned=300, done=170, taken=61, taken_done=20, held=800, words=1_334_419)
     view.columns = [Column(f"n{number}", 4194304, state="alive", progress=progress) for number in range(nodes)]
     view.columns[3] = Column(
         "n3", 4194304, state="killed", progress=Progress(owned=271, done=140, held=500, words=900_123)
@@ -252,14 +252,14 @@ async def test_one_wrong_digest_is_not_exact(tmp_path):
 
 async def test_what_never_comes_ends_with_the_reason(tmp_path):
     director = Director(2, 1.0, False, tmp_path, ["a.py"], Blank())
-    director.view.columns.append(Column("n0", state="alive", progress=Progress(neighbours=1)))
-    with pytest.raises(Stuck, match=r"^nothing came within 0 s \(n0 has 1 neighbours and 0 files\)$"):
+    director.view.columns.append(Column("n0", state="alive", progress=Progress(members=1)))
+    with pytest.raises(Stuck, match=r"^nothing came within 0 s \(n0 sees 1 others and has 0 files\)$"):
         await director._until(lambda: False, 0.01, "nothing came")
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 def test_the_last_line_fits_80_columns():
-    summary = {"exact": "yes", "nodes": "4/5", "files": 734, "words": 1334419, "took over": 82, "seconds": 16}
-    line = result_line(summary)
-    assert line == "exact: yes  nodes: 4/5  files: 734  words: 1334419  took over: 82  seconds: 16"
-    assert len(line) < 80
+    told = {"nodes": "5/5", "files": 734, "words": 1334419, "took over": 82, "restarted": "n3", "seconds": 16}
+    line = result_line({"exact": "yes", **told})
+    assert line == "exact: yes  nodes: 5/5  files: 734  words: 1334419  took over: 82  restarted: n3"
+    assert len(line) <= 80

@@ -1,4 +1,4 @@
-"""The director of the demo: starts the workers, kills one, and compares the survivors' results with a plain count.
+"""The director of the demo: starts the workers, kills one, starts it again, compares all results with a plain count.
 
 It decides nothing about the work. It reads the workers' reports, and its only tools are starting a process, SIGKILL,
 and the end of a worker's input, which means: end.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ import msgspec
 from covey.cli.demo import tables
 from covey.cli.demo.children import Child, start_child
 from covey.cli.demo.corpus import count_all
-from covey.cli.demo.reports import Complete, Failed, NeighbourLost, Orders, Progress, Report, Started
+from covey.cli.demo.reports import Complete, Failed, MemberLost, Orders, Progress, Report, Started
 from covey.cli.demo.screen import Screen, View
 
 RUN_SECONDS_MAX = 54.0  # for all acts; ending the workers comes on top
@@ -26,6 +27,7 @@ FORM_SECONDS_MAX = 20.0
 SLACK_SECONDS_MAX = 15.0  # for the work, above the time it is paced to take
 FLASH_SECONDS = 3.0
 SHOW_SECONDS = 0.1
+RESTART_SECONDS = 1.5
 
 
 class Stuck(Exception):
@@ -52,10 +54,22 @@ class Director:
         self._started_s = time.monotonic()
         self._victim_site = ""
         self._noticed_s = 0.0
+        self._restarted = ""
+        self._folder = Path()
+        self._orders: dict[str, Orders] = {}  # by the worker's name
 
     async def run(self) -> None:
-        """Form, count, kill, compare. Whatever happens, no worker is left when it returns."""
+        """Form, count, kill, restart, compare. Whatever happens, no worker is left when it returns."""
         showing = asyncio.create_task(self._show())
+        try:
+            with tempfile.TemporaryDirectory(prefix="covey-demo-") as folder:
+                self._folder = Path(folder)
+                await self._acts()
+        finally:
+            self._ending = True
+            showing.cancel()
+
+    async def _acts(self) -> None:
         try:
             async with asyncio.timeout(RUN_SECONDS_MAX):
                 await self._form()
@@ -65,7 +79,6 @@ class Director:
             raise Stuck(f"not done after {RUN_SECONDS_MAX:.0f} s: {self._pending()}") from None
         finally:
             self._ending = True
-            showing.cancel()
             await asyncio.gather(*(child.end() for child in self._children), return_exceptions=True)
 
     def summary(self, reason: str = "") -> dict[str, Any]:
@@ -80,6 +93,8 @@ class Director:
         }
         if self._victim_site:
             summary["took over"] = sum(column.progress.counted_taken for column in survivors)
+        if self._restarted:
+            summary["restarted"] = self._restarted
         summary["seconds"] = round(self._now().elapsed_s)
         if reason:
             summary["reason"] = reason
@@ -107,16 +122,22 @@ class Director:
             root=str(self._root),
             files=self._files,
             pace_s=self.view.seconds_of_work * self._nodes / len(self._files),
+            storage="",
         )
-        await first.command(orders)
+        await self._command(first, orders)
         await self._until(lambda: bool(first.column.address), FORM_SECONDS_MAX, "n0 does not start")
         orders = msgspec.structs.replace(orders, seeds=[first.column.address])
-        await asyncio.gather(*(child.command(orders) for child in rest))
+        await asyncio.gather(*(self._command(child, orders) for child in rest))
         await self._until(
-            lambda: all(column.progress.neighbours == self._nodes - 1 for column in self.view.columns),
+            lambda: all(column.progress.members == self._nodes - 1 for column in self.view.columns),
             FORM_SECONDS_MAX,
-            "the workers did not all become neighbours",
+            "the workers did not all see each other alive",
         )
+
+    async def _command(self, child: Child, orders: Orders) -> None:
+        name = child.column.name
+        orders = self._orders[name] = msgspec.structs.replace(orders, storage=str(self._folder / f"{name}.db"))
+        await child.command(orders)
 
     async def _count(self) -> None:
         self._explain(
@@ -127,14 +148,14 @@ class Director:
         seconds = self.view.seconds_of_work + SLACK_SECONDS_MAX
         if self._kill_one:
             await self._until(lambda: self.view.fraction >= 0.5, seconds, "half of the files were not counted")
-            await self._kill()
+            await self._restart(await self._kill())
         await self._until(
             lambda: all(child.column.complete is not None for child in self._alive()),
             seconds,
             "not every file reached every survivor",
         )
 
-    async def _kill(self) -> None:
+    async def _kill(self) -> Child:
         victim = max(self._alive(), key=lambda child: child.column.progress.owned - child.column.progress.done)
         progress = victim.column.progress
         unfinished = progress.owned - progress.done
@@ -147,7 +168,7 @@ class Director:
         self._explain("kill", f"SIGKILL for {who}, which owns {progress.owned} files, {unfinished} not counted yet")
         survivors = self._alive()
         await self._until(
-            lambda: all(child.column.progress.neighbours == len(survivors) - 1 for child in survivors),
+            lambda: all(child.column.progress.members == len(survivors) - 1 for child in survivors),
             SLACK_SECONDS_MAX,
             f"not all survivors noticed that {victim.column.name} is dead",
         )
@@ -157,6 +178,35 @@ class Director:
             "take over",
             f"killed {who}, which owned {progress.owned} files, {unfinished} not counted yet; {noticed_ms} ms later "
             f"all others knew, and by the same hash its files are theirs: {takers}",
+        )
+        return victim
+
+    async def _restart(self, victim: Child) -> None:
+        """Start it again, with its storage: the same site in a new life. It takes the dead one's column."""
+        column = victim.column
+        await asyncio.sleep(RESTART_SECONDS)  # for people to see who took over
+        child = await start_child(column.name)
+        self._children.append(child)
+        self.view.columns[self.view.columns.index(column)] = child.column
+        child.listen(self._hear, self._lose)
+        await self._command(child, msgspec.structs.replace(self._orders[column.name], seeds=[]))
+        began_s = time.monotonic()
+        await self._until(
+            lambda: (
+                all(other.column.progress.members == self._nodes - 1 for other in self._alive())
+                and child.column.state == "alive"
+            ),
+            FORM_SECONDS_MAX,
+            f"{column.name} did not come back",
+        )
+        if child.column.site != column.site:
+            raise Stuck(f"{column.name} came back as another site, {child.column.site}, not {column.site}")
+        self._restarted = column.name
+        back_ms = round((time.monotonic() - began_s) * 1000)
+        self._explain(
+            "restart",
+            f"{column.name} starts again as pid {child.column.pid} with nothing but its storage: the same site, in a "
+            f"new life, seen by all after {back_ms} ms; the files that hash to it are its own again",
         )
 
     async def _compare(self) -> None:
@@ -181,7 +231,7 @@ class Director:
                 if report.taken > column.progress.taken:
                     column.flash_until_s = self._now().elapsed_s + FLASH_SECONDS
                 column.progress = report
-            case NeighbourLost(site):
+            case MemberLost(site):
                 if site == self._victim_site:
                     self._noticed_s = time.monotonic()  # by the last of them, in the end
             case Complete():
@@ -216,7 +266,7 @@ class Director:
     def _pending(self) -> str:
         """Who lacks what."""
         lacking = [
-            f"{column.name} has {column.progress.neighbours} neighbours and {column.progress.held} files"
+            f"{column.name} sees {column.progress.members} others and has {column.progress.held} files"
             for column in self.view.columns
             if column.state != "killed" and column.complete is None
         ]

@@ -72,8 +72,8 @@ def _workers(view: View, width: int, squares: tuple[str, str]) -> Table:
     table.add_row("", *(Text(column.name, style=_STATES[column.state]) for column in columns))
     table.add_row("state", *(Text(column.state, style=_STATES[column.state]) for column in columns))
     table.add_row("pid", *(_gone(column, str(column.pid)) for column in columns))
-    neighbours = ["-" if column.state == "killed" else str(column.progress.neighbours) for column in columns]
-    table.add_row("neighbours", *(_gone(*both) for both in zip(columns, neighbours, strict=True)))
+    members = ["-" if column.state == "killed" else str(column.progress.members) for column in columns]
+    table.add_row("sees alive", *(_gone(*both) for both in zip(columns, members, strict=True)))
     table.add_row("files", *(_gone(column, f"{column.progress.done}/{column.progress.owned}") for column in columns))
     table.add_row("taken over", *(_taken(column, view.elapsed_s) for column in columns))
     table.add_row("words", *(_gone(column, f"{column.progress.words:,}") for column in columns))

@@ -19,6 +19,7 @@ class Orders(msgspec.Struct, frozen=True):
     root: str
     files: list[str]
     pace_s: float  # from the start of one file to the start of the next
+    storage: str  # the file that keeps who this worker is
 
 
 class Started(msgspec.Struct, frozen=True, tag="started"):
@@ -32,7 +33,7 @@ class Started(msgspec.Struct, frozen=True, tag="started"):
 class Progress(msgspec.Struct, frozen=True, tag="progress"):
     """Where a worker stands."""
 
-    neighbours: int = 0
+    members: int = 0  # others that are alive
     owned: int = 0  # files that are this worker's now
     done: int = 0  # of those, the ones whose table is here
     taken: int = 0  # of the owned, the ones that somebody else owned at first
@@ -42,8 +43,8 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
     words: int = 0  # in the tables held
 
 
-class NeighbourLost(msgspec.Struct, frozen=True, tag="neighbour_lost"):
-    """A neighbour is gone."""
+class MemberLost(msgspec.Struct, frozen=True, tag="member_lost"):
+    """A member is held for dead."""
 
     site: str
     cause: str
@@ -63,4 +64,4 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     reason: str
 
 
-Report = Started | Progress | NeighbourLost | Complete | Failed
+Report = Started | Progress | MemberLost | Complete | Failed

@@ -1,8 +1,9 @@
 """One worker of the demo: a process with a node that counts its share and exchanges tables with the others.
 
-Nobody assigns work. Each worker computes from its own neighbours who is alive and who owns which file, counts what is
-its own, and sends each finished table to every neighbour. When a neighbour is lost it computes again. Once a second it
-asks the present owners for what it lacks, so a message that was lost with a process costs a second and nothing else.
+Nobody assigns work. Each worker computes from the members it holds alive who owns which file, counts what is its own,
+and sends each finished table to all of them. When one dies or comes back it computes again. Once a second it asks the
+present owners for what it lacks, and somebody else for what is its own, so neither a message that was lost with a
+process nor a start in the middle of the work costs more than a second.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ import covey
 from covey.cli import logs
 from covey.cli.demo import tables
 from covey.cli.demo.corpus import count_words
-from covey.cli.demo.reports import Complete, Failed, NeighbourLost, Orders, Progress, Report, Started
+from covey.cli.demo.reports import Complete, Failed, MemberLost, Orders, Progress, Report, Started
 from covey.cli.loop import run
 from covey.core.ids import Site
 
+ALIVE = ("alive", "suspect")  # who answers for its files
 FORM_SECONDS_MAX = 15.0  # forming takes 0.03 s; this is for a machine that is busy
 SEND_SECONDS_MAX = 2.0  # then the receiver has to ask
 ASK_SECONDS = 1.0
@@ -57,7 +59,7 @@ class Worker:
         self._report = report
         self._root = Path(orders.root)
         self._tables = tables.Tables(orders.files)
-        self._live: list[covey.Neighbor] = []
+        self._live: list[Site] = []  # the others
         self._owners: dict[str, bytes] = {}
         self._first_owners: dict[str, bytes] = {}
         self._todo: deque[str] = deque()
@@ -70,7 +72,7 @@ class Worker:
             self._report(Started(node.site.hex(), node.address, os.getpid()))
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._tell())
-                await node.wait_neighbours(self._orders.nodes - 1, timeout=FORM_SECONDS_MAX)
+                await node.wait_members(self._orders.nodes, timeout=FORM_SECONDS_MAX)
                 self._place()
                 self._first_owners = self._owners
                 group.create_task(self._listen(events))  # what came meanwhile waited in `events`
@@ -78,13 +80,13 @@ class Worker:
                 group.create_task(self._ask())
 
     def _place(self) -> None:
-        """Compute who owns what among those alive now."""
-        live = self._node.neighbours()
+        """Compute who owns what among those alive now; who is only suspected keeps what it has."""
+        me = self._node.site
+        live = [member.site for member in self._node.members() if member.status in ALIVE and member.site != me]
         if live == self._live:
             return
         self._live = live
-        me = self._node.site
-        self._owners = tables.shares(self._orders.files, [me, *(neighbour.site for neighbour in live)])
+        self._owners = tables.shares(self._orders.files, [me, *live])
         self._todo = deque(file for file in self._tables.missing if self._owners[file] == me)
         self._moved.set()
 
@@ -95,10 +97,10 @@ class Worker:
             match event:
                 case covey.Message(sender, payload):
                     self._on_message(sender, payload)
-                case covey.NeighborDown(neighbour, cause):
-                    self._report(NeighbourLost(neighbour.site.hex(), cause))
+                case covey.MemberDown(member, cause):
+                    self._report(MemberLost(member.site.hex(), cause))
                     self._place()
-                case covey.NeighborUp() | covey.Lost():
+                case covey.MemberUp() | covey.MemberLeft() | covey.Lost():
                     self._place()
                 case _:
                     pass
@@ -130,23 +132,33 @@ class Worker:
                 if self._tables.add(file, count_words((self._root / file).read_bytes())):
                     self._counted_taken += self._first_owners[file] != self._node.site
                 messages = self._messages(file)
-                await asyncio.gather(*(self._send(neighbour.site, messages) for neighbour in self._live))
+                await asyncio.gather(*(self._send(site, messages) for site in self._live))
                 due += self._orders.pace_s
                 await asyncio.sleep(max(0.0, due - loop.time()))
             await self._moved.wait()
             due = loop.time()
 
     async def _ask(self) -> None:
-        """Ask the owners for what is missing, so that it does not matter which message was lost."""
+        """Ask the owners for what is missing, so that it does not matter which message was lost.
+
+        What is ours may have been counted by others while we were away: one of them is asked.
+        """
+        turn = 0
         while not self._tables.complete:
-            await asyncio.sleep(ASK_SECONDS)
-            wanted: dict[bytes, list[str]] = {}
+            wanted: dict[Site, list[str]] = {}
+            live = list(self._live)
             for file in self._tables.missing:
-                wanted.setdefault(self._owners[file], []).append(file)
-            for neighbour in list(self._live):
-                if neighbour.site in wanted:
+                owner = Site(self._owners[file])
+                if owner != self._node.site:
+                    wanted.setdefault(owner, []).append(file)
+                elif live:
+                    wanted.setdefault(live[turn % len(live)], []).append(file)
+            for site in live:
+                if site in wanted:
                     with contextlib.suppress(covey.UnavailableError, covey.UnknownName):
-                        await self._node.send(neighbour.site, Want(wanted[neighbour.site]), SEND_SECONDS_MAX)
+                        await self._node.send(site, Want(wanted[site]), SEND_SECONDS_MAX)
+            turn += 1
+            await asyncio.sleep(ASK_SECONDS)
 
     async def _tell(self) -> None:
         """Report where this worker stands, and once the sum."""
@@ -182,7 +194,7 @@ class Worker:
         owned = [file for file, site in self._owners.items() if site == me]
         taken = [file for file in owned if self._first_owners[file] != me]
         return Progress(
-            neighbours=len(self._node.neighbours()),
+            members=sum(member.status in ALIVE for member in self._node.members()) - 1,
             owned=len(owned),
             done=sum(file in held for file in owned),
             taken=len(taken),
@@ -226,6 +238,7 @@ async def _work(orders: Orders) -> None:
         listen="127.0.0.1:0",
         seeds=orders.seeds,
         secret=orders.secret,
+        storage=orders.storage,
         config=covey.Config.laptop(),
     )
     work = asyncio.create_task(Worker(node, orders, _write).run())
