@@ -1,7 +1,7 @@
 """covey: masterless clustering for asyncio.
 
 A handful of ordinary Python processes become one cluster that finds its members and keeps together without a leader.
-Start with `Node`; README.md shows it in twelve lines.
+Start with `Node`; README.md shows it in fourteen lines.
 """
 
 from covey.api.config import Config
