@@ -1,12 +1,10 @@
-"""The engine: everything that is said has a hearer, and a frame comes apart without losing its order."""
+"""The engine: everything that is said has a hearer, and the machines together are one node."""
 
 from __future__ import annotations
 
 import inspect
-from itertools import pairwise
-from random import Random
-from types import ModuleType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from types import ModuleType
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,11 +13,9 @@ from hypothesis import strategies as st
 
 from covey.core import vocabulary as v
 from covey.core.errors import InvariantError
-from covey.core.ids import ClusterId, Contact, Site
+from covey.core.ids import Contact
 from covey.core.vocabulary import (
-    Cause,
     Channel,
-    Emit,
     Liveness,
     MemberAdded,
     MessagesReceived,
@@ -29,73 +25,20 @@ from covey.core.vocabulary import (
 )
 from covey.engine import gate as gate_vocabulary
 from covey.engine import roster as roster_vocabulary
-from covey.engine.engine import Engine, EngineConfig
+from covey.engine.engine import EngineConfig
 from covey.engine.gate import Gate, Persisted
 from covey.engine.pump import Pump
 from covey.protocols.detector import vocabulary as detector_vocabulary
-from covey.protocols.detector.vocabulary import PeerSpoke
 from covey.protocols.direct import machine as direct_vocabulary
-from covey.protocols.direct.machine import PayloadsReceived
 from covey.protocols.links import vocabulary as links_vocabulary
-from covey.protocols.links.handshake import Identity
 from covey.protocols.membership import vocabulary as membership_vocabulary
 from covey.protocols.membership.ledger import CLUSTER
 from covey.protocols.membership.vocabulary import SetMember
 from covey.protocols.overlay import vocabulary as overlay_vocabulary
-from covey.wire.messages.detector import Nack, Rumour, Rumours
-from covey.wire.messages.direct import Payload
-from covey.wire.messages.links import Goodbye, KeepAlive
-from covey.wire.messages.overlay import Affirm, Beacon, Disconnect
+from covey.wire.messages.detector import Rumour, Rumours
+from covey.wire.messages.overlay import Beacon
+from tests.engine.engine_words import FRIEND, ME, OTHER, PEER, build, example, frame
 from tests.wire.strategies import MESSAGE_KINDS, MESSAGES
-
-ME = Site(b"m" * 16)
-PEER = Site(b"p" * 16)
-FRIEND = Contact(PEER, 7, "peer:1")
-OTHER = Contact(Site(b"o" * 16), 3, "other:1")
-
-# What the types do not tell: a value of each annotation that stands in a fact or a command.
-BY_ANNOTATION: dict[Any, Any] = {
-    Site: PEER,
-    Contact: FRIEND,
-    ClusterId: ClusterId(b"d" * 16),
-    Liveness: Liveness.SUSPECT,
-    Channel: Channel.CONTROL,
-    Cause: Cause.RESET,
-    str: "peer:1",
-    int: 1,
-    bytes: b"bytes",
-    bool: True,
-    Exception: ValueError("why"),
-    tuple[str, ...]: ("peer:1", "other:1"),
-    msgspec.Raw: msgspec.Raw(b"\xc0"),
-}
-BY_FIELD: dict[str, Any] = {"message": Affirm(), "messages": (Affirm(), Affirm()), "values": (b"\xc0",)}
-
-
-def build(config: EngineConfig | None = None, logs: dict[str, dict[bytes, bytes]] | None = None) -> Engine:
-    identity = Identity(ClusterId(b"c" * 16), ME, 1, b"b" * 16, b"secret")
-    return Engine(config or EngineConfig(), identity, "me:1", Random(1), Random(2), 0, logs)
-
-
-def example(kind: type[Any]) -> Any:
-    """A fact, command or message of this type with plausible fields."""
-    hints = get_type_hints(kind)
-    return kind(*(BY_FIELD[name] if name in BY_FIELD else _value(hints[name]) for name in hints))
-
-
-def _value(annotation: Any) -> Any:
-    if annotation in BY_ANNOTATION:
-        return BY_ANNOTATION[annotation]
-    if get_origin(annotation) is tuple:
-        return (_value(get_args(annotation)[0]),)
-    if get_origin(annotation) in (Union, UnionType):
-        return _value(get_args(annotation)[0])
-    return example(annotation)
-
-
-def frame(*messages: Any) -> MessagesReceived:
-    return MessagesReceived(PEER, messages)
-
 
 ENGINE = build()
 MACHINES = ["links", "overlay", "membership", "detector", "direct", "roster"]
@@ -183,118 +126,6 @@ def test_a_machine_that_keeps_a_log_is_named_so_that_it_speaks_through_the_gate(
         assert package is not None
         persists = "Persist" in vars(package) and vars(package)["Persist"] is Persist
         assert (name in ENGINE.durable) == persists
-
-
-# --- frames ---------------------------------------------------------------------------------------------------------
-
-
-@given(st.lists(MESSAGES, min_size=1, max_size=12))
-def test_the_parts_of_a_frame_are_its_messages_in_order_grouped_into_runs(messages):
-    parts = ENGINE.split(frame(*messages))
-    assert [message for _, _, part in parts for message in part.messages] == messages
-    owners = [name for name, _, _ in parts]
-    assert all(one != other for one, other in pairwise(owners))
-    for name, machine, part in parts:
-        assert part.messages
-        assert part.peer == PEER
-        assert machine is ENGINE.machines[name]
-        assert all(ENGINE._owners[type(message)][0] == name for message in part.messages)
-
-
-def test_a_frame_for_one_machine_is_handed_on_as_it_is():
-    one, many = frame(Affirm()), frame(Affirm(), Disconnect(True, ()), Affirm())
-    for incoming in (one, many):
-        ((name, _, part),) = ENGINE.split(incoming)
-        assert (name, part) == ("overlay", incoming)
-        assert part is incoming
-
-
-def test_runs_for_different_machines_come_in_the_order_of_the_frame():
-    payload, affirm = Payload(msgspec.Raw(b"\xc0")), Affirm()
-    parts = ENGINE.split(frame(affirm, affirm, payload, affirm, payload, payload))
-    assert [(name, part) for name, _, part in parts] == [
-        ("overlay", frame(affirm, affirm)),
-        ("direct", frame(payload)),
-        ("overlay", frame(affirm)),
-        ("direct", frame(payload, payload)),
-    ]
-
-
-@pytest.mark.parametrize("stray", [KeepAlive(), Goodbye(Cause.CLOSED, "bye")], ids=lambda stray: type(stray).__name__)
-def test_a_keep_alive_or_goodbye_in_the_middle_of_a_frame_changes_nothing(stray):
-    one, two = Payload(msgspec.Raw(b"\x01")), Payload(msgspec.Raw(b"\x02"))
-    engine = build()
-    before = engine.statistics()["links"]
-    done: list[Any] = []
-    Pump(engine, Gate(EngineConfig().gate), done.append).feed(frame(one, stray, two), 1)
-    assert done == [Emit(PayloadsReceived(PEER, (b"\x01",))), Emit(PayloadsReceived(PEER, (b"\x02",)))]
-    assert engine.statistics()["links"] == before
-    engine.check()
-
-
-def accusing(state: Liveness = Liveness.SUSPECT) -> Engine:
-    """An engine whose detector heard from another member that `PEER` is suspect."""
-    engine = build()
-    engine.detector.handle(MemberAdded(FRIEND, False, True), 1)
-    rumour = Rumour(PEER, 7, 0, state, OTHER.site)
-    engine.detector.handle(MemberAdded(OTHER, False, True), 1)
-    engine.detector.handle(MessagesReceived(OTHER.site, (Rumours((rumour,)),)), 1)
-    assert engine.detector.accuses(PEER) == (state is not Liveness.ALIVE)
-    return engine
-
-
-class Saying:
-    """An observer of a pump that keeps what one machine says."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.said: list[Any] = []
-
-    def __call__(self, now_us: int, name: str, incoming: Any, effects: Any) -> None:
-        if name == self.name:
-            self.said += effects
-
-
-@pytest.mark.parametrize("state", [Liveness.SUSPECT, Liveness.DOWN])
-def test_whoever_speaks_while_it_is_accused_is_told_so_once_a_frame_behind_all_it_said(state):
-    engine = accusing(state)
-    payload, affirm = Payload(msgspec.Raw(b"\xc0")), Affirm()
-    parts = engine.split(frame(affirm, payload, affirm))
-    assert [(name, part) for name, _, part in parts] == [
-        ("overlay", frame(affirm)),
-        ("direct", frame(payload)),
-        ("overlay", frame(affirm)),
-        ("detector", PeerSpoke(PEER)),
-    ]
-    assert parts[-1][1] is engine.detector
-    one = frame(affirm)
-    assert [(name, part) for name, _, part in engine.split(one)] == [("overlay", one), ("detector", PeerSpoke(PEER))]
-
-
-def test_who_is_not_accused_speaks_without_the_detector():
-    for engine in (build(), accusing(Liveness.ALIVE)):
-        one, two = frame(Affirm()), frame(Affirm(), Payload(msgspec.Raw(b"\xc0")))
-        assert [name for name, _, _ in engine.split(one)] == ["overlay"]
-        assert [name for name, _, _ in engine.split(two)] == ["overlay", "direct"]
-
-
-def test_a_frame_with_a_word_for_the_detector_is_answered_once():
-    engine = accusing()
-    done = Saying("detector")
-    Pump(engine, Gate(EngineConfig().gate), lambda _: None, done).feed(frame(Nack(1), Affirm(), Nack(1)), 2)
-    assert [effect.to for effect in done.said if isinstance(effect, v.Send)] == [PEER]
-
-
-def test_who_speaks_besides_an_accused_one_hears_nothing_of_it():
-    engine = accusing()
-    assert [name for name, _, _ in engine.split(MessagesReceived(OTHER.site, (Affirm(),)))] == ["overlay"]
-
-
-def test_who_is_accused_hears_the_accusation_on_the_frame_it_sends():
-    engine = accusing()
-    done = Saying("detector")
-    Pump(engine, Gate(EngineConfig().gate), lambda _: None, done).feed(frame(Affirm()), 2)
-    assert done.said == [v.Send(PEER, Rumours((Rumour(PEER, 7, 0, Liveness.SUSPECT, OTHER.site),)))]
 
 
 # --- the whole ------------------------------------------------------------------------------------------------------

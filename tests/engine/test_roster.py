@@ -1,69 +1,32 @@
-"""The roster: its events fold into its list, a life that is over says nothing of the next one, and a cut is noticed."""
+"""The roster: its events fold into its list, and a life that is over says nothing of the next one."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from covey.core.errors import InvariantError
-from covey.core.ids import ClusterId, Contact, Site
-from covey.core.vocabulary import ClusterChanged, Emit, Liveness, LivenessChanged, MemberAdded, MemberRemoved
-from covey.engine.roster import MemberChanged, PartitionSuspected, Roster, RosterEntry, RosterStatistics
-
-UNKNOWN, ALIVE, SUSPECT, DOWN, STOPPED = Liveness
-ANOTHER = ClusterChanged(ClusterId(b"c" * 16), 1, True)
-
-
-def site(number: int) -> Site:
-    return Site(bytes([number]) * 16)
-
-
-def contact(number: int, life: int = 1, address: str | None = None) -> Contact:
-    return Contact(site(number), life, f"n{number}:1" if address is None else address)
-
-
-def added(number: int, life: int = 1, *, ephemeral: bool = False, meta: bytes = b"") -> MemberAdded:
-    return MemberAdded(contact(number, life), ephemeral, True, meta)
-
-
-def becomes(number: int, state: Liveness, cause: str = "spoke", life: int = 1) -> LivenessChanged:
-    return LivenessChanged(contact(number, life), state, f"why it is {state.name}", cause)
-
-
-def silent(number: int) -> LivenessChanged:
-    return becomes(number, DOWN, "silent")
-
-
-def entry(number: int, state: Liveness, cause: str, life: int = 1) -> RosterEntry:
-    """What is shown after `becomes`, or after `added` alone."""
-    why = "it is a member" if cause == "added" else f"why it is {state.name}"
-    return RosterEntry(contact(number, life), False, state, b"", cause, why)
-
-
-def tell(roster: Roster, *facts: Any) -> list[Any]:
-    """The events that these facts lead to, all of them."""
-    events: list[Any] = []
-    for fact in facts:
-        for effect in roster.handle(fact, 0):
-            assert isinstance(effect, Emit)
-            events.append(effect.event)
-        roster.check()
-    return events
-
-
-def of_members(*numbers: int, state: Liveness = ALIVE) -> Roster:
-    roster = Roster()
-    for number in numbers:
-        tell(roster, added(number), becomes(number, state))
-    return roster
-
-
-def cuts(events: list[Any]) -> list[PartitionSuspected]:
-    return [event for event in events if isinstance(event, PartitionSuspected)]
-
+from covey.core.ids import Site
+from covey.core.vocabulary import ClusterChanged, Liveness, LivenessChanged, MemberAdded, MemberRemoved
+from covey.engine.roster import MemberChanged, Roster, RosterEntry, RosterStatistics
+from tests.engine.roster_words import (
+    ALIVE,
+    ANOTHER,
+    DOWN,
+    STOPPED,
+    SUSPECT,
+    UNKNOWN,
+    added,
+    becomes,
+    contact,
+    cuts,
+    entry,
+    of_members,
+    silent,
+    site,
+    tell,
+)
 
 # --- the law --------------------------------------------------------------------------------------------------------
 
@@ -216,67 +179,6 @@ def test_the_address_of_the_later_life_counts_and_one_is_better_than_none():
     assert roster.entries[site(1)].contact == contact(1, 3, "n1:1")
     tell(roster, MemberAdded(contact(1, 3, "moved:1"), False, True))
     assert roster.entries[site(1)].contact == contact(1, 3, "moved:1")
-
-
-# --- a network that may be cut --------------------------------------------------------------------------------------
-
-
-def test_several_that_fall_silent_are_a_cut_perhaps_and_it_is_said_once():
-    roster = of_members(1, 2, 3, 4, 5)
-    assert cuts(tell(roster, silent(1))) == []
-    assert tell(roster, silent(2))[1:] == [PartitionSuspected((site(1), site(2)), 3)]
-    assert cuts(tell(roster, silent(3), silent(4), silent(5))) == []
-
-
-def test_the_suspicion_comes_behind_the_change_that_led_to_it():
-    roster = of_members(1, 2)
-    tell(roster, silent(1))
-    change, cut = tell(roster, silent(2))
-    assert change == MemberChanged(entry(2, ALIVE, "spoke"), entry(2, DOWN, "silent"))
-    assert cut == PartitionSuspected((site(1), site(2)), 0)
-
-
-@pytest.mark.parametrize("others, first_at", [(2, 2), (5, 2), (6, 3), (8, 3), (9, 4)])
-def test_at_least_two_of_them_and_a_third_of_all_that_run_have_to_be_silent(others, first_at):
-    roster = of_members(*range(1, others + 1))
-    at = [number for number in range(1, others + 1) if cuts(tell(roster, silent(number)))]
-    assert at == [first_at]
-
-
-def test_those_that_stopped_do_not_count_among_those_that_run():
-    roster = of_members(1, 2, 3, 4, 5, 6, 7, 8)
-    tell(roster, *(becomes(number, STOPPED, "stopped") for number in (6, 7, 8)))
-    assert cuts(tell(roster, silent(1), silent(2))) == [PartitionSuspected((site(1), site(2)), 3)]
-
-
-def test_a_host_that_refuses_us_is_not_cut_off():
-    roster = of_members(1, 2, 3)
-    events = tell(roster, *(becomes(number, DOWN, "refused") for number in (1, 2, 3)))
-    assert cuts(events) == []
-    assert cuts(tell(of_members(1, 2, 3), silent(1), becomes(2, DOWN, "refused"))) == []
-
-
-def test_what_others_tell_us_of_the_silent_counts_too():
-    roster = of_members(1, 2)
-    assert cuts(tell(roster, silent(1), becomes(2, DOWN, "told"))) == [PartitionSuspected((site(1), site(2)), 0)]
-
-
-def test_members_that_are_only_suspect_are_not_silent_yet():
-    roster = of_members(1, 2, 3)
-    assert cuts(tell(roster, *(becomes(number, SUSPECT, "unreached") for number in (1, 2, 3)))) == []
-
-
-@pytest.mark.parametrize(
-    "end", [lambda number: becomes(number, ALIVE), lambda number: MemberRemoved(site(number))], ids=["back", "out"]
-)
-def test_it_is_said_again_only_after_all_of_them_were_back_or_out(end):
-    roster = of_members(1, 2, 3)
-    assert len(cuts(tell(roster, silent(1), silent(2)))) == 1
-    assert cuts(tell(roster, end(1), added(1), becomes(1, ALIVE), silent(1))) == []
-    assert cuts(tell(roster, end(1), end(2))) == []
-    again = tell(roster, *(fact for number in (1, 2) for fact in (added(number), becomes(number, ALIVE))))
-    assert cuts(again) == []
-    assert len(cuts(tell(roster, silent(1), silent(2)))) == 1
 
 
 # --- another cluster ------------------------------------------------------------------------------------------------

@@ -141,6 +141,7 @@ class Ledger:
         return written
 
     def own_flags(self) -> int:
+        """The value that says that we belong, and of which kind we are."""
         return IS_MEMBER | (IS_EPHEMERAL if self._config.ephemeral else 0)
 
     def _stamp(self, clock_min: int, now_us: int) -> int:
@@ -237,6 +238,7 @@ class Ledger:
     # --- forgetting -------------------------------------------------------------------------------------------------
 
     def forget(self, key: Key) -> None:
+        """Drop what stands under a key, here and on the disk."""
         if self.record.forget(key):
             self._dirty[encode_key(key)] = None
 
@@ -253,6 +255,7 @@ class Ledger:
             del self._gone[next(iter(self._gone))]
 
     def forget_echoes(self, now_us: int) -> None:
+        """Drop the last words whose time is over."""
         self._gone = {site: gone for site, gone in self._gone.items() if gone[1] > now_us}
 
     def last_word(self, site: Site) -> Op | None:

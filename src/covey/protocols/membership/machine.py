@@ -68,6 +68,11 @@ LOG = "membership"
 
 
 class MembershipStatistics(msgspec.Struct, frozen=True):
+    """Sizes of the record and of what is kept per peer, and counts since the start.
+
+    `imports` is the number of the last one; a stray is a message from a peer without a link, or of the cluster before.
+    """
+
     members: int
     operations: int
     imports: int
@@ -184,10 +189,12 @@ class Membership:
 
     @property
     def me(self) -> Contact:
+        """We, in this life, at the address that is known so far."""
         return self.ledger.me
 
     @property
     def cluster(self) -> ClusterId:
+        """The cluster we are in: the shared one, or one of our own."""
         return self.ledger.cluster
 
     @property
@@ -196,6 +203,7 @@ class Membership:
         return self.passage.solo
 
     def members(self) -> list[Site]:
+        """Those that belong, ourselves included, in the order of their sites."""
         return self.record.members()
 
     def contact(self, site: Site) -> Contact | None:

@@ -104,6 +104,7 @@ class Passage:
 
     @property
     def solo(self) -> bool:
+        """Whether nobody else can be in our cluster."""
         return self._ledger.cluster != self._shared
 
     def entered(self, fact: ClusterEntered, now_us: int) -> list[Effect]:
@@ -114,6 +115,7 @@ class Passage:
     # --- joining ----------------------------------------------------------------------------------------------------
 
     def join(self, command: Join, now_us: int) -> list[Effect]:
+        """Dial the address; who is alone is in the shared cluster from here on, in a new life."""
         ledger = self._ledger
         if ledger.rejoin_clock >= STAMP_MAX:
             raise UsageError("no stamp is left that beats what threw us out; nothing was changed")
@@ -162,6 +164,7 @@ class Passage:
         return self._resolve(peer)
 
     def failed(self, fact: AddressFailed, now_us: int) -> list[Effect]:
+        """Nobody is there, or somebody of another cluster: the join is over, unless that dial was of before."""
         joining = self._joining
         if joining is None or joining.address != fact.address:
             return []
