@@ -85,8 +85,9 @@ class Node:
         self.machine = Membership(self.config, rng, net.now_us, me=me, shared=SHARED, stored=dict(self.disk))
         self.alive = True
         self.dirty = None
+        self.cluster = self.machine.cluster
         self.events, self.outcomes, self.said = [], {}, []
-        self.machine.handle(WallOffset(START_WALL_US + self.skew_us), net.now_us)
+        self.carry_out(list(self.machine.handle(WallOffset(START_WALL_US + self.skew_us), net.now_us)))
         self.folded = {self.site, *self.machine.members()}  # that we belong from the first is no event
         self.feed(Tick())
         self.check()
@@ -185,7 +186,9 @@ class Node:
                 net.dial(self, address)
             case ClusterChanged():
                 self.said.append(effect)
-                self.folded = {self.site}
+                if effect.cluster != self.cluster:
+                    self.folded = {self.site}
+                self.cluster = effect.cluster
                 net.unlink_all(self)
                 self.feed(ClusterEntered(effect.cluster))
             case _:

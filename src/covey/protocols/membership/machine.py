@@ -220,7 +220,8 @@ class Membership:
         """Tell who was stored, and write that we belong where nothing else is written."""
         me = self.me.site
         effects = self.passage.introduce()
-        if self.solo and (out := self.ledger.verdict) is not None:
+        out = self.ledger.verdict
+        if self.solo and out is not None and out.origin != me:
             effects.append(Emit(Kicked(out.origin, out.wall_ms)))
         if self._returning:
             self.ledger.write_again(now_us)
@@ -232,8 +233,7 @@ class Membership:
 
     def _verdict(self) -> Op | None:
         """What says that we do not belong to the cluster we are in, if anything does."""
-        own = self.record.get(MEM, self.me.site)
-        return None if own is None or self.solo or self.record.is_member(self.me.site) else own
+        return None if self.solo else self.ledger.out()
 
     # --- operations -------------------------------------------------------------------------------------------------
 
@@ -247,8 +247,11 @@ class Membership:
         for op, belonged in news:
             effects += consequences(self.record, self.me.site, op, belonged)
         verdict = self._verdict()
-        if verdict is not None and verdict.origin != self.me.site:  # our own word: we are leaving, and know it
-            return effects + self.passage.go_alone(verdict, now_us)
+        me = self.me.site
+        if verdict is not None and not (verdict.origin == me and self._waits.leaving):
+            if verdict.origin != me or not self.ledger.can_write(MEM, me):
+                return effects + self.passage.go_alone(verdict, now_us)
+            effects += self._commands.write(MEM, me, self.ledger.own_flags(), now_us)  # an earlier life of ours left
         effects += self.exchange.flood([op for op, _ in news], sender)
         if any(op.target == self.me.site for op, _ in news):
             effects += self.exchange.flood(self.ledger.write_details(now_us))

@@ -86,6 +86,11 @@ class Waits:
         """Whether anything waits for `peer`."""
         return any(peer in wait.missing for wait in self._waits.values())
 
+    @property
+    def leaving(self) -> bool:
+        """Whether we have said that we leave, and are still here."""
+        return ("alone",) in self._timers or any(wait.leaving for wait in self._waits.values())
+
     def overdue(self, request: int, now_us: int) -> list[Effect]:
         """Its time is up, unless another timer of the same moment has ended it."""
         return self.end(request, now_us) if request in self._waits else []
