@@ -72,6 +72,7 @@ class Node:
         self.disk = disk
         self.alive = False
         self.skew_us = 0
+        self.depth = 0  # of facts that were fed while another one's effects were carried out
         self.dirty: list[list[Any]] | None = None  # a list while the disk is slow: nothing of it has happened yet
         self.events: list[Any] = []
         self.outcomes: dict[int, Any] = {}
@@ -137,8 +138,10 @@ class Node:
         if self.dirty is not None:
             self.dirty.append(effects)
         else:
+            self.depth += 1
             self.carry_out(effects)
-            if self.net.strict:
+            self.depth -= 1
+            if self.net.strict and self.depth == 0:  # what caused this has said all it had to say
                 self.check()
         return effects
 

@@ -239,8 +239,8 @@ class Passage:
         effects: list[Effect] = []
         for site in self._others():
             contact = record.contact(site)
-            if contact is not None:
-                effects.append(MemberAdded(contact, record.is_ephemeral(site), False, record.meta(site)))
+            assert contact is not None
+            effects.append(MemberAdded(contact, record.is_ephemeral(site), False, record.meta(site)))
         return effects
 
     def superseded(self, fact: Superseded, now_us: int) -> list[Effect]:
