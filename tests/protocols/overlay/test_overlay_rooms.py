@@ -34,12 +34,11 @@ NUMBERS, LIVES = st.integers(1, 5), st.integers(1, 3)
 )
 def test_a_life_that_left_stays_out_until_its_time_is_over_or_others_need_the_room(steps):
     leavers = Leavers(SMALL)
-    out: dict[int, tuple[int, int]] = {}  # (the life, until), the first whose time is over first
+    out: dict[int, tuple[int, int]] = {}  # (the life, until)
     now_us = 0
     for step, number, life in steps:
         if step == "add":
             room = number in out or len(out) < SMALL.departed_max
-            out.pop(number, None)
             out[number] = (life, now_us + SMALL.departed_us)
             assert leavers.add(site(number), life, now_us) is room
             if len(out) > SMALL.departed_max:
