@@ -58,6 +58,13 @@ def test_a_life_that_left_stays_out_until_its_time_is_over_or_others_need_the_ro
             assert not leavers.has(contact(one, left + 1))
 
 
+def test_the_leaver_whose_time_is_over_first_makes_room():
+    leavers = Leavers(SMALL)
+    for number, now_us in ((1, 0), (2, 10), (3, 20), (1, 30), (4, 40)):  # the first one left once more
+        leavers.add(site(number), 1, now_us)
+    assert leavers.sites() == [site(1), site(3), site(4)]
+
+
 def test_in_another_cluster_nobody_has_left_yet():
     leavers = Leavers(SMALL)
     leavers.add(site(1), 1, 0)
