@@ -148,3 +148,12 @@ def test_a_member_that_is_down_is_missed_no_longer_when_we_are_in_another_cluste
     assert not a.machine._forgetting._vanished
     net.wait(2 * PASSING.forget_ephemeral_us)
     assert MemberLeft(e.site, e.site) not in a.events
+
+
+def test_one_that_left_and_then_stops_leaves_once() -> None:
+    net, a, _b, e = two_and_a_passer()
+    e.leave()
+    net.wait(SECOND)
+    assert a.members == [1, 2]
+    assert a.feed(LivenessChanged(e.machine.me, Liveness.STOPPED, "it said so", "stopped")) == []
+    assert a.kinds(MemberLeft) == [MemberLeft(e.site, e.site)]
