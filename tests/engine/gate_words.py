@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from covey.core.ids import Site
-from covey.core.vocabulary import Emit, Persist, Send
-from covey.engine.gate import Gate, GateConfig, PersistFailed, StorageRecovered, StorageTrouble
+from covey.core.vocabulary import Emit, Persist, Record, Send
+from covey.engine.gate import Gate, GateConfig, PersistFailed, StorageRecovered, StorageTrouble, Store
 
 SITE = Site(bytes(16))
 CONFIG = GateConfig(held_max=3, retry_us_min=100, retry_us_max=1_000)
@@ -16,8 +16,17 @@ def say(word: str) -> Send:
     return Send(SITE, word)
 
 
-def keep(*records: bytes) -> Persist:
-    return Persist("rows", records)
+def entries(*keys: bytes) -> tuple[Record, ...]:
+    return tuple(Record(key, b"value of " + key) for key in keys)
+
+
+def keep(*keys: bytes) -> Persist:
+    return Persist("rows", entries(*keys))
+
+
+def stored(position: int, *keys: bytes, log: str = "rows") -> Store:
+    """What the disk is asked for after `keep`."""
+    return Store(log, position, entries(*keys))
 
 
 def failed(position: int, log: str = "rows") -> PersistFailed:

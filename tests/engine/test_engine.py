@@ -1,12 +1,10 @@
-"""The engine: everything that is said has a hearer, and a frame comes apart without losing its order."""
+"""The engine: everything that is said has a hearer, and the machines together are one node."""
 
 from __future__ import annotations
 
 import inspect
-from itertools import pairwise
-from random import Random
 from types import ModuleType
-from typing import Any, get_type_hints
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,62 +13,35 @@ from hypothesis import strategies as st
 
 from covey.core import vocabulary as v
 from covey.core.errors import InvariantError
-from covey.core.ids import ClusterId, Contact, Site
-from covey.core.vocabulary import Cause, Channel, Emit, MessagesReceived, PeerConnected, Persist, Tick
-from covey.engine.engine import Engine, EngineConfig
-from covey.engine.gate import Gate
+from covey.core.ids import Contact
+from covey.core.vocabulary import (
+    Channel,
+    Liveness,
+    MemberAdded,
+    MessagesReceived,
+    PeerConnected,
+    Persist,
+    Tick,
+)
+from covey.engine import gate as gate_vocabulary
+from covey.engine import roster as roster_vocabulary
+from covey.engine.engine import EngineConfig
+from covey.engine.gate import Gate, Persisted
 from covey.engine.pump import Pump
+from covey.protocols.detector import vocabulary as detector_vocabulary
 from covey.protocols.direct import machine as direct_vocabulary
-from covey.protocols.direct.machine import PayloadsReceived
 from covey.protocols.links import vocabulary as links_vocabulary
-from covey.protocols.links.handshake import Identity
+from covey.protocols.membership import vocabulary as membership_vocabulary
+from covey.protocols.membership.ledger import CLUSTER
+from covey.protocols.membership.vocabulary import SetMember
 from covey.protocols.overlay import vocabulary as overlay_vocabulary
-from covey.wire.messages.direct import Payload
-from covey.wire.messages.links import Goodbye, KeepAlive
-from covey.wire.messages.overlay import Affirm, Beacon, Disconnect
+from covey.wire.messages.detector import Rumour, Rumours
+from covey.wire.messages.overlay import Beacon
+from tests.engine.engine_words import FRIEND, ME, OTHER, PEER, build, example, frame
 from tests.wire.strategies import MESSAGE_KINDS, MESSAGES
 
-ME = Site(b"m" * 16)
-PEER = Site(b"p" * 16)
-FRIEND = Contact(PEER, 7, "peer:1")
-
-# What the types do not tell: a value of each annotation that stands in a fact or a command.
-BY_ANNOTATION: dict[Any, Any] = {
-    Site: PEER,
-    Contact: FRIEND,
-    Channel: Channel.CONTROL,
-    Cause: Cause.RESET,
-    str: "peer:1",
-    int: 1,
-    bytes: b"bytes",
-    bool: True,
-    Exception: ValueError("why"),
-    tuple[Site, ...]: (PEER,),
-    tuple[str, ...]: ("peer:1", "other:1"),
-    tuple[int, ...]: (1,),
-    tuple[bytes, ...]: (b"\xc0",),
-    tuple[Contact, ...]: (FRIEND,),
-    msgspec.Raw: msgspec.Raw(b"\xc0"),
-}
-BY_FIELD: dict[str, Any] = {"message": Affirm(), "messages": (Affirm(), Affirm()), "values": (b"\xc0",)}
-
-
-def build(config: EngineConfig | None = None) -> Engine:
-    identity = Identity(ClusterId(b"c" * 16), ME, 1, b"b" * 16, b"secret")
-    return Engine(config or EngineConfig(), identity, "me:1", Random(1), Random(2), 0)
-
-
-def example(kind: type[Any]) -> Any:
-    """A fact, command or message of this type with plausible fields."""
-    hints = get_type_hints(kind)
-    return kind(*(BY_FIELD[name] if name in BY_FIELD else BY_ANNOTATION[hints[name]] for name in hints))
-
-
-def frame(*messages: Any) -> MessagesReceived:
-    return MessagesReceived(PEER, messages)
-
-
 ENGINE = build()
+MACHINES = ["links", "overlay", "membership", "detector", "direct", "roster"]
 ROUTED = [(kind, name) for kind, hearers in ENGINE.routes.items() for name, _ in hearers]
 
 
@@ -109,13 +80,35 @@ def test_every_machine_hears_something():
     assert sorted(dict.fromkeys(names)) == sorted(ENGINE.machines)
 
 
-@pytest.mark.parametrize(
-    "module", [v, links_vocabulary, overlay_vocabulary, direct_vocabulary], ids=lambda m: m.__name__
-)
+VOCABULARIES = [
+    v,
+    links_vocabulary,
+    overlay_vocabulary,
+    direct_vocabulary,
+    membership_vocabulary,
+    detector_vocabulary,
+    gate_vocabulary,
+    roster_vocabulary,
+]
+FOR_THE_WORLD = {"Emit", "Resolve", "Refuse", "OpenConnection", "Write", "CloseConnection", "WantTurn", "Store"}
+FOR_THE_GATE = {"Persist", "Persisted", "PersistFailed"}
+EVENTS = {
+    "core.vocabulary": {"ProtocolViolation", "SiteContested"},
+    "links": {"LinkRefused"},
+    "overlay": {"NeighborUp", "NeighborDown"},
+    "direct": {"PayloadsReceived"},
+    "membership": {"MemberJoined", "MemberLeft", "Kicked", "ClockSkew"},
+    "detector": {"LinkBroken", "LinkMended", "SelfAccused"},
+    "gate": {"StorageTrouble", "StorageRecovered"},
+    "roster": {"MemberChanged", "PartitionSuspected"},
+}
+INSIDE_OTHERS = {"Record", "Outcome", "RosterEntry"}
+
+
+@pytest.mark.parametrize("module", VOCABULARIES, ids=lambda m: m.__name__)
 def test_whatever_is_said_is_routed_or_is_for_the_world(module: ModuleType):
-    """A new fact or effect is either heard by a machine, carried out by the world, or an event inside `Emit`."""
-    for_the_world = {"Emit", "Resolve", "Refuse", "Persist", "OpenConnection", "Write", "CloseConnection", "WantTurn"}
-    events = {"ProtocolViolation", "LinkRefused", "NeighborUp", "NeighborDown", "PayloadsReceived"}
+    """A new fact or effect is heard by a machine or the gate, carried out by the world, or an event inside `Emit`."""
+    elsewhere = FOR_THE_WORLD | FOR_THE_GATE | INSIDE_OTHERS | {name for events in EVENTS.values() for name in events}
     routed = {kind.__name__ for kind in ENGINE.routes}
     spoken = {
         kind.__name__
@@ -123,8 +116,8 @@ def test_whatever_is_said_is_routed_or_is_for_the_world(module: ModuleType):
         if inspect.isclass(kind) and issubclass(kind, msgspec.Struct) and kind.__module__ == module.__name__
     }
     neither = {name for name in spoken if not name.endswith(("Config", "Statistics"))} - routed
-    assert sorted(neither - for_the_world - events) == []
-    assert sorted(routed & (for_the_world | events)) == []
+    assert sorted(neither - elsewhere) == []
+    assert sorted(routed & elsewhere) == []
 
 
 def test_a_machine_that_keeps_a_log_is_named_so_that_it_speaks_through_the_gate():
@@ -135,60 +128,13 @@ def test_a_machine_that_keeps_a_log_is_named_so_that_it_speaks_through_the_gate(
         assert (name in ENGINE.durable) == persists
 
 
-# --- frames ---------------------------------------------------------------------------------------------------------
-
-
-@given(st.lists(MESSAGES, min_size=1, max_size=12))
-def test_the_parts_of_a_frame_are_its_messages_in_order_grouped_into_runs(messages):
-    parts = ENGINE.split(frame(*messages))
-    assert [message for _, _, part in parts for message in part.messages] == messages
-    owners = [name for name, _, _ in parts]
-    assert all(one != other for one, other in pairwise(owners))
-    for name, machine, part in parts:
-        assert part.messages
-        assert part.peer == PEER
-        assert machine is ENGINE.machines[name]
-        assert all(ENGINE._owners[type(message)][0] == name for message in part.messages)
-
-
-def test_a_frame_for_one_machine_is_handed_on_as_it_is():
-    one, many = frame(Affirm()), frame(Affirm(), Disconnect(True, ()), Affirm())
-    for incoming in (one, many):
-        ((name, _, part),) = ENGINE.split(incoming)
-        assert (name, part) == ("overlay", incoming)
-        assert part is incoming
-
-
-def test_runs_for_different_machines_come_in_the_order_of_the_frame():
-    payload, affirm = Payload(msgspec.Raw(b"\xc0")), Affirm()
-    parts = ENGINE.split(frame(affirm, affirm, payload, affirm, payload, payload))
-    assert [(name, part) for name, _, part in parts] == [
-        ("overlay", frame(affirm, affirm)),
-        ("direct", frame(payload)),
-        ("overlay", frame(affirm)),
-        ("direct", frame(payload, payload)),
-    ]
-
-
-@pytest.mark.parametrize("stray", [KeepAlive(), Goodbye(Cause.CLOSED, "bye")], ids=lambda stray: type(stray).__name__)
-def test_a_keep_alive_or_goodbye_in_the_middle_of_a_frame_changes_nothing(stray):
-    one, two = Payload(msgspec.Raw(b"\x01")), Payload(msgspec.Raw(b"\x02"))
-    engine = build()
-    before = engine.statistics()["links"]
-    done: list[Any] = []
-    Pump(engine, Gate(EngineConfig().gate), done.append).feed(frame(one, stray, two), 1)
-    assert done == [Emit(PayloadsReceived(PEER, (b"\x01",))), Emit(PayloadsReceived(PEER, (b"\x02",)))]
-    assert engine.statistics()["links"] == before
-    engine.check()
-
-
 # --- the whole ------------------------------------------------------------------------------------------------------
 
 
 def test_statistics_and_deadlines_are_those_of_the_machines():
     engine = build()
     assert engine.statistics() == {name: machine.statistics() for name, machine in engine.machines.items()}
-    assert list(engine.statistics()) == ["links", "overlay", "direct"]
+    assert list(engine.statistics()) == MACHINES
     deadlines = [machine.deadline() for machine in engine.machines.values()]
     pump = Pump(engine, Gate(EngineConfig().gate), lambda _: None)
     assert pump.deadline() == min(due_us for due_us in deadlines if due_us is not None)
@@ -200,7 +146,7 @@ def test_check_asks_every_machine(monkeypatch):
     for name, machine in engine.machines.items():
         monkeypatch.setattr(machine, "check", lambda name=name: asked.append(name))
     engine.check()
-    assert asked == ["links", "overlay", "direct"]
+    assert asked == MACHINES
 
 
 def test_check_tells_of_a_machine_whose_laws_are_broken():
@@ -215,8 +161,77 @@ def test_the_machines_hear_of_one_fact_through_one_pump():
     done: list[Any] = []
     pump = Pump(engine, Gate(EngineConfig().gate), done.append)
     pump.feed(PeerConnected(FRIEND, Channel.CONTROL), 1)
+    assert PEER in engine.membership.exchange.links
+    assert PEER in engine.detector._links
+    pump.feed(MemberAdded(FRIEND, False, False), 1)
     assert "peer:1" in engine.overlay.book
+    assert engine.detector.state(PEER) is engine.roster.entries[PEER].state is Liveness.ALIVE  # it is linked to us
     pump.feed(frame(Beacon(PEER, 7, 1, 0)), 2)
     pump.feed(Tick(), 3)
     engine.check()
     assert not any(isinstance(effect, MessagesReceived) for effect in done)
+
+
+def test_what_membership_says_waits_for_the_disk_and_the_others_hear_it_then():
+    engine = build()
+    done: list[Any] = []
+    pump = Pump(engine, Gate(EngineConfig().gate), done.append)
+    pump.feed(v.WallOffset(1_700_000_000_000_000), 1)
+    pump.feed(Tick(), 1)
+    (store,) = done
+    assert (store.log, store.position) == ("membership", 1)
+    assert engine.detector._speech.digests == bytes(16)  # of a record without an entry
+    pump.feed(Persisted("membership", 1), 2)
+    record = engine.membership.record
+    assert engine.detector._speech.digests == record.digest + record.kicked_digest
+    assert done == [store]
+
+
+def test_a_restart_goes_on_from_what_the_log_holds():
+    before = build()
+    disk: dict[bytes, bytes] = {}
+    for effect in [*before.membership.handle(Tick(), 1), *before.membership.handle(SetMember(1, PEER, True), 2)]:
+        if isinstance(effect, Persist):
+            disk.update({record.key: record.value for record in effect.records})
+    after = build(logs={"membership": disk})
+    assert after.membership.members() == sorted((ME, PEER))
+    pump = Pump(after, Gate(EngineConfig().gate), lambda _: None)
+    pump.feed(Tick(), 3)
+    assert list(after.roster.entries) == [PEER]
+    assert after.roster.entries[PEER].state is Liveness.UNKNOWN
+
+
+def test_who_was_thrown_out_shakes_hands_for_a_cluster_of_its_own():
+    engine = build(logs={"membership": {CLUSTER: b"x" * 16}})
+    assert engine.membership.solo
+    assert engine.links._identity.cluster == b"x" * 16
+    assert engine.overlay._solo
+
+
+SITES = st.sampled_from([PEER, OTHER.site])
+LIVES = st.builds(Contact, SITES, st.integers(1, 3), st.sampled_from(["", "peer:1"]))
+RUMOURS = st.builds(
+    Rumour, SITES, st.integers(1, 3), st.integers(0, 1), st.sampled_from(Liveness), st.just(bytes(OTHER.site))
+)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.builds(MemberAdded, LIVES, st.booleans(), st.booleans()),
+            st.builds(v.MemberRemoved, SITES),
+            st.builds(PeerConnected, LIVES, st.just(Channel.CONTROL)),
+            st.builds(lambda sender, said: MessagesReceived(sender, (Rumours((said,)),)), SITES, RUMOURS),
+        ),
+        max_size=12,
+    )
+)
+def test_users_see_of_each_member_what_the_detector_holds_of_it(facts):
+    engine = build()
+    pump = Pump(engine, Gate(EngineConfig().gate), lambda _: None)
+    for now_us, fact in enumerate(facts, 1):
+        pump.feed(fact, now_us)
+        shown = {site: (entry.contact.incarnation, entry.state) for site, entry in engine.roster.entries.items()}
+        members = engine.detector.opinions.members
+        assert shown == {site: (one.evidence.incarnation, one.state) for site, one in members.items()}
+    engine.check()

@@ -12,7 +12,7 @@ from covey.core.errors import InvariantError
 from covey.core.vocabulary import Cause, Channel, Emit, PeerUnreached, Persist, Resolve, Send
 from covey.engine.gate import Gate, GateStatistics, Persisted, Store
 from covey.protocols.links.vocabulary import WantTurn
-from tests.engine.gate_words import CONFIG, SITE, failed, keep, open_gate, say
+from tests.engine.gate_words import CONFIG, SITE, entries, failed, keep, open_gate, say, stored
 
 
 def test_a_machine_that_keeps_nothing_is_not_even_looked_at():
@@ -27,7 +27,7 @@ def test_what_was_said_before_the_persist_goes_at_once_and_the_rest_waits_in_ord
     gate = Gate(CONFIG)
     assert gate.admit("rows", [say("before"), keep(b"1", b"2"), say("after"), Emit("event")]) == [
         say("before"),
-        Store("rows", 1, (b"1", b"2")),
+        stored(1, b"1", b"2"),
     ]
     assert gate.statistics() == GateStatistics(held=2, unsaved=1)
     assert gate.persisted(Persisted("rows", 1)) == [say("after"), Emit("event")]
@@ -42,7 +42,7 @@ def test_what_was_said_before_the_persist_goes_at_once_and_the_rest_waits_in_ord
 )
 def test_sends_events_outcomes_and_facts_for_other_machines_are_held_alike(effect):
     gate = Gate(CONFIG)
-    assert gate.admit("rows", [keep(b"1"), effect]) == [Store("rows", 1, (b"1",))]
+    assert gate.admit("rows", [keep(b"1"), effect]) == [stored(1, b"1")]
     assert gate.persisted(Persisted("rows", 1)) == [effect]
 
 
@@ -70,10 +70,10 @@ def test_one_fact_may_tell_of_several_positions():
 
 def test_owners_never_wait_for_one_another():
     gate = Gate(CONFIG)
-    assert gate.admit("rows", [keep(b"1"), say("held")]) == [Store("rows", 1, (b"1",))]
+    assert gate.admit("rows", [keep(b"1"), say("held")]) == [stored(1, b"1")]
     assert gate.admit("overlay", [say("free")]) == [say("free")]
-    assert gate.admit("membership", [Persist("membership", (b"x",)), say("held too")]) == [
-        Store("membership", 1, (b"x",))
+    assert gate.admit("membership", [Persist("membership", entries(b"x")), say("held too")]) == [
+        stored(1, b"x", log="membership")
     ]
     assert gate.persisted(Persisted("membership", 1)) == [say("held too")]
     assert gate.statistics() == GateStatistics(held=1, unsaved=1)
@@ -83,7 +83,7 @@ def test_owners_never_wait_for_one_another():
 def test_the_store_is_named_after_the_owner_and_numbered_from_one():
     gate = Gate(CONFIG)
     stores = gate.admit("rows", [keep(b"1"), keep(b"2"), keep()])
-    assert stores == [Store("rows", 1, (b"1",)), Store("rows", 2, (b"2",)), Store("rows", 3, ())]
+    assert stores == [stored(1, b"1"), stored(2, b"2"), stored(3)]
 
 
 def test_a_position_that_is_told_again_lets_nothing_out_twice():

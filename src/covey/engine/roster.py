@@ -63,7 +63,9 @@ class RosterStatistics(msgspec.Struct, frozen=True):
 class Roster:
     """All other members, with the state they are held in.
 
-    Law: the fold of the `MemberChanged` events is `entries`. Invariant: an entry is filed under its site.
+    Law: the fold of the `MemberChanged` events is `entries`; what is said of a life changes nothing once a later one of
+    its site is known, and a later life begins unknown.
+    Invariant: an entry is filed under its site.
     """
 
     def __init__(self) -> None:
@@ -78,7 +80,7 @@ class Roster:
                 return self._change(site, None, by)
             case LivenessChanged(contact, state, why, cause):
                 known = self.entries.get(contact.site)
-                if known is None:
+                if known is None or contact.incarnation < known.contact.incarnation:
                     return ()
                 contact = Contact(contact.site, contact.incarnation, contact.address or known.contact.address)
                 entry = RosterEntry(contact, known.ephemeral, state, known.meta, cause, why)
@@ -91,11 +93,11 @@ class Roster:
     def _on_added(self, contact: Contact, ephemeral: bool, meta: bytes) -> Sequence[Any]:
         known = self.entries.get(contact.site)
         if known is None:
-            return self._change(
-                contact.site, RosterEntry(contact, ephemeral, Liveness.UNKNOWN, meta, "added", "it is a member")
-            )
-        if contact.incarnation < known.contact.incarnation:  # the detector knew of this life first
-            contact = Contact(contact.site, known.contact.incarnation, known.contact.address or contact.address)
+            return self._change(contact.site, _unknown(contact, ephemeral, meta))
+        older, newer = sorted((known.contact, contact), key=lambda contact: contact.incarnation)  # the later one counts
+        contact = Contact(contact.site, newer.incarnation, newer.address or older.address)
+        if newer.incarnation > known.contact.incarnation:
+            return self._change(contact.site, _unknown(contact, ephemeral, meta))
         return self._change(
             contact.site, msgspec.structs.replace(known, contact=contact, ephemeral=ephemeral, meta=meta)
         )
@@ -135,3 +137,8 @@ class Roster:
     def statistics(self) -> RosterStatistics:
         alive = sum(entry.state is Liveness.ALIVE for entry in self.entries.values())
         return RosterStatistics(len(self.entries), alive)
+
+
+def _unknown(contact: Contact, ephemeral: bool, meta: bytes) -> RosterEntry:
+    """A life of which the detector has said nothing so far."""
+    return RosterEntry(contact, ephemeral, Liveness.UNKNOWN, meta, "added", "it is a member")

@@ -2,7 +2,7 @@
 
 - `Persist` stands first, once, and the disk holds every operation that the rest of the list mentions;
 - the disk holds exactly the record;
-- the fold of `MemberJoined` and `MemberLeft` is `members()`, `ClusterChanged` leaving nobody but ourselves;
+- the fold of `MemberJoined` and `MemberLeft` is `members()`, another cluster leaving nobody but ourselves;
 - no stamp on one key ever carries two values, in the whole net;
 - the machine's own `check()`.
 

@@ -72,6 +72,7 @@ class Node:
         self.disk = disk
         self.alive = False
         self.skew_us = 0
+        self.depth = 0  # of facts that were fed while another one's effects were carried out
         self.dirty: list[list[Any]] | None = None  # a list while the disk is slow: nothing of it has happened yet
         self.events: list[Any] = []
         self.outcomes: dict[int, Any] = {}
@@ -85,8 +86,9 @@ class Node:
         self.machine = Membership(self.config, rng, net.now_us, me=me, shared=SHARED, stored=dict(self.disk))
         self.alive = True
         self.dirty = None
+        self.cluster = self.machine.cluster
         self.events, self.outcomes, self.said = [], {}, []
-        self.machine.handle(WallOffset(START_WALL_US + self.skew_us), net.now_us)
+        self.carry_out(list(self.machine.handle(WallOffset(START_WALL_US + self.skew_us), net.now_us)))
         self.folded = {self.site, *self.machine.members()}  # that we belong from the first is no event
         self.feed(Tick())
         self.check()
@@ -136,8 +138,10 @@ class Node:
         if self.dirty is not None:
             self.dirty.append(effects)
         else:
+            self.depth += 1
             self.carry_out(effects)
-            if self.net.strict:
+            self.depth -= 1
+            if self.net.strict and self.depth == 0:  # what caused this has said all it had to say
                 self.check()
         return effects
 
@@ -185,7 +189,9 @@ class Node:
                 net.dial(self, address)
             case ClusterChanged():
                 self.said.append(effect)
-                self.folded = {self.site}
+                if effect.cluster != self.cluster:
+                    self.folded = {self.site}
+                self.cluster = effect.cluster
                 net.unlink_all(self)
                 self.feed(ClusterEntered(effect.cluster))
             case _:

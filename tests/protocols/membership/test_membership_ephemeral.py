@@ -9,7 +9,7 @@ from covey.protocols.membership.config import MembershipConfig
 from covey.protocols.membership.record import MEM
 from covey.protocols.membership.vocabulary import Cleanup, MemberLeft
 from covey.wire.messages.membership import News
-from tests.protocols.membership.membership_net import DURABLE, SECOND, Net, Node, agree, record_of, site
+from tests.protocols.membership.membership_net import DURABLE, SECOND, Net, Node, agree, record_of, site, three
 
 PASSING = MembershipConfig(ephemeral=True)
 
@@ -113,3 +113,47 @@ def test_the_echoes_remembered_are_bounded_and_fade() -> None:
     assert len(a.machine.ledger._gone) == 3
     net.wait(4 * PASSING.forget_ephemeral_us)
     assert len(a.machine.ledger._gone) == 0
+
+
+def test_an_ephemeral_member_that_says_it_stopped_leaves_at_once() -> None:
+    net, a, b, _c = three()
+    e = net.add(5, PASSING)
+    net.mesh()
+    net.wait(3 * SECOND)
+    e.crash()
+    a.feed(LivenessChanged(e.machine.me, Liveness.STOPPED, "it said so", "stopped"))
+    assert a.members == [1, 2, 3]
+    assert a.events[-1] == MemberLeft(e.site, e.site)
+    assert a.said[-2] == MemberRemoved(e.site, e.site)
+    net.wait(3 * SECOND)
+    assert a.members == [1, 2, 3], "those that have not heard it do not bring it back"
+    assert b.members == [1, 2, 3, 5]
+
+
+def test_a_durable_member_that_says_it_stopped_stays_a_member() -> None:
+    _net, a, b, _c = three()
+    assert a.feed(LivenessChanged(b.machine.me, Liveness.STOPPED, "it said so", "stopped")) == []
+    assert a.members == [1, 2, 3]
+
+
+def test_a_member_that_is_down_is_missed_no_longer_when_we_are_in_another_cluster() -> None:
+    net, a, _b, _c = three()
+    e = net.add(5, PASSING)
+    net.mesh()
+    net.wait(3 * SECOND)
+    a.feed(LivenessChanged(e.machine.me, Liveness.DOWN, "silent", "silent"))
+    a.leave()
+    net.wait(SECOND)
+    assert a.solo
+    assert not a.machine._forgetting._vanished
+    net.wait(2 * PASSING.forget_ephemeral_us)
+    assert MemberLeft(e.site, e.site) not in a.events
+
+
+def test_one_that_left_and_then_stops_leaves_once() -> None:
+    net, a, _b, e = two_and_a_passer()
+    e.leave()
+    net.wait(SECOND)
+    assert a.members == [1, 2]
+    assert a.feed(LivenessChanged(e.machine.me, Liveness.STOPPED, "it said so", "stopped")) == []
+    assert a.kinds(MemberLeft) == [MemberLeft(e.site, e.site)]

@@ -6,15 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from covey.core.ids import Contact
+from covey.core.ids import ClusterId, Contact
 from covey.core.vocabulary import (
     AddressAnswered,
     AddressFailed,
     AddressLearned,
     Cause,
     Channel,
+    ClusterChanged,
     Dial,
     Emit,
+    Flood,
+    Liveness,
+    LivenessChanged,
+    MemberAdded,
+    MemberRemoved,
     Multicast,
     PeerConnected,
     PeerLost,
@@ -54,6 +60,7 @@ MESSAGES = st.one_of(
     st.builds(wire.Beacon, SITES, st.integers(0, 3), COUNTS, COUNTS),
     st.builds(wire.Probe, CONTACTS, SITES),
     st.builds(wire.ProbeReply, SITES),
+    st.builds(wire.Left, SITES, st.integers(0, 3)),
 )
 CAUSES = st.sampled_from(list(Cause))
 CHANNELS = st.sampled_from(list(Channel))
@@ -66,6 +73,11 @@ FACTS = st.one_of(
     st.builds(AddressFailed, ADDRESSES, CAUSES),
     st.builds(AddressLearned, ADDRESSES),
     st.builds(SeedsResolved, st.lists(ADDRESSES, max_size=3).map(tuple)),
+    st.builds(MemberAdded, CONTACTS, st.booleans(), st.booleans()),
+    st.builds(MemberRemoved, SITES.filter(lambda one: one != site(ME))),
+    st.builds(LivenessChanged, CONTACTS, st.sampled_from(Liveness), st.just("why")),
+    st.builds(ClusterChanged, st.just(ClusterId(bytes(16))), st.integers(0, 3), st.booleans()),
+    st.builds(Flood, st.just(wire.Affirm()), st.none() | SITES),
 )
 STEPS = st.lists(
     st.one_of(

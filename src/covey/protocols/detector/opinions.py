@@ -165,9 +165,7 @@ class Opinions:
             self._graves.bury(site, member.evidence, now_us)
 
     def reset(self, incarnation: int, now_us: int) -> None:
-        """A new life in another cluster: nothing that was known counts."""
-        for site in list(self.members):
-            self.remove(site, now_us)
+        """A new life, and every member has been removed: nothing that was known counts."""
         self._graves.clear()
         self.queue.clear()
         self.news.clear()

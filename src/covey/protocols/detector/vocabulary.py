@@ -13,7 +13,7 @@ class Stop(msgspec.Struct, frozen=True, gc=False):
 
 
 class PeerSpoke(msgspec.Struct, frozen=True, gc=False):
-    """A frame of this site arrived, with nothing in it for the detector."""
+    """A frame of this site, which we accuse, has been heard, whatever was in it."""
 
     site: Site
 

@@ -46,6 +46,7 @@ class Floors:
         return floor
 
     def get(self, site: Site) -> Floor | None:
+        """The floor of a peer, whichever life it is of; None if we did not meet it lately."""
         return self._floors.get(site)
 
     def has_kicked(self, site: Site, kicked: bytes) -> bool:
@@ -54,9 +55,11 @@ class Floors:
         return floor is not None and floor.kicked == kicked
 
     def forget(self, site: Site) -> None:
+        """Begin with this peer at zero next time."""
         self._floors.pop(site, None)
 
     def clear(self) -> None:
+        """Another cluster."""
         self._floors.clear()
 
     def __len__(self) -> int:

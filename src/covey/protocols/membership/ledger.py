@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from covey.core.clock import STAMP_MAX, HybridClock, unpack
 from covey.core.errors import UsageError, invariant
-from covey.core.ids import ClusterId, Contact, Site
+from covey.core.ids import INCARNATION_MAX, ClusterId, Contact, Site
 from covey.core.vocabulary import Record as LogRecord
 from covey.protocols.membership.config import MembershipConfig
 from covey.protocols.membership.record import (
@@ -119,23 +119,18 @@ class Ledger:
     def begin_life(self, above: int, now_us: int) -> None:
         """A life of this site that is later than this one and than `above`."""
         incarnation = max(self.me.incarnation + 1, above + 1, self.clock.wall_ms(now_us))
-        self.me = Contact(self.me.site, incarnation, self.me.address)
+        self.me = Contact(self.me.site, min(incarnation, INCARNATION_MAX), self.me.address)
+
+    def can_begin_life(self) -> bool:
+        """Whether there is a later life than this one."""
+        return self.me.incarnation < INCARNATION_MAX
 
     def write_again(self, now_us: int) -> None:
         """That we belong again, in this life, which is a new one already. Raises `UsageError` like `write`."""
-        clock = self._stamp(self.rejoin_clock + 1, now_us)
+        me, clock = self.me, self._stamp(self.rejoin_clock + 1, now_us)
         self.begin_import()
         self.take(
-            Op(
-                self.me.site,
-                MEM,
-                self.me.site,
-                clock,
-                self.me.incarnation,
-                self.own_flags(),
-                self.clock.wall_ms(now_us),
-            ),
-            now_us,
+            Op(me.site, MEM, me.site, clock, me.incarnation, self.own_flags(), self.clock.wall_ms(now_us)), now_us
         )
 
     def write_details(self, now_us: int) -> list[Op]:
@@ -155,6 +150,7 @@ class Ledger:
         return written
 
     def own_flags(self) -> int:
+        """The value that says that we belong, and of which kind we are."""
         return IS_MEMBER | (IS_EPHEMERAL if self._config.ephemeral else 0)
 
     def _stamp(self, clock_min: int, now_us: int) -> int:
@@ -251,6 +247,7 @@ class Ledger:
     # --- forgetting -------------------------------------------------------------------------------------------------
 
     def forget(self, key: Key) -> None:
+        """Drop what stands under a key, here and on the disk."""
         if self.record.forget(key):
             self._dirty[encode_key(key)] = None
 
@@ -267,7 +264,13 @@ class Ledger:
             del self._gone[next(iter(self._gone))]
 
     def forget_echoes(self, now_us: int) -> None:
+        """Drop the last words whose time is over."""
         self._gone = {site: gone for site, gone in self._gone.items() if gone[1] > now_us}
+
+    def out(self) -> Op | None:
+        """What says that we do not belong, in the record of this cluster."""
+        op = self.record.get(MEM, self.me.site)
+        return None if op is None or self.record.is_member(self.me.site) else op
 
     def last_word(self, site: Site) -> Op | None:
         """What stood, or stood last, about whether `site` belongs."""

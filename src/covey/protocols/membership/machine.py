@@ -68,6 +68,11 @@ LOG = "membership"
 
 
 class MembershipStatistics(msgspec.Struct, frozen=True):
+    """Sizes of the record and of what is kept per peer, and counts since the start.
+
+    `imports` is the number of the last one; a stray is a message from a peer without a link, or of the cluster before.
+    """
+
     members: int
     operations: int
     imports: int
@@ -185,10 +190,12 @@ class Membership:
 
     @property
     def me(self) -> Contact:
+        """We, in this life, at the address that is known so far."""
         return self.ledger.me
 
     @property
     def cluster(self) -> ClusterId:
+        """The cluster we are in: the shared one, or one of our own."""
         return self.ledger.cluster
 
     @property
@@ -197,6 +204,7 @@ class Membership:
         return self.passage.solo
 
     def members(self) -> list[Site]:
+        """Those that belong, ourselves included, in the order of their sites."""
         return self.record.members()
 
     def contact(self, site: Site) -> Contact | None:
@@ -213,7 +221,8 @@ class Membership:
         """Tell who was stored, and write that we belong where nothing else is written."""
         me = self.me.site
         effects = self.passage.introduce()
-        if self.solo and (out := self.ledger.verdict) is not None:
+        out = self.ledger.verdict
+        if self.solo and out is not None and out.origin != me:
             effects.append(Emit(Kicked(out.origin, out.wall_ms)))
         if self._returning:
             self.ledger.write_again(now_us)
@@ -225,8 +234,7 @@ class Membership:
 
     def _verdict(self) -> Op | None:
         """What says that we do not belong to the cluster we are in, if anything does."""
-        own = self.record.get(MEM, self.me.site)
-        return None if own is None or self.solo or self.record.is_member(self.me.site) else own
+        return None if self.solo else self.ledger.out()
 
     # --- operations -------------------------------------------------------------------------------------------------
 
@@ -240,8 +248,11 @@ class Membership:
         for op, belonged in news:
             effects += consequences(self.record, self.me.site, op, belonged)
         verdict = self._verdict()
-        if verdict is not None and verdict.origin != self.me.site:  # our own word: we are leaving, and know it
-            return effects + self.passage.go_alone(verdict, now_us)
+        me = self.me.site
+        if verdict is not None and not (verdict.origin == me and self._waits.leaving):
+            if verdict.origin != me or not self.ledger.can_write(MEM, me):
+                return effects + self.passage.go_alone(verdict, now_us)
+            effects += self._commands.write(MEM, me, self.ledger.own_flags(), now_us)  # an earlier life of ours left
         effects += self.exchange.flood([op for op, _ in news], sender)
         if any(op.target == self.me.site for op, _ in news):
             effects += self.exchange.flood(self.ledger.write_details(now_us))

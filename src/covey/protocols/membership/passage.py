@@ -18,7 +18,7 @@ import msgspec
 
 from covey.core.clock import STAMP_MAX
 from covey.core.errors import JoinFailed, UsageError, invariant
-from covey.core.ids import INCARNATION_MAX, ClusterId, Contact, Site
+from covey.core.ids import ClusterId, Contact, Site
 from covey.core.timers import Timers
 from covey.core.vocabulary import (
     AddressAnswered,
@@ -104,6 +104,7 @@ class Passage:
 
     @property
     def solo(self) -> bool:
+        """Whether nobody else can be in our cluster."""
         return self._ledger.cluster != self._shared
 
     def entered(self, fact: ClusterEntered, now_us: int) -> list[Effect]:
@@ -114,9 +115,12 @@ class Passage:
     # --- joining ----------------------------------------------------------------------------------------------------
 
     def join(self, command: Join, now_us: int) -> list[Effect]:
+        """Dial the address; who is alone is in the shared cluster from here on, in a new life."""
         ledger = self._ledger
         if ledger.rejoin_clock >= STAMP_MAX:
             raise UsageError("no stamp is left that beats what threw us out; nothing was changed")
+        if self.solo and not ledger.can_begin_life():
+            raise UsageError("this site is in the last life there is; nothing was changed: start with another site")
         if command.address == ledger.me.address:
             return [Resolve(command.request, ledger.me)]
         back = self._joining.back if self._joining is not None else None
@@ -162,6 +166,7 @@ class Passage:
         return self._resolve(peer)
 
     def failed(self, fact: AddressFailed, now_us: int) -> list[Effect]:
+        """Nobody is there, or somebody of another cluster: the join is over, unless that dial was of before."""
         joining = self._joining
         if joining is None or joining.address != fact.address:
             return []
@@ -234,29 +239,31 @@ class Passage:
         effects: list[Effect] = []
         for site in self._others():
             contact = record.contact(site)
-            if contact is not None:
-                effects.append(MemberAdded(contact, record.is_ephemeral(site), False, record.meta(site)))
+            assert contact is not None
+            effects.append(MemberAdded(contact, record.is_ephemeral(site), False, record.meta(site)))
         return effects
 
     def superseded(self, fact: Superseded, now_us: int) -> list[Effect]:
         """Others know a later life of ours, and that it is over: our clock, or our disk, went back. A new life."""
         ledger = self._ledger
-        if self.closed or fact.incarnation < ledger.me.incarnation:
+        if self.closed or fact.incarnation < ledger.me.incarnation or not ledger.can_begin_life():
             return []
-        ledger.begin_life(min(fact.incarnation, INCARNATION_MAX - 1), now_us)
+        ledger.begin_life(fact.incarnation, now_us)
         self._exchange.clear()
         self._changing += 1
         effects: list[Effect] = [MemberRemoved(site) for site in self._others()]
         return [*effects, *self._changed(now_us), *self.introduce()]
 
     def come_back(self) -> bool:
-        """Who left by its own will comes back when it starts again; who was thrown out does not."""
+        """Who left, or was about to, comes back when it starts again, if a later stamp is left; nobody else does."""
         ledger = self._ledger
-        verdict = ledger.verdict
-        if not self.solo or verdict is None or verdict.origin != ledger.me.site:
+        verdict = ledger.verdict if self.solo else ledger.out()
+        if verdict is None or verdict.origin != ledger.me.site or verdict.clock >= STAMP_MAX:
             return False
-        ledger.verdict = None
-        ledger.reset(self._shared)
+        ledger.rejoin_clock = max(ledger.rejoin_clock, verdict.clock)
+        if self.solo:
+            ledger.verdict = None
+            ledger.reset(self._shared)
         return True
 
     # --- going alone ------------------------------------------------------------------------------------------------

@@ -31,13 +31,16 @@ class Wait:
 
     @property
     def over(self) -> bool:
+        """Whether enough have acknowledged: all of them, or of who leaves any one."""
         return not self.missing or (self.leaving and bool(self.acknowledged))
 
     def acknowledge(self, site: Site) -> None:
+        """`site` has taken it."""
         del self.missing[site]
         self.acknowledged[site] = None
 
     def outcome(self) -> Outcome:
+        """Who has acknowledged it so far, and who has not."""
         return Outcome(tuple(self.acknowledged), tuple(self.missing))
 
 
@@ -80,7 +83,13 @@ class Waits:
         return effects
 
     def awaits(self, peer: Site) -> bool:
+        """Whether anything waits for `peer`."""
         return any(peer in wait.missing for wait in self._waits.values())
+
+    @property
+    def leaving(self) -> bool:
+        """Whether we have said that we leave, and are still here."""
+        return ("alone",) in self._timers or any(wait.leaving for wait in self._waits.values())
 
     def overdue(self, request: int, now_us: int) -> list[Effect]:
         """Its time is up, unless another timer of the same moment has ended it."""
@@ -95,6 +104,7 @@ class Waits:
         return [Resolve(request, wait.outcome())]
 
     def end_all(self, now_us: int) -> list[Effect]:
+        """Resolve every wait with what it has; nobody of this cluster will answer any more."""
         return [effect for request in list(self._waits) for effect in self.end(request, now_us)]
 
     def check(self) -> None:

@@ -528,6 +528,7 @@ class Overlay:
                 if contact.address:
                     self._remember(contact)
             case Liveness.STOPPED:
+                self.passive.discard(contact.site)
                 self.book.remove(contact.address)
         return []
 

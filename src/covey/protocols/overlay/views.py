@@ -43,6 +43,7 @@ class PassiveView:
         return self._contacts.pop(site, None)
 
     def clear(self) -> None:
+        """Another cluster: nobody in here is reachable from it."""
         self._sites = OrderedSet()
         self._contacts.clear()
 
