@@ -17,10 +17,13 @@ from covey.core.vocabulary import (
     MessagesReceived,
     PeerConnected,
     PeerLost,
+    Persist,
+    Record,
     Send,
     Tick,
     WallOffset,
 )
+from covey.protocols.membership.ledger import HOME
 from covey.protocols.membership.machine import Membership
 from covey.protocols.membership.record import HOST, encode_key, encode_op, key_of
 from covey.protocols.membership.vocabulary import (
@@ -50,7 +53,8 @@ from tests.protocols.membership.membership_net import SECOND, SHARED, START_WALL
 def test_a_first_start_writes_that_we_belong_and_where_we_are():
     made = Membership(CONFIG, Random(1), 0, me=Contact(ME, 5, "n1:1"), shared=SHARED)
     assert made.deadline() == 0
-    assert made.handle(WallOffset(START_WALL_US), 0) == [DigestsChanged(bytes(16))]
+    home = Persist("membership", (Record(HOME, bytes(SHARED)),))
+    assert made.handle(WallOffset(START_WALL_US), 0) == [home, DigestsChanged(bytes(16))]
     host = own(HOST, 1, BOOTED, b"n1:1")
     assert made.handle(Tick(), 0) == [stored(DEFAULT, host), Flood(News((host,))), told(made)]
     assert made.handle(Tick(), 1) == []

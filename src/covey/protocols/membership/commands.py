@@ -67,6 +67,7 @@ class Commands:
         return [*consequences(ledger.record, ledger.me.site, op, belonged), *self._exchange.flood((op,))]
 
     def set_member(self, command: SetMember, now_us: int) -> list[Effect]:
+        """Write that a site belongs or not, whoever it is; who says it of itself goes alone."""
         record, target = self._ledger.record, command.target
         ephemeral = IS_EPHEMERAL if record.is_ephemeral(target) else 0
         effects = self.write(MEM, target, ephemeral | (IS_MEMBER if command.member else 0), now_us)
@@ -78,6 +79,7 @@ class Commands:
         return effects
 
     def set_meta(self, command: SetMeta, now_us: int) -> list[Effect]:
+        """Write what we say of ourselves, and say it again in every later life."""
         size = len(command.meta)
         if size > BLOB_BYTES_MAX:
             detail = f"metadata has {size} bytes, at most {BLOB_BYTES_MAX} are allowed; nothing was changed"
@@ -87,6 +89,7 @@ class Commands:
         return [*effects, Resolve(command.request)]
 
     def kick(self, command: Kick, now_us: int) -> list[Effect]:
+        """Write that a site is out, tell it and all others, and wait for the others."""
         record, target = self._ledger.record, command.target
         if not record.knows(target):
             detail = f"site {short(target)} was never a member here; nothing was changed"
@@ -98,10 +101,12 @@ class Commands:
         return effects + self._waits.ask(command.request, [*others, target], others, False, now_us)
 
     def flush(self, command: Flush, now_us: int) -> list[Effect]:
+        """Tell all others what we have, and wait for them."""
         others = self._others()
         return self._waits.ask(command.request, others, others, False, now_us)
 
     def leave(self, command: Leave, now_us: int) -> list[Effect]:
+        """Write that we are out, and wait for one who takes it."""
         effects: list[Effect] = []
         others: list[Site] = []
         if not self._passage.solo:
@@ -111,6 +116,7 @@ class Commands:
         return effects + self._waits.ask(command.request, others, others, True, now_us)
 
     def cleanup(self, command: Cleanup, now_us: int) -> list[Effect]:
+        """Forget at once, by another window."""
         return [Resolve(command.request, tuple(self._forgetting.clean(command.forget_after_us, now_us)))]
 
     def _others(self) -> list[Site]:

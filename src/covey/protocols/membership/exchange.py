@@ -56,11 +56,13 @@ class Exchange:
         return self._timers.deadline()
 
     def connected(self, contact: Contact) -> list[Effect]:
+        """A link is up: say what our record hashes to."""
         self.links[contact.site] = contact
         self.floors.meet(contact)
         return [Send(contact.site, self.digests())]
 
     def lost(self, site: Site) -> None:
+        """No link any more; how far we are with this life is kept."""
         self.links.pop(site, None)
         self._timers.cancel(site)
 
@@ -73,6 +75,7 @@ class Exchange:
     # --- saying -----------------------------------------------------------------------------------------------------
 
     def digests(self) -> Digests:
+        """What our record hashes to now."""
         return Digests(self._ledger.record.digest, self._ledger.record.kicked_digest)
 
     def flood(self, ops: Sequence[Op], but: Site | None = None) -> list[Effect]:

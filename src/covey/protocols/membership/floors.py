@@ -46,6 +46,7 @@ class Floors:
         return floor
 
     def get(self, site: Site) -> Floor | None:
+        """The floor of the life that was met last."""
         return self._floors.get(site)
 
     def has_kicked(self, site: Site, kicked: bytes) -> bool:
@@ -54,9 +55,11 @@ class Floors:
         return floor is not None and floor.kicked == kicked
 
     def forget(self, site: Site) -> None:
+        """Drop what is kept of one peer."""
         self._floors.pop(site, None)
 
     def clear(self) -> None:
+        """Drop all: another cluster."""
         self._floors.clear()
 
     def __len__(self) -> int:

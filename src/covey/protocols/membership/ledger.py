@@ -155,6 +155,7 @@ class Ledger:
         return written
 
     def own_flags(self) -> int:
+        """The `MEM` value that says we belong."""
         return IS_MEMBER | (IS_EPHEMERAL if self._config.ephemeral else 0)
 
     def _stamp(self, clock_min: int, now_us: int) -> int:
@@ -251,6 +252,7 @@ class Ledger:
     # --- forgetting -------------------------------------------------------------------------------------------------
 
     def forget(self, key: Key) -> None:
+        """Drop an entry, also from the disk."""
         if self.record.forget(key):
             self._dirty[encode_key(key)] = None
 
@@ -267,6 +269,7 @@ class Ledger:
             del self._gone[next(iter(self._gone))]
 
     def forget_echoes(self, now_us: int) -> None:
+        """Drop the last words on ephemeral sites that are gone for long enough."""
         self._gone = {site: gone for site, gone in self._gone.items() if gone[1] > now_us}
 
     def last_word(self, site: Site) -> Op | None:

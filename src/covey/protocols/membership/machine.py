@@ -68,6 +68,8 @@ LOG = "membership"
 
 
 class MembershipStatistics(msgspec.Struct, frozen=True):
+    """`operations`: entries of the record. `verdicts`: told to outsiders. `strays`: heard of a cluster we have left."""
+
     members: int
     operations: int
     imports: int
@@ -185,10 +187,12 @@ class Membership:
 
     @property
     def me(self) -> Contact:
+        """Ourselves, in this life, at the address we learnt."""
         return self.ledger.me
 
     @property
     def cluster(self) -> ClusterId:
+        """The cluster we are in: the shared one, or one of our own."""
         return self.ledger.cluster
 
     @property
@@ -197,6 +201,7 @@ class Membership:
         return self.passage.solo
 
     def members(self) -> list[Site]:
+        """Those that belong, in the order of their sites."""
         return self.record.members()
 
     def contact(self, site: Site) -> Contact | None:

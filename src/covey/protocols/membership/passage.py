@@ -104,6 +104,7 @@ class Passage:
 
     @property
     def solo(self) -> bool:
+        """Whether we are in a cluster of our own rather than the shared one."""
         return self._ledger.cluster != self._shared
 
     def entered(self, fact: ClusterEntered, now_us: int) -> list[Effect]:
@@ -114,6 +115,7 @@ class Passage:
     # --- joining ----------------------------------------------------------------------------------------------------
 
     def join(self, command: Join, now_us: int) -> list[Effect]:
+        """Begin a join; from alone, by entering the shared cluster in a new life."""
         ledger = self._ledger
         if ledger.rejoin_clock >= STAMP_MAX:
             raise UsageError("no stamp is left that beats what threw us out; nothing was changed")
@@ -162,6 +164,7 @@ class Passage:
         return self._resolve(peer)
 
     def failed(self, fact: AddressFailed, now_us: int) -> list[Effect]:
+        """Nobody whom we can join is at that address."""
         joining = self._joining
         if joining is None or joining.address != fact.address:
             return []

@@ -60,6 +60,7 @@ def encode_address(address: str) -> bytes | None:
 
 
 def key_of(op: Op) -> Key:
+    """What an operation is about: its kind, and its target."""
     return op.kind, op.target
 
 
@@ -69,6 +70,7 @@ def encode_key(key: Key) -> bytes:
 
 
 def encode_op(op: Op) -> bytes:
+    """The bytes of an operation on disk."""
     return _encoder.encode(op)
 
 
@@ -118,10 +120,12 @@ class Record:
         return True
 
     def get(self, kind: int, target: Site) -> Op | None:
+        """The operation that stands."""
         entry = self._entries.get((kind, target))
         return None if entry is None else entry.op
 
     def entry(self, kind: int, target: Site) -> Entry | None:
+        """The operation that stands, with the import that brought it."""
         return self._entries.get((kind, target))
 
     def since(self, imported: int) -> list[Entry]:
@@ -139,10 +143,12 @@ class Record:
         return True
 
     def is_member(self, site: Site) -> bool:
+        """Whether the last word on `site` is that it belongs."""
         op = self.get(MEM, site)
         return op is not None and bool(int(op.value) & IS_MEMBER)
 
     def is_ephemeral(self, site: Site) -> bool:
+        """Whether the last word on `site` calls it ephemeral."""
         op = self.get(MEM, site)
         return op is not None and bool(int(op.value) & IS_EPHEMERAL)
 
@@ -164,6 +170,7 @@ class Record:
         return (decode_address(op.value) or "") if op is not None else ""
 
     def meta(self, site: Site) -> bytes:
+        """The encoded metadata of `site`; empty if there is none."""
         op = self.get(META, site)
         return op.value if op is not None and isinstance(op.value, bytes) else b""
 
@@ -179,6 +186,7 @@ class Record:
         return (HOST, site) in self._entries or (META, site) in self._entries
 
     def entries(self) -> Iterator[Entry]:
+        """All that is recorded, in no order that means anything."""
         return iter(self._entries.values())
 
     @property

@@ -31,13 +31,16 @@ class Wait:
 
     @property
     def over(self) -> bool:
+        """Whether nobody is missing; to leave, one is enough."""
         return not self.missing or (self.leaving and bool(self.acknowledged))
 
     def acknowledge(self, site: Site) -> None:
+        """`site` has taken what we wait for."""
         del self.missing[site]
         self.acknowledged[site] = None
 
     def outcome(self) -> Outcome:
+        """Who has acknowledged so far, and who has not."""
         return Outcome(tuple(self.acknowledged), tuple(self.missing))
 
 
@@ -80,6 +83,7 @@ class Waits:
         return effects
 
     def awaits(self, peer: Site) -> bool:
+        """Whether anybody waits for `peer`."""
         return any(peer in wait.missing for wait in self._waits.values())
 
     def overdue(self, request: int, now_us: int) -> list[Effect]:
@@ -95,6 +99,7 @@ class Waits:
         return [Resolve(request, wait.outcome())]
 
     def end_all(self, now_us: int) -> list[Effect]:
+        """End every wait with what it has: another cluster."""
         return [effect for request in list(self._waits) for effect in self.end(request, now_us)]
 
     def check(self) -> None:

@@ -43,6 +43,7 @@ class PassiveView:
         return self._contacts.pop(site, None)
 
     def clear(self) -> None:
+        """Forget every candidate: another cluster."""
         self._sites = OrderedSet()
         self._contacts.clear()
 
