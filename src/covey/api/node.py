@@ -135,7 +135,7 @@ class Node:
         self._forks = _forks
         self._closing: asyncio.Task[None] | None = None
         self._metrics = Metrics() if self.config.metrics else None
-        self._telling = Telling(self._myself, self._on_conflict)
+        self._telling = Telling(self._on_conflict)
         self._state = "new"
 
     # --- life -------------------------------------------------------------------------------------------------------
@@ -159,7 +159,9 @@ class Node:
             runner, engine = await self._make(stored, transport)
             self._check_starting()
             self._runner, self._engine, self._direct = runner, engine, engine.direct
+            self._telling.me = self._myself()
             await runner.start(options.listen, options.advertise)
+            self._telling.me = self._myself()
         except BaseException:
             if self._state == "starting":
                 self._state = "new"
@@ -345,7 +347,7 @@ class Node:
         self._live()
         assert self._engine is not None
         others = [member_in(entry) for entry in self._engine.roster.entries.values()]
-        return sorted([self._myself(), *others], key=lambda member: member.site)
+        return sorted([self._telling.me, *others], key=lambda member: member.site)
 
     def _myself(self) -> Member:
         assert self._engine is not None

@@ -28,6 +28,7 @@ from covey.protocols.membership.machine import Membership
 from covey.protocols.membership.record import HOST, encode_key, encode_op, key_of
 from covey.protocols.membership.vocabulary import (
     MemberJoined,
+    SelfChanged,
     SetMember,
 )
 from covey.wire.messages.membership import Digests, News, Sync
@@ -79,7 +80,8 @@ def test_without_an_address_nothing_is_said_of_one_until_it_is_learnt():
     made.handle(WallOffset(START_WALL_US), 0)
     assert made.handle(Tick(), 0) == [stored(DEFAULT), told(made)]
     host = own(HOST, 1, BOOTED, b"seen:1")
-    assert made.handle(AddressLearned("seen:1"), 0) == [stored(host), Flood(News((host,))), told(made)]
+    changed = Emit(SelfChanged(Contact(ME, 5, "seen:1"), b""))
+    assert made.handle(AddressLearned("seen:1"), 0) == [stored(host), Flood(News((host,))), told(made), changed]
     assert made.handle(AddressLearned("seen:1"), 0) == []
     assert made.me.address == "seen:1"
 
