@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from typing import Any
 
@@ -86,6 +87,8 @@ def test_every_pending_call_gives_the_cause():
                 asyncio.create_task(node.send(nodes[1].site, "with the dial")),
                 asyncio.create_task(node.send(nodes[1].site, "behind it")),
                 asyncio.create_task(node.wait_neighbours(9, timeout=100)),
+                asyncio.create_task(node.wait_members(9, timeout=100)),
+                asyncio.create_task(node.flush()),
                 asyncio.create_task(read(events)),
                 asyncio.create_task(read(others)),
             ]
@@ -150,6 +153,29 @@ def test_a_caller_who_sets_off_the_bug_gets_the_cause_and_the_node_is_dead():
         assert caught.value.__cause__ is bug
 
     run(test)
+
+
+def test_a_command_that_sets_off_the_bug_gives_it_once_and_leaves_no_outcome_that_nobody_hears(caplog):
+    caplog.set_level(logging.CRITICAL + 1)  # a kept log entry keeps the error, and with it all that it refers to
+    unheard: list[dict[str, Any]] = []
+
+    async def test(cluster: Cluster) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: unheard.append(context))
+        async with cluster.node() as node:
+            bug = Bug("injected")
+
+            def handle(incoming: Any, now_us: int) -> Any:
+                raise bug
+
+            engine: Any = node._engine
+            engine.membership.handle = handle
+            with pytest.raises(covey.ClosedError) as caught:
+                await node.flush()
+            assert caught.value.__cause__ is bug
+
+    run(test)
+    gc.collect()  # a future says that nobody heard its exception when it is dropped
+    assert unheard == []
 
 
 def test_the_other_nodes_go_on():

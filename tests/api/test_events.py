@@ -10,7 +10,7 @@ import pytest
 
 import covey
 from covey.testing import Cluster, run
-from tests.testing.virtual import meshed, running, until
+from tests.testing.virtual import meshed, next_of, running, until
 
 
 def fold(state: dict[covey.Site, covey.Neighbor], event: Any) -> None:
@@ -62,8 +62,8 @@ def test_the_snapshot_folded_with_every_event_is_the_state():
         async def watch(delay: float) -> None:
             await asyncio.sleep(delay)
             async with watched.events() as events:
-                assert by_site(events.snapshot) == by_site(watched.neighbours())
-                state = {neighbor.site: neighbor for neighbor in events.snapshot}
+                assert by_site(events.snapshot.neighbours) == by_site(watched.neighbours())
+                state = {neighbor.site: neighbor for neighbor in events.snapshot.neighbours}
                 count = 0
                 async for event in events:
                     fold(state, event)
@@ -72,7 +72,7 @@ def test_the_snapshot_folded_with_every_event_is_the_state():
                         assert by_site(state.values()) == by_site(watched.neighbours())
                     async with watched.events() as others:  # who comes now starts from here
                         if not events._queue:
-                            assert list(others.snapshot) == list(state.values())
+                            assert list(others.snapshot.neighbours) == list(state.values())
                 counts.append(count)
 
         async with running(*(watch(delay) for delay in (0, 0.001, 1.3, 9, 30, 31.4159))) as tasks:
@@ -92,15 +92,15 @@ def test_the_state_after_every_single_event_is_the_fold_so_far():
         nodes = await cluster.start(8)
         watched: Any = nodes[0]
         state: dict[covey.Site, covey.Neighbor] = {neighbor.site: neighbor for neighbor in watched.neighbours()}
-        publish, steps = watched._hub.publish, []
+        publish, steps = watched._telling.hub.publish, []
 
         def checked(event: Any) -> None:
             fold(state, event)
-            assert watched._hub._state() == tuple(state.values())
+            assert watched._telling.hub._state().neighbours == tuple(state.values())
             steps.append(event)
             publish(event)
 
-        watched._hub.publish = checked
+        watched._telling.hub.publish = checked
         await churn(cluster, nodes, 24)
         assert by_site(state.values()) == by_site(watched.neighbours())
         assert len(steps) > 20
@@ -113,7 +113,7 @@ def test_what_happened_before_is_in_the_snapshot_and_only_there():
         nodes = await cluster.start(4)
         await until(lambda: meshed(nodes))
         async with nodes[0].events() as events:
-            assert {neighbor.site for neighbor in events.snapshot} == {node.site for node in nodes[1:]}
+            assert {neighbor.site for neighbor in events.snapshot.neighbours} == {node.site for node in nodes[1:]}
             await asyncio.sleep(30)
             assert len(events._queue) == 0
 
@@ -125,7 +125,7 @@ def test_neighbours_and_the_snapshot_have_the_order_in_which_the_links_came_up()
         nodes = await cluster.start(6)
         await until(lambda: meshed(nodes))
         async with nodes[0].events() as events:
-            state = {neighbor.site: neighbor for neighbor in events.snapshot}
+            state = {neighbor.site: neighbor for neighbor in events.snapshot.neighbours}
             for _ in range(2):
                 await cluster.kill(nodes.pop(2))
                 await asyncio.sleep(1)
@@ -135,7 +135,7 @@ def test_neighbours_and_the_snapshot_have_the_order_in_which_the_links_came_up()
             while events._queue:
                 fold(state, await anext(events))
         async with nodes[0].events() as events:
-            assert list(events.snapshot) == list(state.values())
+            assert list(events.snapshot.neighbours) == list(state.values())
         assert nodes[0].neighbours() == list(state.values())
 
     run(test)
@@ -150,7 +150,7 @@ def test_a_snapshot_does_not_change_afterwards():
             await cluster.kill(nodes[1])
             await until(lambda: len(nodes[0].neighbours()) == 1)
             assert events.snapshot == before
-            assert len(before) == 2
+            assert len(before.neighbours) == 2
 
     run(test)
 
@@ -164,11 +164,12 @@ def test_each_event_says_who_and_why():
             third = cluster.node()
             await third.start()
             who = covey.Neighbor(third.site, third.incarnation, third.address)
-            assert await anext(events) == covey.NeighborUp(who)
+            links = covey.NeighborUp, covey.NeighborDown
+            assert await next_of(events, *links) == covey.NeighborUp(who)
             await third.close()
-            assert await anext(events) == covey.NeighborDown(who, "goodbye")
+            assert await next_of(events, *links) == covey.NeighborDown(who, "goodbye")
             await other.send(one.site, 7)
-            assert await anext(events) == covey.Message(other.site, 7)
+            assert await next_of(events, covey.Message, *links) == covey.Message(other.site, 7)
 
     run(test)
 
@@ -278,7 +279,7 @@ def test_the_default_bound_is_the_configs():
 def test_leaving_the_block_unsubscribes_wherever_the_stream_stands():
     async def test(cluster: Cluster) -> None:
         async with cluster.node() as node:
-            hub: Any = node._hub
+            hub: Any = node._telling.hub
             async with node.events() as events:
                 for number in range(5):
                     await node.send(node.site, number)
@@ -306,7 +307,7 @@ def test_a_cancelled_reader_unsubscribes():
 
             async with running(read()):
                 await asyncio.sleep(0.1)
-            hub: Any = node._hub
+            hub: Any = node._telling.hub
             assert len(hub._subscribers) == 0
 
     run(test)
@@ -386,7 +387,7 @@ def test_a_snapshot_outside_of_its_block_is_a_usage_error():
             with pytest.raises(covey.UsageError, match="open it first"):
                 subscription.snapshot
             async with subscription:
-                assert subscription.snapshot == ()
+                assert subscription.snapshot == covey.NodeState(tuple(node.members()), ())
             with pytest.raises(covey.UsageError):
                 subscription.snapshot
 
@@ -496,7 +497,7 @@ def test_wait_neighbours_that_waits_in_vain_says_how_many_there_were():
         with pytest.raises(covey.DeadlineExceeded, match=r"1 of 3 neighbours after 2\.5 s"):
             await nodes[0].wait_neighbours(3, timeout=2.5)
         assert loop.time() - start == pytest.approx(2.5, abs=0.001)
-        hub: Any = nodes[0]._hub
+        hub: Any = nodes[0]._telling.hub
         assert len(hub._subscribers) == 0
 
     run(test)

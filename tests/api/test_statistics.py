@@ -30,11 +30,13 @@ def test_every_machine_reports():
             await one.send(other.site, number)
         await asyncio.sleep(0.1)
         sender, receiver = one.statistics(), other.statistics()
-        assert list(sender.machines) == ["links", "overlay", "direct"]
+        assert list(sender.machines) == ["links", "overlay", "membership", "detector", "direct", "roster"]
         assert sender.machines["direct"].sent == receiver.machines["direct"].received == 11
         assert sender.machines["overlay"].active == 1
         assert sender.machines["links"].links == 2  # one for control, one for data
         assert sender.machines["links"].bytes_out > 0
+        assert sender.machines["membership"].members == 2
+        assert sender.machines["roster"].alive == 1
         assert (sender.lag_ms, sender.payloads_undecodable) == (0.0, 0)
 
     run(test)

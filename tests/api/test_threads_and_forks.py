@@ -146,6 +146,15 @@ CALLS = {
     "send_nowait": lambda node: node.send_nowait(SITE, 1),
     "send": lambda node: asyncio.run(node.send(SITE, 1)),
     "wait_neighbours": lambda node: asyncio.run(node.wait_neighbours(0)),
+    "members": lambda node: node.members(),
+    "kicked": lambda node: node.kicked,
+    "why": lambda node: node.why(SITE),
+    "wait_members": lambda node: asyncio.run(node.wait_members(0)),
+    "join": lambda node: asyncio.run(node.join("127.0.0.1:1")),
+    "kick": lambda node: asyncio.run(node.kick(SITE)),
+    "leave": lambda node: asyncio.run(node.leave()),
+    "flush": lambda node: asyncio.run(node.flush()),
+    "set_meta": lambda node: asyncio.run(node.set_meta({})),
     "close": lambda node: asyncio.run(node.close()),
 }
 
@@ -202,7 +211,8 @@ def test_after_a_fork_the_child_is_refused_everything_and_the_parent_goes_on():
     outcomes = json.loads(child.stdout)
     assert outcomes.pop("of its own") == ["done", ""]
     assert set(outcomes) == {
-        "neighbours", "statistics", "events", "send_nowait", "send", "wait_neighbours", "close", "start",
+        "neighbours", "statistics", "events", "send_nowait", "send", "wait_neighbours", "members", "kicked", "why",
+        "wait_members", "join", "kick", "leave", "flush", "set_meta", "close", "start",
     }  # fmt: skip
     for name, (kind, text) in outcomes.items():
         assert kind == "UsageError", name

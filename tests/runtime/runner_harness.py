@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 
 from covey.core.ids import Contact, Site
-from covey.core.vocabulary import AddressLearned, MessagesReceived, Tick, WallOffset
+from covey.core.vocabulary import AddressLearned, LoopLagged, MessagesReceived, Tick, WallOffset
 from covey.engine.gate import Gate, GateConfig, Persisted
+from covey.protocols.detector.vocabulary import Stop
 from covey.protocols.links.vocabulary import (
     BytesReceived,
     CloseLinks,
@@ -38,8 +39,8 @@ class Fail(msgspec.Struct, frozen=True):
 
 
 HEARD = (
-    Say, Fail, Tick, WallOffset, AddressLearned, BytesReceived, TurnEnded, CloseLinks, LeaveOverlay, SeedsResolved,
-    Persisted,
+    Say, Fail, Tick, WallOffset, AddressLearned, BytesReceived, TurnEnded, CloseLinks, Stop, LeaveOverlay,
+    SeedsResolved, Persisted, LoopLagged,
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import covey
 from covey.core.errors import ClosedError, UsageError
 from covey.core.vocabulary import Emit, Persist, Refuse, Resolve
 from covey.engine.gate import Persisted, Store
+from covey.protocols.detector.vocabulary import Stop
 from covey.protocols.links.vocabulary import (
     CloseConnection,
     CloseLinks,
@@ -178,7 +179,7 @@ def test_close_says_goodbye_in_its_order_and_only_once():
         await asyncio.gather(bench.runner.close(), bench.runner.close())
         await bench.runner.close()
         kinds = [type(incoming) for _, incoming in bench.machine.heard]
-        assert kinds[-3:] == [LeaveOverlay, TurnEnded, CloseLinks]
+        assert kinds[-4:] == [Stop, LeaveOverlay, TurnEnded, CloseLinks]
         assert kinds.count(CloseLinks) == 1
         assert set(bench.transport.told) == {"aclose"}
         with pytest.raises(ClosedError):

@@ -8,7 +8,7 @@ import pytest
 
 import covey
 from covey.testing import Cluster, run
-from tests.testing.virtual import meshed, until
+from tests.testing.virtual import meshed, next_of, until
 
 
 def test_nodes_that_are_started_together_find_each_other():
@@ -70,7 +70,7 @@ def test_a_killed_node_says_no_goodbye_but_a_closed_one_does():
             await cluster.kill(nodes[2])
             causes = {}
             for _ in range(2):
-                event = await anext(events)
+                event = await next_of(events, covey.NeighborUp, covey.NeighborDown)
                 assert isinstance(event, covey.NeighborDown)
                 causes[event.neighbor.site] = event.cause
             assert causes == {nodes[1].site: "goodbye", nodes[2].site: "reset"}

@@ -19,6 +19,16 @@ async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
             await asyncio.sleep(0.01)
 
 
+async def next_of(events: covey.Subscription[Any, Any], *kinds: type, seconds: float = 60.0) -> Any:
+    """The next event of these kinds; nothing may be lost on the way to it."""
+    async with asyncio.timeout(seconds):
+        while True:
+            event = await anext(events)
+            assert not isinstance(event, covey.Lost)
+            if isinstance(event, kinds):
+                return event
+
+
 def meshed(nodes: Sequence[covey.Node]) -> bool:
     """Whether every node has all the others for neighbours, and nobody else."""
     sites = {node.site for node in nodes}

@@ -135,7 +135,7 @@ class Node:
         self._forks = _forks
         self._closing: asyncio.Task[None] | None = None
         self._metrics = Metrics() if self.config.metrics else None
-        self._telling = Telling(self._myself, self._on_conflict)
+        self._telling = Telling(self._on_conflict)
         self._state = "new"
 
     # --- life -------------------------------------------------------------------------------------------------------
@@ -155,12 +155,17 @@ class Node:
         self._state = "starting"
         try:
             stored = await options.storage.open()
+            self._check_starting()
             runner, engine = await self._make(stored, transport)
+            self._check_starting()
             self._runner, self._engine, self._direct = runner, engine, engine.direct
+            self._telling.me = self._myself()
             await runner.start(options.listen, options.advertise)
+            self._telling.me = self._myself()
         except BaseException:
-            self._state = "new"
-            self._runner = self._engine = None
+            if self._state == "starting":
+                self._state = "new"
+                self._runner = self._engine = None
             await transport.aclose()
             await options.storage.aclose()
             raise
@@ -169,6 +174,10 @@ class Node:
             "event=node_started cluster=%r profile=%s site=%s address=%s encrypted=%s",
             self.cluster, self.config.profile, self.site.hex(), self.address or "?", options.encrypt,
         )  # fmt: skip
+
+    def _check_starting(self) -> None:
+        if self._state != "starting":
+            raise ClosedError("the node was closed while it started")
 
     async def _make(self, stored: Stored, transport: Transport) -> tuple[Runner, Engine]:
         """This life of the site, durable before anybody sees it, and what it runs on."""
@@ -212,8 +221,9 @@ class Node:
         self._check_fork()
         if self._runner is not None:
             self._runner.check_thread()
-        if self._state in ("new", "closed"):
+        if self._runner is None:  # not started, or its start ends as soon as it looks
             self._state = "closed"
+        if self._state == "closed":
             return
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close(), name="covey close")
@@ -337,7 +347,7 @@ class Node:
         self._live()
         assert self._engine is not None
         others = [member_in(entry) for entry in self._engine.roster.entries.values()]
-        return sorted([self._myself(), *others], key=lambda member: member.site)
+        return sorted([self._telling.me, *others], key=lambda member: member.site)
 
     def _myself(self) -> Member:
         assert self._engine is not None

@@ -57,7 +57,10 @@ _TOLD_BY_THE_ROSTER = (membership.MemberJoined, membership.MemberLeft)
 
 
 class NodeState(msgspec.Struct, frozen=True):
-    """What a node knows of others, as of one event: all members, itself included, and its neighbours."""
+    """What a node knows of others, as of one event.
+
+    All members, itself included, in the order of their sites; and its neighbours, in the order they came up.
+    """
 
     members: tuple[m.Member, ...]
     neighbours: tuple[Neighbor, ...]
@@ -69,18 +72,20 @@ class Telling:
     Law: `state()` is the fold of the events published so far. `on_conflict` is called once if the node has to end.
     """
 
-    def __init__(self, me: Callable[[], m.Member], on_conflict: Callable[[SiteConflict], None]) -> None:
+    me: m.Member  # this node, as of the last event; there is none before it has an identity
+
+    def __init__(self, on_conflict: Callable[[SiteConflict], None]) -> None:
         self.hub: EventHub[NodeState, NodeEvent] = EventHub(self.state)
         self.undecodable = 0
         self.kicked: m.Kicked | None = None
-        self._me = me
         self._on_conflict = on_conflict
         self._members: dict[Site, m.Member] = {}
         self._neighbours: dict[Site, Neighbor] = {}
 
     def state(self) -> NodeState:
         """The state as of the last event."""
-        return NodeState((self._me(), *self._members.values()), tuple(self._neighbours.values()))
+        members = sorted((self.me, *self._members.values()), key=lambda member: member.site)
+        return NodeState(tuple(members), tuple(self._neighbours.values()))
 
     def on_event(self, event: Any) -> None:
         """Take one event of a machine, or the error that ended the node."""
@@ -89,6 +94,8 @@ class Telling:
                 self._on_payloads(sender, values)
             case roster.MemberChanged():
                 self._on_member(m.event_of(event))
+            case membership.SelfChanged(contact, meta):
+                self._on_self(m.member_of(contact, v.Liveness.ALIVE, meta, self.me.ephemeral))
             case overlay.NeighborUp(contact):
                 neighbor = self._neighbours[contact.site] = neighbor_of(contact)
                 log.info("event=neighbour_up site=%s address=%s", short(contact.site), contact.address)
@@ -150,6 +157,11 @@ class Telling:
         why = getattr(event, "evidence", "") or getattr(event, "cause", "")
         log.log(level, "event=%s site=%s status=%s why=%r", _snake(event), short(site), event.member.status, why)
         self.hub.publish(event)
+
+    def _on_self(self, me: m.Member) -> None:
+        if me != self.me:
+            self.me = me
+            self.hub.publish(m.MemberUpdated(me))
 
     def came_back(self) -> None:
         """The node belongs to the shared cluster again."""

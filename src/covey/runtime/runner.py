@@ -192,6 +192,7 @@ class Runner:
                 error = ClosedError("the node is closed; whether this took effect is not known")
                 error.__cause__ = cause
                 future.set_exception(error)
+                future.exception()  # whoever gave the command that killed us hears it from `feed`, and waits no more
 
     async def _finish(self) -> None:
         self._ended = True

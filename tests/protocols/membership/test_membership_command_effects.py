@@ -38,6 +38,7 @@ from covey.protocols.membership.vocabulary import (
     MemberJoined,
     MemberLeft,
     Outcome,
+    SelfChanged,
     SetMember,
     SetMeta,
 )
@@ -78,7 +79,11 @@ def test_setting_a_member_is_stored_told_flooded_and_resolved_with_its_clock():
 def test_own_metadata_is_stored_flooded_and_resolved():
     made = joined()
     written = own(META, 1, made.ledger.clock.last + 1, b"\x80")
-    assert made.handle(SetMeta(9, b"\x80"), 0) == [stored(written), Flood(News((written,))), Resolve(9), told(made)]
+    effects = [stored(written), Flood(News((written,))), Resolve(9)]
+    changed = Emit(SelfChanged(made.me, b"\x80"))
+    assert made.handle(SetMeta(9, b"\x80"), 0) == [*effects, told(made), changed]
+    again = own(META, 1, written.clock + 1, b"\x80")
+    assert made.handle(SetMeta(9, b"\x80"), 0) == [stored(again), Flood(News((again,))), Resolve(9), told(made)]
 
 
 def test_a_kick_is_told_to_all_and_resolved_when_all_but_the_kicked_have_it_or_the_time_is_up():

@@ -17,14 +17,18 @@ from covey.core.vocabulary import (
     MessagesReceived,
     PeerConnected,
     PeerLost,
+    Persist,
+    Record,
     Send,
     Tick,
     WallOffset,
 )
+from covey.protocols.membership.ledger import HOME
 from covey.protocols.membership.machine import Membership
 from covey.protocols.membership.record import HOST, encode_key, encode_op, key_of
 from covey.protocols.membership.vocabulary import (
     MemberJoined,
+    SelfChanged,
     SetMember,
 )
 from covey.wire.messages.membership import Digests, News, Sync
@@ -50,7 +54,8 @@ from tests.protocols.membership.membership_net import SECOND, SHARED, START_WALL
 def test_a_first_start_writes_that_we_belong_and_where_we_are():
     made = Membership(CONFIG, Random(1), 0, me=Contact(ME, 5, "n1:1"), shared=SHARED)
     assert made.deadline() == 0
-    assert made.handle(WallOffset(START_WALL_US), 0) == [DigestsChanged(bytes(16))]
+    home = Persist("membership", (Record(HOME, bytes(SHARED)),))
+    assert made.handle(WallOffset(START_WALL_US), 0) == [home, DigestsChanged(bytes(16))]
     host = own(HOST, 1, BOOTED, b"n1:1")
     assert made.handle(Tick(), 0) == [stored(DEFAULT, host), Flood(News((host,))), told(made)]
     assert made.handle(Tick(), 1) == []
@@ -75,7 +80,8 @@ def test_without_an_address_nothing_is_said_of_one_until_it_is_learnt():
     made.handle(WallOffset(START_WALL_US), 0)
     assert made.handle(Tick(), 0) == [stored(DEFAULT), told(made)]
     host = own(HOST, 1, BOOTED, b"seen:1")
-    assert made.handle(AddressLearned("seen:1"), 0) == [stored(host), Flood(News((host,))), told(made)]
+    changed = Emit(SelfChanged(Contact(ME, 5, "seen:1"), b""))
+    assert made.handle(AddressLearned("seen:1"), 0) == [stored(host), Flood(News((host,))), told(made), changed]
     assert made.handle(AddressLearned("seen:1"), 0) == []
     assert made.me.address == "seen:1"
 

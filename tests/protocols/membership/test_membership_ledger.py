@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from covey.core.clock import unpack
 from covey.core.errors import InvariantError
 from covey.core.ids import ClusterId, Contact
-from covey.protocols.membership.ledger import CLOCK, CLUSTER, REJOIN, Ledger
+from covey.protocols.membership.ledger import BESIDE, CLOCK, CLUSTER, HOME, REJOIN, Ledger, home_of
 from covey.protocols.membership.record import (
     HOST,
     IS_EPHEMERAL,
@@ -186,7 +186,7 @@ def test_what_was_taken_is_on_the_disk_and_a_restart_has_it(ops):
     again = ledger(disk, incarnation=6)
     assert {entry.op for entry in again.record.entries()} == {entry.op for entry in book.record.entries()}
     assert again.record.digest == book.record.digest
-    assert again.imports == len(disk)
+    assert again.imports == len(disk.keys() - BESIDE)
     assert again.drain() == ()
     again.check()
 
@@ -206,7 +206,8 @@ def test_another_cluster_keeps_the_clocks_and_nothing_else():
     last, imports = book.clock.last, book.imports
     book.reset(OTHER)
     disk_of(book, disk)
-    assert disk == {CLUSTER: OTHER, CLOCK: last.to_bytes(8, "big"), REJOIN: (99).to_bytes(8, "big")}
+    clocks = {CLOCK: last.to_bytes(8, "big"), REJOIN: (99).to_bytes(8, "big")}
+    assert disk == {HOME: SHARED, CLUSTER: OTHER, **clocks}
     assert len(book.record) == 0
     assert book.imports == imports
     again = ledger(disk)
@@ -220,13 +221,24 @@ def test_what_is_forgotten_goes_from_the_disk():
     book.forget((HOST, site(7)))
     book.forget((META, site(7)))
     disk_of(book, disk)
+    assert disk.pop(HOME) == SHARED
     assert {key: decode_op(value) for key, value in disk.items()} == {encode_key((MEM, site(7))): mem(7, 1, 1)}
 
 
 def test_forgetting_an_ephemeral_site_that_is_not_there_does_nothing():
-    book = ledger()
+    book = ledger({HOME: SHARED})
     book.forget_ephemeral(site(7), 0)
     assert book.drain() == ()
+
+
+def test_the_disk_says_from_the_first_whose_record_it_holds_also_when_we_are_alone():
+    book = ledger()
+    disk = disk_of(book)
+    assert disk == {HOME: SHARED}
+    book.reset(OTHER)
+    disk_of(book, disk)
+    assert home_of(disk) == home_of({HOME: bytes(SHARED)}) == SHARED
+    assert home_of({}) is None
 
 
 def test_a_file_that_is_not_ours_is_not_read():

@@ -57,6 +57,7 @@ from covey.protocols.membership.vocabulary import (
     Kick,
     Kicked,
     Leave,
+    SelfChanged,
     SetMember,
     SetMeta,
 )
@@ -112,6 +113,7 @@ class Membership:
         self.exchange = Exchange(config, self.ledger, rng, now_us)
         self._skewed: dict[Site, None] = {}  # sites whose clock was reported
         self._told_digests = b""
+        self._told_self = self._said()
         self._verdicts = self._strays = 0
         self._timers: Timers[tuple[Any, ...]] = Timers()
         self._waits = Waits(config, self.ledger, self.exchange, self._timers)
@@ -157,6 +159,9 @@ class Membership:
         if digests != self._told_digests:
             self._told_digests = digests
             effects.append(DigestsChanged(digests))
+        if (said := self._said()) != self._told_self:
+            self._told_self = said
+            effects.append(Emit(said))
         records = self.ledger.drain()
         return [Persist(LOG, records), *effects] if records else effects
 
@@ -185,6 +190,9 @@ class Membership:
             verdicts=self._verdicts,
             strays=self._strays,
         )
+
+    def _said(self) -> SelfChanged:
+        return SelfChanged(self.ledger.me, self.ledger.meta or b"")
 
     # --- queries ----------------------------------------------------------------------------------------------------
 

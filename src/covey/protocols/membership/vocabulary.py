@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from covey.core.errors import ClusterMismatch, JoinFailed
-from covey.core.ids import Site
+from covey.core.ids import Contact, Site
 
 
 class JoinedAnotherCluster(JoinFailed, ClusterMismatch):
@@ -97,6 +97,13 @@ class Kicked(msgspec.Struct, frozen=True, gc=False):
 
     by: Site
     wall_ms: int
+
+
+class SelfChanged(msgspec.Struct, frozen=True, gc=False):
+    """What we say of ourselves from now on: in which life we are, where, and our metadata (encoded)."""
+
+    me: Contact
+    meta: bytes
 
 
 class ClockSkew(msgspec.Struct, frozen=True, gc=False):
