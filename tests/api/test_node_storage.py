@@ -84,7 +84,7 @@ def test_without_a_storage_each_start_is_another_site():
 # --- refusals -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("storage", [7, "", b"a.db", object(), ["a.db"]], ids=repr)
+@pytest.mark.parametrize("storage", [7, "", b"a.db", {}, ["a.db"]], ids=repr)
 def test_what_is_no_storage_is_a_config_error(storage):
     with pytest.raises(covey.ConfigError, match="storage: must be"):
         covey.Node("test", secret="s" * 16, storage=storage)
