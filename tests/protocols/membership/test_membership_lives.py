@@ -9,12 +9,14 @@ from covey.core.ids import INCARNATION_MAX, Contact
 from covey.core.vocabulary import (
     ClusterChanged,
     ClusterEntered,
+    Emit,
     Flood,
     MemberAdded,
     MemberRemoved,
     Superseded,
 )
 from covey.protocols.membership.record import HOST
+from covey.protocols.membership.vocabulary import SelfChanged
 from covey.wire.messages.membership import News
 from tests.protocols.membership.membership_bench import ME, NOW_MS, PEER, PEER_LIFE, joined, own, stored, told
 from tests.protocols.membership.membership_net import (
@@ -41,6 +43,7 @@ def test_a_life_that_others_know_to_be_over_is_followed_by_a_new_one_in_the_same
         Flood(News((written,))),
         MemberAdded(PEER_LIFE, False, False),
         told(made),
+        Emit(SelfChanged(Contact(ME, life, "n1:1"), b"")),
     ]
     assert made.me == Contact(ME, life, "n1:1")
     assert made.members() == [ME, PEER]
