@@ -73,7 +73,7 @@ async def refused(plan: Plan, attempt: int) -> Figures:
     return {"join_5_s": joined_s, "detect_refused_first_s": first_s, "detect_refused_s": all_s, "causes": causes}
 
 
-async def restart(plan: Plan, _: int) -> Figures:
+async def restart(plan: Plan) -> Figures:
     """End twenty in order, and start them again."""
     with tempfile.TemporaryDirectory(prefix="covey-bench-") as folder:
         orders = plan.orders(free_addresses(MANY), folder)
@@ -83,7 +83,7 @@ async def restart(plan: Plan, _: int) -> Figures:
             return {"join_20_s": joined_s, "restart_20_s": await cluster.go()}
 
 
-async def disk(plan: Plan, _: int) -> Figures:
+async def disk(plan: Plan) -> Figures:
     """Five with storage, and nothing happens."""
     with tempfile.TemporaryDirectory(prefix="covey-bench-") as folder:
         async with members(plan.orders(free_addresses(FEW), folder)) as cluster:
@@ -102,6 +102,19 @@ def _files(folder: str) -> dict[str, tuple[int, int]]:
 
 
 # --- on islands -----------------------------------------------------------------------------------------------------
+
+
+async def refused_tls(plan: Plan, attempt: int) -> Figures:
+    """Kill one of five that speak TLS, as covey and its peers do beyond loopback."""
+    islands = Islands(FEW)
+    islands.make()
+    async with members(plan.orders(islands.addresses()), islands.prefixes()) as cluster:
+        joined_s = await cluster.go()
+        victim = cluster.processes[attempt % FEW]
+        first_s, all_s, causes = await cluster.wait_down(victim, kill(victim), DOWN_S_MAX)
+    return {
+        "join_5_tls_s": joined_s, "detect_refused_tls_first_s": first_s, "detect_refused_tls_s": all_s, "causes": causes
+    }  # fmt: skip
 
 
 async def silent(plan: Plan, attempt: int) -> Figures:
@@ -158,7 +171,7 @@ def _rates(before: list[Figures], after: list[Figures], node_seconds: float) -> 
     return dict(sorted(found_rates.items(), key=lambda item: -item[1]))
 
 
-INSIDE: dict[str, Callable[[Plan, int], Awaitable[Figures]]] = {"silent": silent, "idle": idle}
+INSIDE: dict[str, Callable[[Plan, int], Awaitable[Figures]]] = {"refused": refused_tls, "silent": silent, "idle": idle}
 
 
 async def on_islands(plan: Plan, what: str, number: int) -> Figures:
@@ -217,13 +230,16 @@ async def measure(plan: Plan, only: tuple[str, ...]) -> Figures:
     for kind in kinds:
         match kind:
             case "refused":
-                figures |= await _several(plan, refused, plan.runs)
+                figures |= await _several("refused", lambda number: refused(plan, number), plan.runs)
+                if not lack:
+                    tls = await _several("refused_tls", lambda number: on_islands(plan, "refused", number), plan.runs)
+                    figures |= tls
             case "restart":
-                figures |= await _several(plan, restart, min(plan.runs, 3))
+                figures |= await _several("restart", lambda _: restart(plan), min(plan.runs, 3))
             case "disk" if plan.peer == "covey":
-                figures |= await _several(plan, disk, 1)
+                figures |= await _several("disk", lambda _: disk(plan), 1)
             case "silent" if not lack:
-                figures |= await _several(plan, lambda p, n: on_islands(p, "silent", n), plan.runs)
+                figures |= await _several("silent", lambda number: on_islands(plan, "silent", number), plan.runs)
             case "idle" if not lack:
                 for count in (FEW, MANY):
                     _add_idle(figures, count, await on_islands(plan, "idle", count))
@@ -242,17 +258,17 @@ def _add_idle(figures: Figures, count: int, found: Figures) -> None:
         figures.setdefault("idle_counted_per_s_per_node", {})[count] = found["counted"]
 
 
-async def _several(plan: Plan, once: Callable[[Plan, int], Awaitable[Figures]], runs: int) -> Figures:
+async def _several(what: str, once: Callable[[int], Awaitable[Figures]], runs: int) -> Figures:
     """The median of each figure over several runs, and the spread of the seconds."""
     found: list[Figures] = []
     for attempt in range(runs):
         async with asyncio.timeout(STEP_S_MAX):
-            found.append(await once(plan, attempt))
+            found.append(await once(attempt))
     figures: Figures = {}
     for name, value in found[0].items():
         values = [each[name] for each in found]
         if isinstance(value, list):
-            figures[f"{once.__name__}_{name}"] = sorted({part for each in values for part in each})
+            figures[f"{what}_{name}"] = sorted({part for each in values for part in each})
             continue
         figures[name] = round(statistics.median(values), 3)
         if runs > 1:

@@ -69,7 +69,7 @@ def test_other_failures_of_the_dial_leave_it_to_the_prober(cause: Cause) -> None
     assert bench.machine.statistics().checks == 0
 
 
-@pytest.mark.parametrize("cause", [Cause.RESET, Cause.CLOSED])
+@pytest.mark.parametrize("cause", [Cause.RESET, Cause.CLOSED, Cause.TLS])
 def test_a_dial_that_is_reset_is_made_once_more(cause: Cause) -> None:
     """A dying process may still have its port when its links break: what is dialled then is accepted by nobody."""
     bench = Bench(A)

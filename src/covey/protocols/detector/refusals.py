@@ -33,6 +33,7 @@ from covey.wire.messages.detector import ConfirmReply, ConfirmRequest
 Effect = Any
 
 UNANNOUNCED = frozenset({Cause.CLOSED, Cause.RESET})
+BROKEN_OFF = UNANNOUNCED | {Cause.TLS}  # under TLS a dial that is reset may look like one that was not welcome
 GONE = frozenset({Cause.REFUSED, Cause.OTHER_SITE, Cause.SITE_CONFLICT})
 
 
@@ -83,7 +84,7 @@ class Refusals:
         check = self._checks.get(site)
         if check is None or check.refused:
             return []
-        if cause in UNANNOUNCED and not check.again:
+        if cause in BROKEN_OFF and not check.again:
             check.again = True
             return [self._speech.ping(self._opinions.members[site], check.number)]
         if cause not in GONE:
