@@ -4,7 +4,7 @@
 
 `detect_refused_s`: one of five is killed (SIGKILL) on loopback; seconds until all four survivors say so, and
 `…_first_s` until the first does. `detect_silent_s`: the same when the cable of one is pulled. `join_5_s`: five started
-at once, each told the addresses of all, until each holds all for alive; their interpreters run already.
+at once, each told the addresses of three, until each holds all for alive; their interpreters run already.
 `restart_20_s`: twenty with storage ended in order and started again at once, in the same way. `disk_writes_idle`:
 stores asked for, and changes of the files, of five with storage in a quiet window. `idle_…_per_s_per_node`: what the
 kernel counted on the cable of each member as sent by it, headers of Ethernet, IP and TCP, TLS, acknowledgements and
@@ -36,7 +36,7 @@ from benchmarks.member_process import PEERS, Orders
 from benchmarks.members import Members, free_addresses, kill, members
 from benchmarks.processes import run
 
-FEW, MANY = 5, 20
+FEW, MANY, SEEDS = 5, 20, 3
 SETTLE_S = 15.0  # after joining the overlay still shuffles once a second for five
 DOWN_S_MAX = 60.0
 DISK_WINDOW_S = 20.0
@@ -51,10 +51,10 @@ class Plan:
         self.peer, self.profile, self.runs, self.window_s = peer, profile, runs, window_s
 
     def orders(self, addresses: list[str], folder: str | None = None, metrics: bool = False) -> list[Orders]:
-        """Members that know each other's addresses; with a folder, each has its storage in it."""
+        """Members that know the addresses of the first three; with a folder, each has its storage in it."""
         return [
             Orders(
-                self.peer, f"member-{number}", address, [other for other in addresses if other != address],
+                self.peer, f"member-{number}", address, [seed for seed in addresses[:SEEDS] if seed != address],
                 self.profile, None if folder is None else os.path.join(folder, f"{number}.db"), metrics,
             )
             for number, address in enumerate(addresses)
