@@ -69,6 +69,35 @@ def test_other_failures_of_the_dial_leave_it_to_the_prober(cause: Cause) -> None
     assert bench.machine.statistics().checks == 0
 
 
+@pytest.mark.parametrize("cause", [Cause.RESET, Cause.CLOSED, Cause.TLS])
+def test_a_dial_that_is_reset_is_made_once_more(cause: Cause) -> None:
+    """A dying process may still have its port when its links break: what is dialled then is accepted by nobody."""
+    bench = Bench(A)
+    [first] = bench.lost(A)
+    [again] = bench.unreached(A, cause)
+    assert again == first
+    bench.unreached(A)
+    assert bench.changes() == [(A, DOWN)]
+
+
+def test_a_confirmer_whose_dial_is_reset_dials_once_more_before_it_answers() -> None:
+    bench = Bench(A, B)
+    bench.hear(B, ConfirmRequest(7, A))
+    [again] = bench.unreached(A, Cause.RESET)
+    assert isinstance(again.message, Ping)
+    assert bench.unreached(A)[0] == Send(B.site, ConfirmReply(7, True))
+
+
+def test_a_dial_that_is_reset_twice_is_left_to_the_prober() -> None:
+    """Something that accepts in its place resets us: a proxy, not a dying process."""
+    bench = Bench(A)
+    bench.lost(A)
+    bench.unreached(A, Cause.RESET)
+    assert bench.unreached(A, Cause.RESET) == []
+    assert bench.state(A) is ALIVE
+    assert bench.machine.statistics().checks == 0
+
+
 @pytest.mark.parametrize("cause", [Cause.GOODBYE, Cause.IDLE, Cause.REPLACED, Cause.SILENT, Cause.SLOW])
 def test_an_announced_close_is_no_evidence(cause: Cause) -> None:
     bench = Bench(A)

@@ -95,7 +95,7 @@ def test_idleness_counts_from_when_the_link_came_up(net, a, b):
 
 
 def test_idleness_is_noticed_between_two_keepalives(net, b):
-    a = net.node("a", 1, config=LinksConfig(idle_us_max=7 * SECOND_US))
+    a = net.node("a", 1, config=LinksConfig(keepalive_us=5 * SECOND_US, idle_us_max=7 * SECOND_US))
     a.send(b, "hi")
     net.wait(7 * SECOND_US - 1)
     assert a.facts(PeerLost) == []

@@ -148,3 +148,20 @@ def test_without_a_flood_nothing_floods():
     effects = made.handle(MessagesReceived(PEER, [News((news,))]), 0)
     effects = [*effects, *made.handle(SetMember(1, site(4), True), 0)]
     assert not any(isinstance(effect, Flood) for effect in effects)
+
+
+def test_digests_that_came_with_pings_need_not_be_said_besides():
+    """Idle cost (reference M46): the detector's pings compare with every member in turn."""
+    made = joined(digest_period_us=2 * SECOND)
+    same = made.record.digest + made.record.kicked_digest + bytes(8)
+    for second in range(1, 60):
+        assert made.handle(Tick(), second * SECOND) == []
+        assert made.handle(DigestsHeard(PEER, same), second * SECOND) == []
+    made.check()
+
+
+def test_where_no_pings_bring_digests_they_are_said():
+    made = joined(digest_period_us=2 * SECOND)
+    said = [effect for second in range(1, 61) for effect in made.handle(Tick(), second * SECOND)]
+    assert set(said) == {Send(PEER, Digests(made.record.digest, made.record.kicked_digest))}
+    assert 20 <= len(said) <= 30

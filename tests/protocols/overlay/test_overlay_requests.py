@@ -225,7 +225,7 @@ def test_every_change_gives_those_who_refused_another_chance():
 def test_who_is_alone_and_knows_nobody_turns_to_its_addresses():
     bare, effects = alone()
     assert asked(effects) == []
-    dials = [effect for effect in bare.until(2 * SECOND_US) if isinstance(effect, Dial)]
+    dials = [effect for effect in bare.until(SECOND_US) if isinstance(effect, Dial)]
     assert dials == [Dial("n1:1")]
 
 

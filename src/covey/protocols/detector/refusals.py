@@ -4,10 +4,14 @@ When a process dies, its host closes its connections and refuses new ones. So af
 once. Refused, or answered by somebody else, is strong evidence; confirmed by one other member it is enough, without any
 suspicion time (DESIGN 3.3). Where nobody confirms, the ordinary suspicion decides.
 
+A host takes a dying process apart piece by piece: its links may break while its port still listens, and a dial made in
+that moment is accepted by nobody and reset. So a dial that ends without a word is made once more.
+
 ::
 
     closed ──dial──▶ answered: nothing            confirmed: DOWN at once
-                     no answer: the prober's       ▲
+                     reset: dial once more         ▲
+                     no answer: the prober's       │
                      refused ──ask one other──────┤ it reached it: nothing
                                                   ▼ nobody answers: SUSPECT
 """
@@ -29,18 +33,20 @@ from covey.wire.messages.detector import ConfirmReply, ConfirmRequest
 Effect = Any
 
 UNANNOUNCED = frozenset({Cause.CLOSED, Cause.RESET})
+BROKEN_OFF = UNANNOUNCED | {Cause.TLS}  # under TLS a dial that is reset may look like one that was not welcome
 GONE = frozenset({Cause.REFUSED, Cause.OTHER_SITE, Cause.SITE_CONFLICT})
 
 
 class _Check:
     """One life being looked into: first by our own dial, then (if that was refused) by asking others."""
 
-    __slots__ = ("asked", "askers", "asking", "closed", "incarnation", "number", "refused")
+    __slots__ = ("again", "asked", "askers", "asking", "closed", "incarnation", "number", "refused")
 
     def __init__(self, incarnation: int, number: int) -> None:
         self.incarnation = incarnation
         self.number = number
         self.closed = False  # we saw its link close without a word
+        self.again = False  # our dial was reset, and made once more
         self.refused = False  # our dial was refused
         self.askers: dict[Site, int] = {}  # who wants to know whether it refuses us, and their numbers
         self.asking: Site | None = None  # who is to confirm
@@ -78,6 +84,9 @@ class Refusals:
         check = self._checks.get(site)
         if check is None or check.refused:
             return []
+        if cause in BROKEN_OFF and not check.again:
+            check.again = True
+            return [self._speech.ping(self._opinions.members[site], check.number)]
         if cause not in GONE:
             return self._end(site, False)
         check.refused = True

@@ -103,6 +103,13 @@ class Exchange:
                 effects.append(Send(self._rng.choice(list(self.links)), self.digests()))
         return effects
 
+    def compared(self, now_us: int) -> None:
+        """A ping or an ack has just brought another's digests, and ours went with it: no need to say them besides.
+
+        The detector's pings reach every member in turn. Where there are none we go on comparing by ourselves.
+        """
+        self._timers.set(None, now_us + jittered(self._rng, self._config.digest_period_us))
+
     def sync(self, site: Site, answer: bool, now_us: int) -> list[Effect]:
         """All that we imported since the peer's acknowledgement, or the oldest part of it."""
         ledger, floor = self._ledger, self.floor(site)
