@@ -22,3 +22,4 @@ class LinksConfig(msgspec.Struct, frozen=True):
     waiting_peers_max: int = 512  # peers with something waiting for a dial
     unauthenticated_max: int = 128  # inbound strangers at one time; the oldest goes
     unpinned_max: int = 128  # DESIGN 3.1: LRU of other control connections
+    clients_max: int = 32  # guess: people and scripts; one more is told to try again
