@@ -107,7 +107,7 @@ class Client:
         except TimeoutError as error:
             if isinstance(error, CoveyError):
                 raise
-            raise DeadlineExceeded(f"no answer from {self.address} in {timeout:g} s; {_NOTHING}") from None
+            raise DeadlineExceeded(f"no answer from {self.address} in {timeout:.3g} s; {_NOTHING}") from None
         self._beat = asyncio.get_running_loop().call_later(KEEPALIVE_SECONDS, self._keep_alive)
 
     async def _connect(self) -> None:
@@ -142,7 +142,7 @@ class Client:
             if isinstance(error, CoveyError):
                 raise
             raise DeadlineExceeded(
-                f"{self.address} did not answer {what!r} in {timeout:g} s; it may still take effect"
+                f"{self.address} did not answer {what!r} in {timeout:.3g} s; it may still take effect"
             ) from None
         try:
             return msgspec.msgpack.decode(body)
