@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -402,13 +403,17 @@ def test_more_asks_than_there_may_be_are_refused_also_where_their_clients_have_g
             await asyncio.Event().wait()
 
         node._desk._asks["endless"] = endless
-        for number in range(TASKS_MAX):
-            async with asking(cluster, node.address, number) as client, running(client.ask("endless")):
-                await until(lambda number=number: len(node._desk._tasks) == number + 1)
+        while (begun := len(node._desk._tasks)) < TASKS_MAX:
+            async with asking(cluster, node.address, begun) as client, running(client.ask("endless")):
+                await until(partial(more_than, begun, node._desk._tasks))
         with pytest.raises(covey.Overloaded, match="64 asks are under way"):
             await ask(cluster, node, "members")
 
     run(test)
+
+
+def more_than(count: int, found: Collection[Any]) -> bool:
+    return len(found) > count
 
 
 # --- names ----------------------------------------------------------------------------------------------------------

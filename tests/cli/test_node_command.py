@@ -13,7 +13,8 @@ import pytest
 
 import covey
 from covey.cli.logs import KeyValueFormatter
-from covey.cli.node import as_record, parse_meta, plain, sentence
+from covey.cli.node import as_record, parse_meta, sentence
+from covey.cli.output import plain
 from covey.core.ids import Site
 from tests.cli.command import SECRET
 
@@ -137,7 +138,6 @@ async def test_a_port_in_use_is_one_line_and_status_2(run):
         (("--profile", "moon"), "covey: Invalid value for '--profile': 'moon' is not one of"),
         (("--meta", "zone"), "covey: --meta 'zone': write KEY=VALUE"),
         (("--join", "nowhere"), "covey: --join 'nowhere'"),
-        (("--storage", "/no/such/folder/a.db"), "covey: "),
         (("--listen", "0.0.0.0:0"), "covey: secret: listening on 0.0.0.0:0 without one would let anybody in"),
     ],
 )
