@@ -8,6 +8,8 @@ from asyncio.subprocess import Process
 
 SECRET = "a secret of these tests, and of nobody else"
 SECONDS_MAX = 12.0
+LOOPBACK = ("--listen", "127.0.0.1:0")
+ENCRYPTED = ("--listen", "0.0.0.0:0", "--advertise", "127.0.0.1")
 
 
 class Command:
@@ -38,3 +40,22 @@ class Command:
             out, err = await self.process.communicate()
         assert self.process.returncode is not None
         return self.process.returncode, out.decode().splitlines(), err.decode().splitlines()
+
+
+def at(started: dict) -> tuple[str, str]:
+    return "--node", started["address"]
+
+
+async def answer(ask, what: str, *arguments: str):
+    status, out, err = await ask(what, *arguments, "--json")
+    assert (status, err, len(out)) == (0, "", 1)
+    return json.loads(out[0])
+
+
+async def until_members(ask, started: dict, count: int) -> dict:
+    """What a node answers once it sees `count` members alive."""
+    async with asyncio.timeout(20):
+        while True:
+            found = await answer(ask, "members", *at(started))
+            if [member["status"] for member in found["members"]].count("alive") == count == len(found["members"]):
+                return found

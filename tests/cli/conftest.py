@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.cli.command import SECRET, Command
+from tests.cli.command import LOOPBACK, SECRET, Command
 
 NOT_OURS = ("COVEY_SECRET_FILE", "KUBERNETES_SERVICE_HOST", "POD_IP", "NO_COLOR")
 
@@ -41,3 +41,34 @@ def secret_file(tmp_path):
     path = tmp_path / "secret"
     path.write_text(SECRET + "\n")
     return str(path)
+
+
+@pytest.fixture
+def node(run, secret_file):
+    """Start `covey node orders` and wait until it is up: its command and what it said of itself."""
+
+    @asynccontextmanager
+    async def start(*arguments: str, name: str = "", cluster: str = "orders", secret: str = secret_file):
+        given = ("--secret-file", secret) if secret else ()
+        seed = () if "--seed" in arguments else ("--seed", "127.0.0.1:1")
+        listen = () if "--listen" in arguments else LOOPBACK
+        named = ("--name", name) if name else ()
+        async with run("node", cluster, "--json", *listen, *given, *seed, *named, *arguments) as command:
+            yield command, await command.event("started")
+
+    return start
+
+
+@pytest.fixture
+def ask(run, secret_file):
+    """Run a command to its end: its status, its lines, and its one line on stderr."""
+
+    async def call(what: str, *arguments: str, cluster: str = "orders", secret: str = secret_file):
+        given = ("--secret-file", secret) if secret else ()
+        async with run(what, cluster, *given, *arguments) as command:
+            status, out, err = await command.ended()
+        assert len(err) == (status != 0), err
+        assert all(line.startswith("covey: ") for line in err)
+        return status, out, "".join(err)
+
+    return call
