@@ -16,7 +16,8 @@ import msgspec
 from covey.api.dump import dump
 from covey.api.members import Member
 from covey.core.errors import ClosedError, CoveyError, Overloaded, UnknownName, UsageError
-from covey.core.ids import SITE_BYTES, Site, short
+from covey.core.ids import SITE_BYTES, Site
+from covey.core.vocabulary import Channel
 from covey.protocols.clients.machine import AnswerClient, ClientAsked
 from covey.protocols.membership.vocabulary import Outcome
 from covey.wire.codec import HOSTILE
@@ -53,11 +54,14 @@ class Desk:
 
     def on_asked(self, asked: ClientAsked) -> None:
         """Begin to carry out what a client asks."""
+        engine = self._node._engine
+        assert engine is not None
+        remote = engine.links.remote(asked.client, Channel.CLIENT)
         if len(self._tasks) >= TASKS_MAX:
             error = Overloaded(f"{TASKS_MAX} asks are under way here; nothing was done: try again")
-            self._answer(AnswerClient(asked.client, asked.number, error=_text(error)))
+            self._refuse(asked, remote, error)
             return
-        task = asyncio.get_running_loop().create_task(self._carry_out(asked), name=f"covey client {asked.what}")
+        task = asyncio.get_running_loop().create_task(self._carry_out(asked, remote), name="covey client")
         self._tasks[task] = None
         task.add_done_callback(lambda done: self._tasks.pop(done, None))
 
@@ -68,25 +72,28 @@ class Desk:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _carry_out(self, asked: ClientAsked) -> None:
-        body, error = b"", ""
+    async def _carry_out(self, asked: ClientAsked, remote: str) -> None:
         try:
             arguments = _decode(asked.arguments)
             level = logging.WARNING if asked.what in CHANGING else logging.INFO
-            log.log(level, "event=client_asked client=%s by=%r what=%r arguments=%r", short(asked.client),
+            log.log(level, "event=client_asked remote=%s by=%r what=%r arguments=%r", remote,
                     str(arguments.get("by", ""))[:100], asked.what, _brief(arguments))  # fmt: skip
             ask = self._asks.get(asked.what)
             if ask is None:
                 raise UnknownName(f"this node does not know how to {asked.what!r}; it can {', '.join(self._asks)}")
             body = msgspec.msgpack.encode(await ask(arguments))
         except CoveyError as failure:
-            error = _text(failure)
+            self._refuse(asked, remote, failure)
         except Exception:
             log.exception("event=client_ask_failed what=%r", asked.what)
-            error = f"CoveyError: {asked.what!r} failed because of a bug in covey; see the log of the node"
-        if error:
-            log.info("event=client_refused client=%s what=%r error=%r", short(asked.client), asked.what, error)
-        self._answer(AnswerClient(asked.client, asked.number, body, error))
+            bug = CoveyError(f"{asked.what!r} failed because of a bug in covey; see the log of the node")
+            self._refuse(asked, remote, bug)
+        else:
+            self._answer(AnswerClient(asked.client, asked.number, body))
+
+    def _refuse(self, asked: ClientAsked, remote: str, error: CoveyError) -> None:
+        log.info("event=client_refused remote=%s what=%r error=%r", remote, asked.what, _text(error))
+        self._answer(AnswerClient(asked.client, asked.number, error=_text(error)))
 
     def _answer(self, answer: AnswerClient) -> None:
         runner = self._node._runner

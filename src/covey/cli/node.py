@@ -241,7 +241,8 @@ def _member_sentence(record: Record) -> tuple[str, str | None]:
         case "member_kicked":
             return f"{who} was thrown out by {short(record['by'])}", "yellow"
         case _:
-            return f"{who} is {record['status']} at {visible(record['address'] or '?')}", None
+            status = "known, not seen yet," if record["status"] == "unknown" else record["status"]
+            return f"{who} is {status} at {visible(record['address'] or '?')}", None
 
 
 def _own_sentence(record: Record) -> tuple[str, str | None]:

@@ -95,6 +95,7 @@ def test_a_client_is_let_in_on_its_own_channel_and_asks_there():
     assert connected == PeerConnected(contact(), CLIENT)
     assert say(bare, MEMBERS) == [MessagesReceived(site(9), [MEMBERS])]
     assert bare.links.links() == [] and bare.links.contact(site(9)) is None
+    assert (bare.links.remote(site(9), CLIENT), bare.links.remote(site(9), CONTROL)) == ("somewhere", "")
 
 
 def test_a_client_gets_its_answer():

@@ -57,7 +57,7 @@ class ClientAsked(msgspec.Struct, frozen=True, gc=False):
 class ClientsConfig(msgspec.Struct, frozen=True):
     """Bounds on what is asked and answered."""
 
-    asks_max: int = 16  # under way at one time. Guess: half the clients that links let in
+    asks_max: int = 32  # under way at one time: one for each client that links let in by default
     answer_bytes_max: int = 16 << 20  # guess: a record of 50,000 sites
     burst_bytes: int = 1 << 19  # of one answer at once; an eighth of what links queue behind one peer
     burst_us_wait: int = 1_000  # between bursts, so that links can say that the client does not keep up

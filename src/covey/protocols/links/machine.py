@@ -122,6 +122,11 @@ class Links:
         """Whether there is a link to `site`."""
         return (site, channel) in self._table.links
 
+    def remote(self, site: Site, channel: Channel) -> str:
+        """Where the link to `site` leads, as the world sees it: nothing that the other side could make up."""
+        connection = self._table.links.get((site, channel))
+        return "" if connection is None else connection.address
+
     def congested(self, site: Site, channel: Channel) -> bool:
         """Whether the link to `site` takes nothing more for now."""
         connection = self._table.links.get((site, channel))
