@@ -190,6 +190,8 @@ def _tell_json(record: Record) -> None:
 
 
 def _tell_sentence(record: Record) -> None:
+    if record["event"] == "member_updated" and record["status"] == "unknown":
+        return  # people hear of it as soon as it is found alive or dead
     text, color = sentence(record)
     click.echo(click.style(text, fg=color) if logs.has_color(sys.stdout) else text)
 
@@ -241,8 +243,7 @@ def _member_sentence(record: Record) -> tuple[str, str | None]:
         case "member_kicked":
             return f"{who} was thrown out by {short(record['by'])}", "yellow"
         case _:
-            status = "known, not seen yet," if record["status"] == "unknown" else record["status"]
-            return f"{who} is {status} at {visible(record['address'] or '?')}", None
+            return f"{who} is {record['status']} at {visible(record['address'] or '?')}", None
 
 
 def _own_sentence(record: Record) -> tuple[str, str | None]:
