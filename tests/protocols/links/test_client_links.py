@@ -157,6 +157,13 @@ def test_a_node_under_the_site_of_a_client_is_let_in_beside_it(incarnation, boot
     assert bare.links.linked(site(9), CLIENT)
 
 
+def test_a_client_under_our_own_site_is_a_client_and_contests_nothing():
+    bare = Bare()
+    assert bare.admit(-1, identity(1, 9, 1), "", CLIENT)[1:] == [PeerConnected(contact(1, 9), CLIENT)]
+    assert say(bare, MEMBERS) == [MessagesReceived(site(1), [MEMBERS])]
+    assert bare.feed(Send(site(1), Answer(1, b"", False, ""), channel=CLIENT)) == [WantTurn()]
+
+
 def test_a_second_client_of_one_site_takes_the_place_of_the_first():
     bare = Bare(config=LinksConfig(clients_max=1))
     admit(bare)

@@ -330,7 +330,8 @@ class Links:
     def _on_proved(self, connection: Connection, peer: Peer, now_us: int) -> list[Effect]:
         """The other side proved the secret. Is it wanted?"""
         if connection.dialler is None:
-            return self._admit(connection, peer, now_us)
+            admit = self._admit_client if peer.channel is Channel.CLIENT else self._admit
+            return admit(connection, peer, now_us)
         site = peer.contact.site
         if site == self._identity.site:
             cause = Cause.SELF if peer.boot == self._identity.boot else Cause.SITE_CONFLICT
@@ -370,8 +371,6 @@ class Links:
         if site == me.site:
             cause = Cause.SELF if peer.boot == me.boot else Cause.SITE_CONFLICT
             return self._endings.refuse(connection, cause, CONFLICT, now_us, peer.contact)
-        if peer.channel is Channel.CLIENT:
-            return self._admit_client(connection, peer, now_us)
         if contradicts(peer, self._table.newest(site)):
             return self._endings.refuse(connection, Cause.SITE_CONFLICT, CONFLICT, now_us, peer.contact)
         rival = self._table.dials.get(place)
