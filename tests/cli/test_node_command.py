@@ -2,85 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-import os
 import signal
 import socket
 import sys
-from asyncio.subprocess import PIPE, Process
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import pytest
 
 import covey
 from covey.cli.logs import KeyValueFormatter
-from covey.cli.node import as_record, plain, sentence
+from covey.cli.node import as_record, parse_meta, sentence
+from covey.cli.output import plain
 from covey.core.ids import Site
-
-SECRET = "a secret of these tests, and of nobody else"
-SECONDS_MAX = 12.0
-NOT_OURS = ("COVEY_SECRET_FILE", "KUBERNETES_SERVICE_HOST", "POD_IP", "NO_COLOR")
-
-
-class Command:
-    """A running `covey`, read line by line with a deadline."""
-
-    def __init__(self, process: Process) -> None:
-        self.process = process
-
-    async def line(self) -> str:
-        assert self.process.stdout is not None
-        async with asyncio.timeout(SECONDS_MAX):
-            line = await self.process.stdout.readline()
-        if not line:
-            assert self.process.stderr is not None
-            raise AssertionError(f"it ended: {await self.process.stderr.read()!r}")
-        return line.decode().rstrip("\n")
-
-    async def event(self, kind: str) -> dict:
-        """The next event of this kind."""
-        while True:
-            event = json.loads(await self.line())
-            if event["event"] == kind:
-                return event
-
-    async def ended(self) -> tuple[int, list[str], list[str]]:
-        """The exit status, and the lines still on stdout and stderr."""
-        async with asyncio.timeout(SECONDS_MAX):
-            out, err = await self.process.communicate()
-        assert self.process.returncode is not None
-        return self.process.returncode, out.decode().splitlines(), err.decode().splitlines()
-
-
-@pytest.fixture
-def run(tmp_path):
-    """Start `covey` with a user's directory of its own; whatever still runs when its block ends is killed."""
-    environment = {name: value for name, value in os.environ.items() if name not in NOT_OURS}
-    environment |= {"XDG_CONFIG_HOME": str(tmp_path / "config"), "COVEY_RUNTIME_DIR": str(tmp_path / "runtime")}
-
-    @asynccontextmanager
-    async def start(*arguments: str):
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "covey", *arguments, stdout=PIPE, stderr=PIPE, env=environment
-        )
-        try:
-            yield Command(process)
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.communicate()
-
-    return start
-
-
-@pytest.fixture
-def secret_file(tmp_path):
-    path = tmp_path / "secret"
-    path.write_text(SECRET + "\n")
-    return str(path)
+from tests.cli.command import SECRET
 
 
 @pytest.mark.serial
@@ -89,7 +25,7 @@ async def test_help_lists_the_commands(run):
         status, out, err = await command.ended()
     assert (status, err) == (0, [])
     listed = [line.split()[0] for line in out[out.index("Commands:") + 1 :]]
-    assert listed == ["demo", "node", "sim"]
+    assert listed == ["demo", "dump", "kick", "leave", "members", "node", "sim"]
 
 
 @pytest.mark.serial
@@ -131,7 +67,9 @@ async def test_without_a_seed_those_of_one_user_and_one_cluster_find_each_other(
     async with run(*orders) as first, run(*orders) as second, run(*stocks) as other:
         for command in (first, second):
             assert (await command.line()).startswith("node ")
-            site, state = (await command.line()).split()[1:3]
+            while not (line := await command.line()).startswith("neighbour "):
+                assert line.startswith("member ")
+            site, state = line.split()[1:3]
             assert (len(site), state) == (8, "up")
         await other.event("started")
         other.process.send_signal(signal.SIGTERM)
@@ -198,6 +136,8 @@ async def test_a_port_in_use_is_one_line_and_status_2(run):
         (("--listen", "127.0.0.1:http"), "covey: listen '127.0.0.1:http':"),
         (("--seed", "127.0.0.1:0x50"), "covey: seed '127.0.0.1:0x50':"),
         (("--profile", "moon"), "covey: Invalid value for '--profile': 'moon' is not one of"),
+        (("--meta", "zone"), "covey: --meta 'zone': write KEY=VALUE"),
+        (("--join", "nowhere"), "covey: --join 'nowhere'"),
         (("--listen", "0.0.0.0:0"), "covey: secret: listening on 0.0.0.0:0 without one would let anybody in"),
     ],
 )
@@ -206,6 +146,35 @@ async def test_a_wrong_option_is_one_line_and_status_2(run, arguments, said):
         status, out, err = await command.ended()
     assert (status, out, len(err)) == (2, [], 1)
     assert err[0].startswith(said)
+
+
+@pytest.mark.serial
+async def test_what_a_node_says_of_itself_reaches_the_others_and_it_keeps_its_site(run, secret_file, tmp_path):
+    node = ("node", "orders", "--json", "--listen", "127.0.0.1:0", "--secret-file", secret_file, "--seed")
+    own = ("--name", "b", "--meta", "zone=eu-1", "--meta", "rack=", "--storage", str(tmp_path / "b.db"))
+    sites = []
+    async with run(*node, "127.0.0.1:1") as first:
+        one = await first.event("started")
+        for _ in range(2):
+            async with run(*node, one["address"], *own) as second:
+                sites.append((await second.event("started"))["site"])
+                up = await first.event("member_up")
+                assert (up["site"], up["name"], up["ephemeral"]) == (sites[0], "b", False)
+                assert up["meta"] == {"zone": "eu-1", "rack": ""}
+                second.process.send_signal(signal.SIGTERM)
+                assert (await second.ended())[0] == 0
+    assert sites == [sites[0]] * 2
+
+
+@pytest.mark.serial
+async def test_a_join_that_comes_to_nothing_is_one_line_and_status_1(run, secret_file):
+    node = ("node", "orders", "--json", "--listen", "127.0.0.1:0", "--secret-file", secret_file)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        async with run(*node, "--join", f"127.0.0.1:{nobody.getsockname()[1]}") as command:
+            status, out, err = await command.ended()
+    assert (status, [json.loads(line)["event"] for line in out], len(err)) == (1, ["started"], 1)
+    assert err[0].startswith("covey: nobody of this cluster answers at ")
 
 
 @pytest.mark.serial
@@ -251,6 +220,7 @@ def test_colour_frames_the_whole_line_where_it_is_wanted():
 
 SITE = Site(bytes(range(16)))
 NEIGHBOUR = covey.Neighbor(SITE, 7, "127.0.0.1:80")
+MEMBER = covey.Member(SITE, "\x07b", "127.0.0.1:80", "alive", 7, {}, True)
 
 
 @pytest.mark.parametrize(
@@ -265,10 +235,37 @@ NEIGHBOUR = covey.Neighbor(SITE, 7, "127.0.0.1:80")
         ),
         (covey.ProtocolViolation(SITE, "frame", "too long"), "link to 00010203 dropped: frame (too long)"),
         (covey.Lost(3), "3 events were lost: they came faster than they were written"),
+        (
+            covey.MemberUp(MEMBER, "spoke", "it spoke to us"),
+            "member 00010203 \\x07b is up at 127.0.0.1:80: it spoke to us",
+        ),
+        (covey.MemberSuspect(MEMBER, "unreached", "no ack"), "member 00010203 \\x07b is suspected: no ack"),
+        (covey.MemberDown(MEMBER, "silent", "no word"), "member 00010203 \\x07b is down: no word"),
+        (covey.MemberLeft(MEMBER, "left"), "member 00010203 \\x07b belongs no more: it left"),
+        (covey.MemberLeft(MEMBER, "alone"), "member 00010203 \\x07b belongs no more: it is we who are out"),
+        (covey.MemberKicked(MEMBER, SITE), "member 00010203 \\x07b was thrown out by 00010203"),
+        (covey.MemberUpdated(MEMBER), "member 00010203 \\x07b is alive at 127.0.0.1:80"),
+        (covey.Kicked(SITE, 0), "thrown out by 00010203 at -; going on alone"),
+        (
+            covey.PartitionSuspected((SITE, SITE), 2),
+            "the network may be cut: silent are 00010203, 00010203; 2 others are not",
+        ),
+        (covey.LinkBroken(SITE, SITE), "00010203 does not reach 00010203, and others do"),
+        (covey.LinkMended(SITE, SITE), "00010203 reaches 00010203 again"),
+        (covey.StorageTrouble("disk\x07 full", 3), "the storage refuses: disk\\x07 full; 3 effects wait for it"),
+        (covey.StorageRecovered(), "the storage took everything that waited for it"),
+        (covey.ClockSkew(SITE, 70), "the clock of 00010203 is 70 ms ahead of ours"),
     ],
 )
 def test_every_event_is_one_line_without_control_characters(event, said):
     assert sentence(as_record(event))[0] == said
+
+
+def test_metadata_is_given_in_pairs():
+    assert parse_meta(("zone=eu", "query=a=b", "empty=")) == {"zone": "eu", "query": "a=b", "empty": ""}
+    for pairs in (("zone",), ("=eu",), ("zone=eu", "zone=us")):
+        with pytest.raises(covey.ConfigError, match="--meta"):
+            parse_meta(pairs)
 
 
 def test_plain_is_what_json_can_say():

@@ -43,8 +43,9 @@ CAUSES = {
     "BUSY": 19,
     "TLS": 20,
     "NO_ADDRESS": 21,
+    "ALONE": 22,
 }
-CHANNELS = {"CONTROL": 0, "DATA": 1}
+CHANNELS = {"CONTROL": 0, "DATA": 1, "CLIENT": 2}
 
 
 @pytest.mark.parametrize("kind, numbers", [(Cause, CAUSES), (Channel, CHANNELS)])

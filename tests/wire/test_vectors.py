@@ -20,6 +20,7 @@ from covey.core.vocabulary import Cause, Channel, Liveness
 from covey.protocols.links.handshake import ACCEPTED, Acceptor, Dialler, Identity, refusal
 from covey.wire.codec import decode_body, decode_handshake, encode_handshake, encode_message, join_body
 from covey.wire.framing import Splitter, frame
+from covey.wire.messages.client import Answer, Ask
 from covey.wire.messages.detector import (
     Ack,
     ConfirmReply,
@@ -110,6 +111,9 @@ EXAMPLES: dict[str, Any] = {
     "Table of nothing": Table(A, B, (), False),
     "TableDigest": TableDigest(b"l" * 8),
     "Stopped": Stopped(1_700_000_000_000),
+    "Ask": Ask(7, "kick", b"\x81\xa3who\xa4cafe"),
+    "Answer": Answer(2**53, b"\x80", True, ""),
+    "Answer that is none": Answer(0, b"", False, "UnknownName: nobody is called cafe"),
 }
 
 _ELEVEN = ["Affirm", "KeepAlive", "Join", "ForwardJoin", "NeighborRequest", "NeighborReply", "Disconnect", "Shuffle",

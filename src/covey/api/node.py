@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from covey.api.clients import Desk
 from covey.api.config import Config
 from covey.api.events import Neighbor, Subscription
 from covey.api.members import Kicked, Member, encode_meta, member_in, member_of
@@ -135,7 +136,8 @@ class Node:
         self._forks = _forks
         self._closing: asyncio.Task[None] | None = None
         self._metrics = Metrics() if self.config.metrics else None
-        self._telling = Telling(self._on_conflict)
+        self._desk = Desk(self)
+        self._telling = Telling(self._on_conflict, self._desk.on_asked)
         self._state = "new"
 
     # --- life -------------------------------------------------------------------------------------------------------
@@ -232,6 +234,7 @@ class Node:
     async def _close(self) -> None:
         assert self._runner is not None
         self._state = "closing"
+        await self._desk.aclose()
         try:
             await asyncio.wait_for(self._runner.close(), self.config.close_timeout)
         except TimeoutError:
@@ -245,6 +248,7 @@ class Node:
         """End without a word, as if the process had been killed; for tests."""
         assert self._runner is not None
         self._state = "closed"
+        await self._desk.aclose()
         await self._runner.abort()
         self._telling.hub.close()
 
@@ -355,11 +359,21 @@ class Node:
         return member_of(ledger.me, v.Liveness.ALIVE, ledger.meta or b"", not self._options.storage.durable)
 
     @property
+    def alone(self) -> bool:
+        """Whether this node left or was thrown out, and goes on in a cluster of its own until it joins again."""
+        self._live()
+        assert self._engine is not None
+        return self._engine.membership.solo
+
+    @property
     def kicked(self) -> Kicked | None:
         """Who threw this node out, while it is out: it is alone in a cluster of its own until it joins again."""
         self._live()
         assert self._engine is not None
-        return self._telling.kicked if self._engine.membership.solo else None
+        verdict = self._engine.membership.ledger.verdict
+        if not self._engine.membership.solo or verdict is None or verdict.origin == self.site:
+            return None
+        return Kicked(verdict.origin, verdict.wall_ms)
 
     def why(self, site: Site) -> tuple[str, ...]:
         """The story of this node's opinion of a member, oldest line first, times in seconds of its own clock."""
@@ -384,11 +398,9 @@ class Node:
         (with `ClusterMismatch`, where a cluster of another name answers) and leaves everything as it was;
         `DeadlineExceeded` after `timeout` seconds, and the attempt goes on.
         """
-        runner = self._live(closing=False)
+        self._live(closing=False)
         parse_address(address, "address")
         contact: Contact = await self._ask(lambda request: membership.Join(request, address), timeout)
-        if runner.dead is None:
-            self._telling.came_back()
         return contact.site
 
     async def kick(self, site: Site, timeout: float = 10.0) -> Outcome:

@@ -27,6 +27,7 @@ from covey.core import vocabulary as v
 from covey.core.errors import DecodeError, SiteConflict
 from covey.core.ids import Contact, Site, short
 from covey.engine import gate, roster
+from covey.protocols.clients.machine import ClientAsked
 from covey.protocols.detector import vocabulary as detector
 from covey.protocols.direct.machine import PayloadsReceived
 from covey.protocols.links import vocabulary as link
@@ -69,16 +70,17 @@ class NodeState(msgspec.Struct, frozen=True):
 class Telling:
     """The events of one node.
 
-    Law: `state()` is the fold of the events published so far. `on_conflict` is called once if the node has to end.
+    Law: `state()` is the fold of the events published so far. `on_conflict` is called once if the node has to end,
+    `on_asked` for what clients ask.
     """
 
     me: m.Member  # this node, as of the last event; there is none before it has an identity
 
-    def __init__(self, on_conflict: Callable[[SiteConflict], None]) -> None:
+    def __init__(self, on_conflict: Callable[[SiteConflict], None], on_asked: Callable[[ClientAsked], None]) -> None:
         self.hub: EventHub[NodeState, NodeEvent] = EventHub(self.state)
         self.undecodable = 0
-        self.kicked: m.Kicked | None = None
         self._on_conflict = on_conflict
+        self._on_asked = on_asked
         self._members: dict[Site, m.Member] = {}
         self._neighbours: dict[Site, Neighbor] = {}
 
@@ -120,10 +122,11 @@ class Telling:
 
     def _on_rare(self, event: Any) -> None:
         match event:
+            case ClientAsked():
+                self._on_asked(event)
             case membership.Kicked(by, wall_ms):
-                self.kicked = m.Kicked(by, wall_ms)
                 log.warning("event=kicked by=%s", short(by))
-                self.hub.publish(self.kicked)
+                self.hub.publish(m.Kicked(by, wall_ms))
             case roster.PartitionSuspected(silent, others):
                 log.warning("event=partition_suspected silent=%d others=%d", len(silent), others)
                 self.hub.publish(m.PartitionSuspected(silent, others))
@@ -162,10 +165,6 @@ class Telling:
         if me != self.me:
             self.me = me
             self.hub.publish(m.MemberUpdated(me))
-
-    def came_back(self) -> None:
-        """The node belongs to the shared cluster again."""
-        self.kicked = None
 
     def _on_payloads(self, sender: Site, values: tuple[bytes, ...]) -> None:
         if not self.hub:

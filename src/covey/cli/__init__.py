@@ -17,6 +17,10 @@ from covey import ConfigError, CoveyError, __version__
 
 # name: (module, attribute, what `covey --help` says)
 _COMMANDS = {
+    "members": ("covey.cli.members", "members", "List who belongs to a cluster."),
+    "leave": ("covey.cli.members", "leave", "Have a node leave its cluster."),
+    "kick": ("covey.cli.members", "kick", "Throw a member out of a cluster."),
+    "dump": ("covey.cli.members", "dump", "Show all that a node holds of its membership."),
     "demo": ("covey.cli.demo.command", "demo", "Five processes share work; one is killed; nothing is lost."),
     "node": ("covey.cli.node", "node", "Run one node of a cluster and tell what happens to it."),
     "sim": ("covey.cli.simulate", "simulate", "Simulate clusters under faults."),

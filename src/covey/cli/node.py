@@ -15,9 +15,11 @@ import msgspec
 
 import covey
 from covey.api.telling import NodeEvent
-from covey.cli import logs
+from covey.cli import Misuse, logs
 from covey.cli.loop import first_signal, run
+from covey.cli.output import plain, visible, wall
 from covey.core.ids import short
+from covey.runtime.addresses import parse_address
 
 Event = NodeEvent | covey.Lost
 Record = dict[str, Any]
@@ -38,6 +40,9 @@ _brief.maxlevel, _brief.maxstring, _brief.maxother = 4, 120, 120
 @click.option("--secret-file", type=click.Path(path_type=Path), help="The file that holds the cluster's secret.")
 @click.option("--advertise", metavar="HOST[:PORT]", help="The address that others shall dial.")
 @click.option("--name", help="A name for people to read.")
+@click.option("--meta", "pairs", multiple=True, metavar="KEY=VALUE", help="What it says of itself. Repeatable.")
+@click.option("--storage", type=click.Path(dir_okay=False), help="The file that keeps it a member through restarts.")
+@click.option("--join", metavar="HOST:PORT", help="A member that lets it in again after it was thrown out or left.")
 @click.option("--insecure", is_flag=True, help="Allow plaintext beyond loopback.")
 @click.option("--profile", type=click.Choice(list(PROFILES)), help="Where the defaults come from, instead of a guess.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, bytes as hex.")
@@ -49,6 +54,9 @@ def node(
     secret_file: Path | None,
     advertise: str | None,
     name: str | None,
+    pairs: tuple[str, ...],
+    storage: str | None,
+    join: str | None,
     insecure: bool,
     profile: str | None,
     as_json: bool,
@@ -56,9 +64,12 @@ def node(
 ) -> None:
     """Run one node of CLUSTER and tell what happens to it.
 
-    SIGINT and SIGTERM close it in order; a second one ends it at once.
+    SIGINT and SIGTERM close it in order; a second one ends it at once. A node that was thrown out is not run, unless
+    it is told with --join where to come back.
     """
     logs.configure(verbose)
+    if join is not None:
+        parse_address(join, "--join")
     node = covey.Node(
         cluster,
         listen=listen,
@@ -67,15 +78,36 @@ def node(
         name=name,
         advertise=advertise,
         insecure=insecure,
+        storage=storage,
+        meta=parse_meta(pairs),
         config=PROFILES[profile]() if profile else None,
     )
-    run(_serve(node, _tell_json if as_json else _tell_sentence))
+    run(_serve(node, _tell_json if as_json else _tell_sentence, join))
 
 
-async def _serve(node: covey.Node, tell: Callable[[Record], None]) -> None:
+def parse_meta(pairs: tuple[str, ...]) -> dict[str, str]:
+    """The metadata of `KEY=VALUE`s. Raises `ConfigError`."""
+    meta: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise covey.ConfigError(f"--meta {pair!r}: write KEY=VALUE, as in zone=eu-1")
+        if key in meta:
+            raise covey.ConfigError(f"--meta {pair!r}: {key!r} was given before; give each key once")
+        meta[key] = value
+    return meta
+
+
+async def _serve(node: covey.Node, tell: Callable[[Record], None], join: str | None) -> None:
     """Run `node` until a signal comes. Raises `ClosedError` when it died."""
     signalled = first_signal()
     async with node, node.events() as events:
+        if join is None and (kicked := node.kicked) is not None:
+            raise Misuse(
+                f"this node, {short(node.site)}, was thrown out of {node.cluster!r} by {short(kicked.by)} at "
+                f"{wall(kicked.wall_ms)}; it was not run: let it in again with --join HOST:PORT of a member, "
+                "or give it another --storage"
+            )
         tell(
             {
                 "event": "started",
@@ -93,12 +125,27 @@ async def _serve(node: covey.Node, tell: Callable[[Record], None]) -> None:
         for neighbour in events.snapshot.neighbours:
             tell(as_record(covey.NeighborUp(neighbour)))
         reading = asyncio.create_task(_read(events, tell), name="read events")
-        await asyncio.wait((reading, signalled), return_when=asyncio.FIRST_COMPLETED)
-        if reading.done():
-            reading.result()
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
+        tasks = [reading]
+        try:
+            if join is not None:
+                joining = asyncio.create_task(_join(node, join, tell), name="join")
+                tasks.append(joining)
+                await asyncio.wait((reading, joining, signalled), return_when=asyncio.FIRST_COMPLETED)
+                if joining.done():
+                    joining.result()
+            await asyncio.wait((reading, signalled), return_when=asyncio.FIRST_COMPLETED)
+            if reading.done():
+                reading.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
     tell({"event": "stopped", "cause": signalled.result().name if signalled.done() else "closed"})
+
+
+async def _join(node: covey.Node, address: str, tell: Callable[[Record], None]) -> None:
+    site = await node.join(address)
+    tell({"event": "joined", "site": site, "address": address})
 
 
 async def _read(events: AsyncIterator[Event], tell: Callable[[Record], None]) -> None:
@@ -142,22 +189,9 @@ def _tell_json(record: Record) -> None:
     click.echo(line)
 
 
-def plain(value: Any) -> Any:
-    """`value` as JSON can say it: bytes as hex, keys as text."""
-    match value:
-        case bytes():
-            return value.hex()
-        case dict():
-            return {key if isinstance(key, str) else str(plain(key)): plain(part) for key, part in value.items()}
-        case list() | tuple():
-            return [plain(part) for part in value]
-        case None | bool() | int() | float() | str():
-            return value
-        case _:
-            return str(value)
-
-
 def _tell_sentence(record: Record) -> None:
+    if record["event"] == "member_updated" and record["status"] == "unknown":
+        return  # people hear of it as soon as it is found alive or dead
     text, color = sentence(record)
     click.echo(click.style(text, fg=color) if logs.has_color(sys.stdout) else text)
 
@@ -170,7 +204,7 @@ def sentence(record: Record) -> tuple[str, str | None]:
             who = f"node {short(record['site'])} of cluster {record['cluster']!r} is up at {address}"
             return f"{who} (profile {record['profile']}, pid {record['pid']})", None
         case {"event": "neighbour_up"}:
-            return f"neighbour {short(record['site'])} up at {_visible(record['address'])}", "green"
+            return f"neighbour {short(record['site'])} up at {visible(record['address'])}", "green"
         case {"event": "neighbour_down"}:
             return f"neighbour {short(record['site'])} down: {record['cause']}", "red"
         case {"event": "message"}:
@@ -178,18 +212,61 @@ def sentence(record: Record) -> tuple[str, str | None]:
         case {"event": "link_refused"}:
             way = "from" if record["inbound"] else "to"
             who = "the other side" if record["refused_by_peer"] else "this side"
-            detail = f" ({_visible(record['detail'])})" if record["detail"] else ""
-            return f"link {way} {_visible(record['address'])} refused by {who}: {record['cause']}{detail}", "yellow"
+            detail = f" ({visible(record['detail'])})" if record["detail"] else ""
+            return f"link {way} {visible(record['address'])} refused by {who}: {record['cause']}{detail}", "yellow"
         case {"event": "protocol_violation"}:
             return (
-                f"link to {short(record['site'])} dropped: {record['cause']} ({_visible(record['detail'])})",
+                f"link to {short(record['site'])} dropped: {record['cause']} ({visible(record['detail'])})",
                 "yellow",
             )
         case {"event": "lost"}:
             return f"{record['count']} events were lost: they came faster than they were written", "yellow"
+        case _ if record["event"].startswith("member_"):
+            return _member_sentence(record)
         case _:
+            return _own_sentence(record)
+
+
+def _member_sentence(record: Record) -> tuple[str, str | None]:
+    """What became of a member."""
+    who = f"member {short(record['site'])} {visible(record['name'])}".rstrip()
+    match record["event"]:
+        case "member_up":
+            return f"{who} is up at {visible(record['address'] or '?')}: {visible(record['evidence'])}", "green"
+        case "member_suspect":
+            return f"{who} is suspected: {visible(record['evidence'])}", "yellow"
+        case "member_down":
+            return f"{who} is down: {visible(record['evidence'])}", "red"
+        case "member_left":
+            why = "it is we who are out" if record["cause"] == "alone" else "it left"
+            return f"{who} belongs no more: {why}", "yellow"
+        case "member_kicked":
+            return f"{who} was thrown out by {short(record['by'])}", "yellow"
+        case _:
+            return f"{who} is {record['status']} at {visible(record['address'] or '?')}", None
+
+
+def _own_sentence(record: Record) -> tuple[str, str | None]:
+    """What became of the cluster, or of this node."""
+    match record:
+        case {"event": "joined"}:
+            return f"joined through {short(record['site'])} at {visible(record['address'])}", "green"
+        case {"event": "kicked"}:
+            return f"thrown out by {short(record['by'])} at {wall(record['wall_ms'])}; going on alone", "red"
+        case {"event": "partition_suspected"}:
+            silent = ", ".join(map(short, record["silent"]))
+            return f"the network may be cut: silent are {silent}; {record['others']} others are not", "red"
+        case {"event": "link_broken"}:
+            return f"{short(record['one'])} does not reach {short(record['other'])}, and others do", "yellow"
+        case {"event": "link_mended"}:
+            return f"{short(record['one'])} reaches {short(record['other'])} again", "green"
+        case {"event": "storage_trouble"}:
+            return f"the storage refuses: {visible(record['reason'])}; {record['held']} effects wait for it", "red"
+        case {"event": "storage_recovered"}:
+            return "the storage took everything that waited for it", "green"
+        case {"event": "clock_skew"}:
+            return f"the clock of {short(record['site'])} is {record['ahead_ms']} ms ahead of ours", "yellow"
+        case {"event": "stopped"}:
             return f"closed: {record['cause']}", None
-
-
-def _visible(text: str) -> str:
-    return text if text.isprintable() else repr(text)[1:-1]
+        case _:
+            return _brief.repr(record), None

@@ -21,10 +21,13 @@ from covey.core.ids import ClusterId, Contact, Site
 
 
 class Channel(IntEnum):
-    """Named, separate connections between two nodes. `control` is never paused for `data`."""
+    """Named, separate connections. Nodes keep `control` and `data` to each other; the first is never paused for the
+    second. On `client` somebody who holds the secret and is no node asks one node something.
+    """
 
     CONTROL = 0
     DATA = 1
+    CLIENT = 2
 
 
 class Cause(IntEnum):
@@ -52,6 +55,7 @@ class Cause(IntEnum):
     BUSY = 19  # too many connections
     TLS = 20  # no TLS session: plaintext against TLS, or a certificate of another authority
     NO_ADDRESS = 21  # no link, and no address to dial
+    ALONE = 22  # one side left its cluster or was thrown out, and goes on in one of its own
 
 
 class Liveness(IntEnum):

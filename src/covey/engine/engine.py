@@ -20,6 +20,7 @@ from covey.core.ids import Contact
 from covey.core.vocabulary import Machine, MessagesReceived
 from covey.engine.gate import GateConfig
 from covey.engine.roster import Roster
+from covey.protocols.clients.machine import AnswerClient, Clients, ClientsConfig
 from covey.protocols.detector import vocabulary as detection
 from covey.protocols.detector.config import DetectorConfig
 from covey.protocols.detector.machine import Detector
@@ -34,6 +35,7 @@ from covey.protocols.membership.machine import Membership
 from covey.protocols.overlay.config import OverlayConfig
 from covey.protocols.overlay.machine import Overlay
 from covey.protocols.overlay.vocabulary import LeaveOverlay, SeedsResolved
+from covey.wire.messages import client as client_messages
 from covey.wire.messages import detector as detector_messages
 from covey.wire.messages import direct as direct_messages
 from covey.wire.messages import links as link_messages
@@ -51,6 +53,7 @@ class EngineConfig(msgspec.Struct, frozen=True):
     direct: DirectConfig = DirectConfig()
     membership: MembershipConfig = MembershipConfig()
     detector: DetectorConfig = DetectorConfig()
+    clients: ClientsConfig = ClientsConfig()
     gate: GateConfig = GateConfig()
 
 
@@ -75,8 +78,8 @@ class Engine:
     ) -> None:
         """`nonces` feeds the handshakes: in the real world it must be the system's own generator.
 
-        `identity.cluster` is the cluster's shared id; `logs` is what the storage kept for each durable machine; `meta`
-        is what this node says of itself (None: what it said before).
+        `identity.cluster` is the cluster's shared id, its `home`; `logs` is what the storage kept for each durable
+        machine; `meta` is what this node says of itself (None: what it said before).
         """
         me = Contact(identity.site, identity.incarnation, address)
         stored = (logs or {}).get("membership", {})
@@ -88,6 +91,7 @@ class Engine:
         self.overlay = Overlay(config.overlay, rng, now_us, me=me, solo=self.membership.solo)
         self.detector = Detector(config.detector, rng, now_us, me=me)
         self.direct = Direct(config.direct, identity.site)
+        self.clients = Clients(config.clients)
         self.roster = Roster()
         self.machines: dict[str, Machine] = {
             "links": self.links,
@@ -95,6 +99,7 @@ class Engine:
             "membership": self.membership,
             "detector": self.detector,
             "direct": self.direct,
+            "clients": self.clients,
             "roster": self.roster,
         }
         self._owners: dict[type, tuple[str, Machine]] = {
@@ -102,6 +107,7 @@ class Engine:
             **dict.fromkeys(membership_messages.MembershipMessage.__args__, ("membership", self.membership)),
             **dict.fromkeys(detector_messages.DetectorMessage.__args__, ("detector", self.detector)),
             direct_messages.Payload: ("direct", self.direct),
+            **dict.fromkeys(client_messages.ClientMessage.__args__, ("clients", self.clients)),
             **dict.fromkeys(link_messages.LinkMessage.__args__, ("links", self.links)),
         }
         self.routes: dict[type, Route] = self._build_routes()
@@ -109,6 +115,7 @@ class Engine:
     def _build_routes(self) -> dict[type, Route]:
         links, overlay, direct = self._named("links"), self._named("overlay"), self._named("direct")
         membership, detector, roster = self._named("membership"), self._named("detector"), self._named("roster")
+        clients = self._named("clients")
         by_hearers: dict[Route, tuple[type, ...]] = {
             (links,): (
                 link.BytesReceived, link.ConnectionAccepted, link.ConnectionClosed, link.ConnectionFailed,
@@ -116,7 +123,9 @@ class Engine:
                 link.TurnEnded, link.CloseLinks, v.Send, v.SendMany, v.Multicast, v.Dial, v.Disconnect, v.Pin, v.Unpin,
             ),
             (overlay,): (SeedsResolved, LeaveOverlay, v.Flood),
-            (direct,): (SendPayloads, v.Abandon, v.PeerCongested, v.PeerDrained),
+            (direct,): (SendPayloads, v.Abandon),
+            (direct, clients): (v.PeerCongested, v.PeerDrained),
+            (clients,): (AnswerClient,),
             (membership,): (
                 member.SetMember, member.SetMeta, member.Kick, member.Leave, member.Join, member.Flush, member.Cleanup,
                 v.WallOffset, v.DigestsHeard, v.ClusterEntered, v.Superseded,
@@ -125,10 +134,11 @@ class Engine:
             (links, overlay, detector, roster): (v.ClusterChanged,),
             (roster, detector, overlay): (v.MemberAdded, v.MemberRemoved),
             (overlay, membership, roster): (v.LivenessChanged,),
-            (links, overlay, membership, detector): (v.Tick, v.AddressLearned),
+            (links, overlay, membership, detector, clients): (v.Tick,),
+            (links, overlay, membership, detector): (v.AddressLearned,),
             (overlay, membership): (v.AddressAnswered, v.AddressFailed),
             (overlay, detector, direct): (v.PeerUnreached,),
-            (overlay, membership, detector, direct): (v.PeerConnected, v.PeerLost),
+            (overlay, membership, detector, direct, clients): (v.PeerConnected, v.PeerLost),
             (): (MessagesReceived,),
         }  # fmt: skip
         return {kind: hearers for hearers, kinds in by_hearers.items() for kind in kinds}

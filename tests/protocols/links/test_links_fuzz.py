@@ -43,13 +43,19 @@ from covey.protocols.links.vocabulary import (
 )
 from covey.wire import codec
 from covey.wire.framing import Splitter, frame
+from covey.wire.messages.client import Ask
 from covey.wire.messages.links import Goodbye, KeepAlive
 from tests.protocols.links.links_harness import Bare, identity, note
 
 pytestmark = pytest.mark.timeout(600)  # for the ten thousand examples of make prove
 
 CONFIG = LinksConfig(
-    queue_bytes_max=2000, waiting_bytes_max=2000, waiting_peers_max=3, unauthenticated_max=3, unpinned_max=2
+    queue_bytes_max=2000,
+    waiting_bytes_max=2000,
+    waiting_peers_max=3,
+    unauthenticated_max=3,
+    unpinned_max=2,
+    clients_max=1,
 )
 PEERS = [identity(2), identity(3), identity(2, incarnation=2, boot=1), identity(2, boot=7), identity(1, boot=9)]
 SITES = st.sampled_from([identity(number).site for number in (1, 2, 3, 4)])
@@ -62,6 +68,7 @@ BODIES = st.sampled_from(
         codec.join_body([codec.encode_message(note("hi"))]),
         codec.join_body([codec.encode_message(KeepAlive())]),
         codec.join_body([codec.encode_message(Goodbye(Cause.IDLE, ""))]),
+        codec.join_body([codec.encode_message(Ask(1, "members", b""))]),
         codec.join_body([]),
         ACCEPTED,
         refusal(Cause.CROSSING, ""),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from covey.core.vocabulary import AddressFailed, Cause, Channel, PeerConnected, PeerLost, PeerUnreached, SiteContested
+from covey.protocols.links.table import NODES
 from covey.protocols.links.vocabulary import ConnectionClosed, LinkRefused
 from covey.wire.framing import frame
 from tests.protocols.links.links_harness import identity
@@ -86,7 +87,7 @@ def test_a_restarted_life_that_we_dial_replaces_the_old_one_too(linked):
     assert a.links.links() == [reborn.contact.life]
 
 
-@pytest.mark.parametrize("channel", Channel)
+@pytest.mark.parametrize("channel", NODES)
 @pytest.mark.parametrize("who", [identity(2, incarnation=0, boot=1), identity(2, incarnation=1, boot=1)])
 def test_an_older_life_and_a_copy_are_refused_and_both_ends_hear_why(linked, who, channel):
     net, a, b = linked

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from covey.core.vocabulary import Cause, Channel, MessagesReceived, Multicast, PeerUnreached, Send, SendMany
+from covey.protocols.links.table import NODES
 from covey.protocols.links.vocabulary import BytesReceived, TurnEnded, WantTurn, Write
 from covey.wire import codec
 from covey.wire.framing import Splitter, frame
@@ -218,7 +219,7 @@ def test_a_full_link_and_one_that_waits_are_apart_in_the_statistics(linked):
     assert statistics.queued_bytes > 100 and statistics.waiting_bytes > 100
 
 
-@pytest.mark.parametrize("channel", Channel)
+@pytest.mark.parametrize("channel", NODES)
 def test_a_message_may_travel_on_either_channel(net, a, b, channel):
     a.send(b, "hi", channel)
     net.run()

@@ -17,6 +17,7 @@ from covey.core.vocabulary import (
     PeerUnreached,
     ProtocolViolation,
 )
+from covey.protocols.links.table import NODES
 from covey.protocols.links.vocabulary import (
     BytesReceived,
     CloseConnection,
@@ -135,7 +136,7 @@ def test_disconnect_drops_every_link_and_tells_the_peer_why(linked):
     a.feed(Disconnect(b.site, Cause.VIOLATION, "x" * 5000))
     net.run()
     for node, other in ((a, b), (b, a)):
-        assert node.said == [PeerLost(other.contact, channel, Cause.VIOLATION) for channel in Channel]
+        assert node.said == [PeerLost(other.contact, channel, Cause.VIOLATION) for channel in NODES]
     assert b.heard(a) == ["much", "written before"]
     assert a.feed(Disconnect(b.site, Cause.VIOLATION)) == []
 

@@ -157,11 +157,13 @@ class Endings:
         self._counts["messages_dropped"] += connection.queued_messages
         return [v.PeerLost(contact, connection.channel, cause)]
 
-    def end_all(self, detail: str, now_us: int) -> list[Effect]:
-        """Nobody stays, and nobody is waited for."""
+    def end_all(self, detail: str, now_us: int, clients: bool = True) -> list[Effect]:
+        """Nobody stays (`clients`: they neither), and nobody is waited for."""
         effects: list[Effect] = []
+        staying = [] if clients else self._table.clients()
         for connection in list(self._table.connections.values()):
-            effects += self.drop(connection, Cause.GOODBYE, detail, now_us)
+            if connection not in staying:
+                effects += self.drop(connection, Cause.GOODBYE, detail, now_us)
         for place in list(self._table.waiting):
             effects += self.abandon(place, Cause.GOODBYE)
         return effects

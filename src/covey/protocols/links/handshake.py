@@ -11,6 +11,9 @@
 A proof is HMAC-SHA256 under a key derived from the secret, over the speaker's role and the exact bytes of `Hello` and
 `Welcome`. So it binds both nonces, both identities, the cluster, the version and the channel; a recorded one is useless
 in another handshake, and one side's proof cannot be sent back to it. Either side may say `Refused` instead and close.
+
+Nodes compare the cluster they are in. A client (channel `client`) is in none and names the cluster it wants to ask, and
+any node that was given that name may answer, also one that is alone in a cluster of its own.
 These objects move bytes only; whether a proved peer is wanted is decided by `Links`.
 """
 
@@ -33,11 +36,21 @@ from covey.wire.version import MAGIC, VERSION, VERSION_MIN, common
 class Identity(msgspec.Struct, frozen=True):
     """Who we are, for the handshake."""
 
-    cluster: ClusterId
+    cluster: ClusterId  # the one we are in: random while we are alone
     site: Site
     incarnation: int
     boot: bytes
     secret: bytes = b""
+    home: ClusterId = ClusterId(b"")  # the hash of our cluster's name; without it, `cluster` is that
+
+    def __post_init__(self) -> None:
+        if not self.home:
+            msgspec.structs.force_setattr(self, "home", self.cluster)
+
+    @property
+    def alone(self) -> bool:
+        """Whether we left our cluster, or were thrown out of it."""
+        return self.cluster != self.home
 
     def proof_key(self) -> bytes:
         """The key of our proofs: the secret itself is used for nothing else."""
@@ -82,6 +95,7 @@ def _unexpected(message: object, wanted: str) -> HandshakeFailed:
     return HandshakeFailed(Cause.VIOLATION, f"{type(message).__name__} came where {wanted} was due")
 
 
+_ALONE = "one of the two nodes left the cluster or was thrown out, and is alone until it joins again"
 _WRONG_SECRET = "the other side holds another secret; give every node of the cluster the same one"
 
 
@@ -111,6 +125,14 @@ class Dialler:
 
     def receive(self, body: bytes) -> list[bytes]:
         """Take one body. Raises `HandshakeFailed`."""
+        try:
+            return self._receive(body)
+        except HandshakeFailed as failure:
+            if failure.cause is Cause.CLUSTER and self._me.alone:  # that is as it should be
+                raise HandshakeFailed(Cause.ALONE, _ALONE, failure.by_peer) from None
+            raise
+
+    def _receive(self, body: bytes) -> list[bytes]:
         message = _decode(body)
         if self._claimed is None:
             if not isinstance(message, Welcome):
@@ -165,14 +187,17 @@ class Acceptor:
                     f"protocol versions {message.version_min}-{message.version_max} and {VERSION_MIN}-{VERSION} have "
                     "none in common; upgrade the older node",
                 )
-            if message.cluster != self._me.cluster:
-                raise HandshakeFailed(Cause.CLUSTER, "the dialled node belongs to a cluster of another name")
             if message.channel not in Channel._value2member_map_:
                 raise HandshakeFailed(Cause.VERSION, f"channel {message.channel} is not known here")
+            cluster = self._me.home if message.channel == Channel.CLIENT else self._me.cluster
+            if message.cluster != cluster:
+                if message.cluster == self._me.home:
+                    raise HandshakeFailed(Cause.ALONE, _ALONE)
+                raise HandshakeFailed(Cause.CLUSTER, "the dialled node belongs to a cluster of another name")
             self._claimed, self._hello = message, body
             self._welcome = codec.encode_handshake(
                 Welcome(
-                    version, self._me.cluster, self._me.site, self._me.incarnation, self._me.boot, self._address,
+                    version, cluster, self._me.site, self._me.incarnation, self._me.boot, self._address,
                     self._nonce,
                 )
             )  # fmt: skip

@@ -6,7 +6,8 @@ from covey.core.vocabulary import Cause
 from covey.protocols.links.connection import Connection
 from covey.protocols.links.handshake import Peer
 
-# Somebody has to mend these; the rest are the world's ordinary troubles.
+# Somebody has to mend these; the rest are the world's ordinary troubles. `ALONE` is one of those: an address of
+# somebody who has left is dialled for a while.
 TOLD = frozenset(
     {Cause.VERSION, Cause.CLUSTER, Cause.SECRET, Cause.SITE_CONFLICT, Cause.FRAME, Cause.DECODE, Cause.VIOLATION,
      Cause.TLS}

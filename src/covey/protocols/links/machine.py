@@ -10,6 +10,9 @@ stays, and it is decided before either is up: a lower site that has sent its own
 (`CROSSING`); one that has not, lets the other in and gives up its own. So at no time do both exist, and order on a link
 is never broken. Who was refused waits `crossing_us_wait` for the other's dial and then tries once more.
 A peer that dials although we still hold a link to it has lost its end: the new connection replaces the old.
+
+Clients prove the secret like nodes and are none: we never dial one, it may only ask, it takes no link's place whatever
+site it names, and it stays when we go from one cluster to another, for it may be what asked us to.
 """
 
 from __future__ import annotations
@@ -37,16 +40,18 @@ from covey.protocols.links.handshake import (
     Peer,
 )
 from covey.protocols.links.judgement import CONFLICT, contradicts, left_over
-from covey.protocols.links.table import LinksStatistics, Place, Table, Waiting
+from covey.protocols.links.table import NODES, LinksStatistics, Place, Table, Waiting
 from covey.protocols.links.writer import Writer
 from covey.wire import codec
 from covey.wire.framing import frame
 from covey.wire.limits import FRAME_AIM_BYTES, FRAME_BYTES_MAX
+from covey.wire.messages.client import Ask
 from covey.wire.messages.links import Goodbye, KeepAlive
 
 Effect = Any
 
 _KEEPALIVE = codec.encode_message(KeepAlive())
+_OF_CLIENTS = frozenset({Ask, KeepAlive})  # all that a client may say; it goes without a word
 
 
 class Links:
@@ -117,6 +122,11 @@ class Links:
         """Whether there is a link to `site`."""
         return (site, channel) in self._table.links
 
+    def remote(self, site: Site, channel: Channel) -> str:
+        """Where the link to `site` leads, as the world sees it: nothing that the other side could make up."""
+        connection = self._table.links.get((site, channel))
+        return "" if connection is None else connection.address
+
     def congested(self, site: Site, channel: Channel) -> bool:
         """Whether the link to `site` takes nothing more for now."""
         connection = self._table.links.get((site, channel))
@@ -140,7 +150,7 @@ class Links:
         waiting = self._table.waiting.get(place)
         if waiting is not None:
             return self._wait(place, waiting, encoded)
-        if not send.address or self._closing:
+        if not send.address or self._closing or send.channel is Channel.CLIENT:
             self._counts["messages_dropped"] += 1
             return [v.PeerUnreached(send.to, send.channel, Cause.NO_ADDRESS)]
         waiting = Waiting(send.address)
@@ -212,6 +222,10 @@ class Links:
                 break
             counts["messages_in"] += len(messages)
             counts["unknown_messages"] += unknown
+            if connection.channel is Channel.CLIENT and not _OF_CLIENTS.issuperset(map(type, messages)):
+                detail = "a client may only ask"
+                effects += self._endings.violation(connection, Cause.VIOLATION, detail, now_us)
+                break
             kind = type(messages[0]) if messages else KeepAlive
             if kind is KeepAlive or kind is Goodbye:
                 effects += self._on_link_messages(connection, messages, now_us)
@@ -316,7 +330,8 @@ class Links:
     def _on_proved(self, connection: Connection, peer: Peer, now_us: int) -> list[Effect]:
         """The other side proved the secret. Is it wanted?"""
         if connection.dialler is None:
-            return self._admit(connection, peer, now_us)
+            admit = self._admit_client if peer.channel is Channel.CLIENT else self._admit
+            return admit(connection, peer, now_us)
         site = peer.contact.site
         if site == self._identity.site:
             cause = Cause.SELF if peer.boot == self._identity.boot else Cause.SITE_CONFLICT
@@ -375,12 +390,20 @@ class Links:
         effects.append(self._writer.say(connection, frame(ACCEPTED)))
         return effects + self._open(connection, peer, now_us)
 
+    def _admit_client(self, connection: Connection, peer: Peer, now_us: int) -> list[Effect]:
+        """Somebody who is no node wants to ask."""
+        known = (peer.contact.site, Channel.CLIENT) in self._table.links
+        if not known and len(self._table.clients()) >= self._config.clients_max:
+            detail = f"{self._config.clients_max} clients are connected already; try again"
+            return self._endings.refuse(connection, Cause.BUSY, detail, now_us, peer.contact)
+        return [self._writer.say(connection, frame(ACCEPTED)), *self._open(connection, peer, now_us)]
+
     def _open(self, connection: Connection, peer: Peer, now_us: int) -> list[Effect]:
         """Both sides agreed: this is the link now."""
         effects: list[Effect] = []
         site = peer.contact.site
         place = (site, peer.channel)
-        for channel in Channel:
+        for channel in NODES if peer.channel in NODES else (peer.channel,):
             old = self._table.links.get((site, channel))
             if old is None or old.contact is None:
                 continue
@@ -437,7 +460,7 @@ class Links:
 
     def _on_cluster_changed(self, fact: v.ClusterChanged, now_us: int) -> list[Effect]:
         """We are somebody else's now: nobody of the old cluster may take us for what we were."""
-        effects = self._endings.end_all("going to another cluster", now_us)
+        effects = self._endings.end_all("going to another cluster", now_us, clients=False)
         self._identity = msgspec.structs.replace(
             self._identity, cluster=fact.cluster, incarnation=fact.incarnation, boot=self._rng.randbytes(16)
         )

@@ -16,6 +16,8 @@ from covey.protocols.links.handshake import Peer
 
 Place = tuple[Site, Channel]
 
+NODES = (Channel.CONTROL, Channel.DATA)  # the channels between nodes
+
 
 class LinksStatistics(msgspec.Struct, frozen=True):
     """What is there now, and counts since the start."""
@@ -61,7 +63,7 @@ class Table:
     """Which connection is what.
 
     Invariants: `links[p]` is open and leads to `p`; every connection that is not open has a deadline; whoever waits is
-    being dialled and has no link; strangers, waiting peers and what waits are bounded.
+    being dialled and has no link; clients dialled us; strangers, clients, waiting peers and what waits are bounded.
     """
 
     def __init__(self, config: LinksConfig) -> None:
@@ -85,12 +87,16 @@ class Table:
         return [
             connection
             for (site, channel), connection in self.links.items()
-            if channel is Channel.DATA or site not in self.pinned
+            if channel is Channel.DATA or (channel is Channel.CONTROL and site not in self.pinned)
         ]
 
+    def clients(self) -> list[Connection]:
+        """The open connections of clients."""
+        return [connection for (_, channel), connection in self.links.items() if channel is Channel.CLIENT]
+
     def newest(self, site: Site) -> Peer | None:
-        """The latest life of `site` that any channel is linked to."""
-        peers = [link.peer for channel in Channel if (link := self.links.get((site, channel))) is not None]
+        """The latest life of the node `site` that any channel is linked to."""
+        peers = [link.peer for channel in NODES if (link := self.links.get((site, channel))) is not None]
         return max((peer for peer in peers if peer is not None), key=lambda peer: peer.contact, default=None)
 
     def contact_at(self, address: str) -> Contact | None:
@@ -153,6 +159,8 @@ class Table:
             else:
                 invariant(("handshake", number) in self.timers, "a connection that is not open has a deadline")
         invariant(len(self.strangers()) <= self._config.unauthenticated_max, "strangers are bounded")
+        invariant(len(self.clients()) <= self._config.clients_max, "clients are bounded")
+        invariant(all(connection.inbound for connection in self.clients()), "clients dialled us")
         invariant(len(self.waiting) <= self._config.waiting_peers_max, "waiting peers are bounded")
         for place, waiting in self.waiting.items():
             dialling = place in self.dials or ("crossing", *place) in self.timers

@@ -46,7 +46,7 @@ from covey.wire.messages.membership import News, Op
 Effect = Any
 
 # A dial of before the change ended so because of the cluster we were in; it says nothing about the one we enter.
-_OF_THE_CLUSTER = frozenset({Cause.CLUSTER, Cause.GOODBYE})
+_OF_THE_CLUSTER = frozenset({Cause.CLUSTER, Cause.ALONE, Cause.GOODBYE})
 
 
 class Alone(msgspec.Struct, frozen=True):

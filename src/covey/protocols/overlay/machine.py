@@ -374,7 +374,7 @@ class Overlay:
         contact, cause = fact.contact, fact.cause
         site = contact.site
         self._probes.answered(site)
-        if cause not in _STILL_THERE:
+        if cause not in _STILL_THERE and not self._solo:  # a link of the cluster that we are out of is no loss
             self.book.lost(contact.address, now_us)
         self._timers.set_earlier(("probe",), now_us + self._config.probe_backoff_us_min)
         self._refused.pop(site, None)
