@@ -28,8 +28,9 @@ test: lint ## everything that has to pass: check, the slow and the serial tests,
 	$(PYTHON_M) pytest -q -p no:xdist -m serial
 	$(PYTHON_M) covey.sim --profile overlay --seeds 50
 
-bench: .venv/.cli ## measure what the transport carries on this machine, as JSON
+bench: .venv/.cli ## measure on this machine what links carry, and what detecting a death takes and costs, as JSON
 	@$(PYTHON_M) benchmarks.transport --json
+	@$(PYTHON_M) benchmarks.detector --json
 
 prove: .venv/.dev ## search much longer than test does: 5,000 simulated worlds, many more examples of every law
 	$(PYTHON_M) covey.sim --profile overlay --seeds 5000

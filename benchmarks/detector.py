@@ -25,7 +25,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,12 @@ def _rates(before: list[Figures], after: list[Figures], node_seconds: float) -> 
     return dict(sorted(found_rates.items(), key=lambda item: -item[1]))
 
 
-INSIDE: dict[str, Callable[[Plan, int], Awaitable[Figures]]] = {"refused": refused_tls, "silent": silent, "idle": idle}
+INSIDE: dict[str, Callable[[Plan, int], Awaitable[Figures]]] = {
+    "refused_tls": refused_tls,
+    "refused": refused_tls,
+    "silent": silent,
+    "idle": idle,
+}
 
 
 async def on_islands(plan: Plan, what: str, number: int) -> Figures:
@@ -219,38 +225,48 @@ async def inside(plan: Plan, what: str, number: int) -> Figures:
 
 # --- the command ----------------------------------------------------------------------------------------------------
 
-FIGURES = ("refused", "silent", "idle", "disk", "restart")
+FIGURES = ("refused", "refused_tls", "silent", "idle", "disk", "restart")
 
 
 async def measure(plan: Plan, only: tuple[str, ...]) -> Figures:
     """All figures, one after the other."""
     figures: Figures = {}
     lack = why_not()
-    kinds = [kind for kind in FIGURES if not only or kind in only]
-    for kind in kinds:
+    for kind in [kind for kind in FIGURES if not only or kind in only]:
         match kind:
             case "refused":
                 figures |= await _several("refused", lambda number: refused(plan, number), plan.runs)
-                if not lack:
-                    tls = await _several("refused_tls", lambda number: on_islands(plan, "refused", number), plan.runs)
-                    figures |= tls
             case "restart":
                 figures |= await _several("restart", lambda _: restart(plan), min(plan.runs, 3))
             case "disk" if plan.peer == "covey":
                 figures |= await _several("disk", lambda _: disk(plan), 1)
-            case "silent" if not lack:
-                figures |= await _several("silent", lambda number: on_islands(plan, "silent", number), plan.runs)
-            case "idle" if not lack:
-                for count in (FEW, MANY):
-                    _add_idle(figures, count, await on_islands(plan, "idle", count))
-            case "silent":
-                figures |= {"detect_silent_s": None, "why": lack}
+            case "refused_tls" | "silent":
+                part, lack = await _unless(lack, _several(kind, partial(on_islands, plan, kind), plan.runs))
+                figures |= part or {f"detect_{kind}_s": None, "why": lack}
             case "idle":
-                figures |= {"idle_bytes_per_s_per_node": None, "idle_packets_per_s_per_node": None, "why": lack}
+                for count in (FEW, MANY):
+                    part, lack = await _unless(lack, on_islands(plan, kind, count))
+                    _add_idle(figures, count, part or {"why": lack})
     return figures
 
 
+async def _unless(lack: str, measuring: Coroutine[Any, Any, Figures]) -> tuple[Figures, str]:
+    """The figures, or why there are none."""
+    if lack:
+        measuring.close()
+        return {}, lack
+    try:
+        return await measuring, ""
+    except (RuntimeError, TimeoutError) as error:
+        return {}, f"{type(error).__name__}: {error}"
+
+
 def _add_idle(figures: Figures, count: int, found: Figures) -> None:
+    if "why" in found:
+        for unit in ("bytes", "packets"):
+            figures.setdefault(f"idle_{unit}_per_s_per_node", {})[count] = None
+        figures["why"] = found["why"]
+        return
     for unit in ("bytes", "packets"):
         figures.setdefault(f"idle_{unit}_per_s_per_node", {})[count] = round(found[unit], 1)
         figures.setdefault(f"idle_{unit}_per_s_busiest", {})[count] = round(found[f"{unit}_max"], 1)

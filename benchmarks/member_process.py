@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import os
 import re
 import sys
@@ -107,8 +108,7 @@ class Kinship:
     """A `kinship.Cluster`, with its preset of the same name and a key."""
 
     def __init__(self, orders: Orders) -> None:
-        import kinship
-
+        kinship: Any = importlib.import_module("kinship")
         self._kinship = kinship
         preset = "local" if orders.profile == "laptop" else "lan"
         config = getattr(kinship.Config, preset)(

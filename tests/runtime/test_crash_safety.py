@@ -24,7 +24,7 @@ import pytest
 
 import covey
 from covey.core.ids import Site
-from covey.protocols.membership.record import MEM, decode_op, encode_key
+from covey.protocols.membership.record import IS_MEMBER, MEM, decode_op, encode_key
 from covey.runtime.storage.checks import read_all
 from tests.runtime.transport.tcp_harness import wait_until
 
@@ -94,7 +94,7 @@ def missing(log: dict[bytes, bytes], heard: dict[tuple[int, Site], Any], told: l
             found.append(op)
     for what, site in told:
         value = log.get(encode_key((MEM, site)))
-        if value is None or (what == "kicked" and decode_op(value).value & 1):
+        if value is None or (what == "kicked" and int(decode_op(value).value) & IS_MEMBER):
             found.append((what, site))
     return found
 

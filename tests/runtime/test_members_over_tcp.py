@@ -1,4 +1,4 @@
-"""Five durable processes on loopback: killed, restarted, stopped for a while, ended in order. What the others say of it."""
+"""Five durable processes on loopback: killed, restarted, stopped for a while, ended in order; and what others say."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ class Five:
     def __init__(self, start, folder: Path) -> None:
         self._start = start
         self._folder = folder
-        self.nodes: list[Child] = []
 
     async def start(self, number: int, *seeds: Child) -> Child:
         """A life of node `number`."""
@@ -37,13 +36,13 @@ class Five:
         node: Child = await self._start(CHILD, json.dumps({**options, "name": f"n{number}"}))
         return node
 
-    async def form(self) -> list[Child]:
-        """All five, each holding the four others for alive."""
+    async def form(self, chosen: int) -> tuple[Child, list[Child]]:
+        """All five, each holding the four others for alive: the one that something will happen to, and the others."""
         first = await self.start(0)
-        self.nodes = [first, *await asyncio.gather(*(self.start(number, first) for number in range(1, NODES)))]
-        for node in self.nodes:
-            await node.until(lambda node=node: len(sites(node, "member_up")) == NODES - 1, 20)
-        return self.nodes
+        nodes = [first, *await asyncio.gather(*(self.start(number, first) for number in range(1, NODES)))]
+        for node in nodes:
+            await node.hear("member_up", NODES - 1, 20)
+        return nodes[chosen], nodes[:chosen] + nodes[chosen + 1 :]
 
 
 @pytest.fixture
@@ -70,8 +69,7 @@ async def hear_of(node: Child, event: str, about: Child, seconds: float, count: 
 
 
 async def test_a_killed_process_is_refused_at_once_and_comes_back_as_another_life_of_its_site(five):
-    nodes = await five.form()
-    victim, *others = nodes[2], *nodes[:2], *nodes[3:]
+    victim, others = await five.form(2)
     killed_s = time.monotonic()
     os.kill(victim.pid, signal.SIGKILL)
     downs = [await hear_of(node, "member_down", victim, REFUSED_S) for node in others]
@@ -93,8 +91,7 @@ async def test_a_killed_process_is_refused_at_once_and_comes_back_as_another_lif
 
 
 async def test_a_process_that_stood_still_is_down_and_back_and_accuses_nobody(five):
-    nodes = await five.form()
-    sleeper, *others = nodes[1], nodes[0], *nodes[2:]
+    sleeper, others = await five.form(1)
     os.kill(sleeper.pid, signal.SIGSTOP)
     try:
         downs = [await hear_of(node, "member_down", sleeper, SILENT_S) for node in others]
@@ -110,8 +107,7 @@ async def test_a_process_that_stood_still_is_down_and_back_and_accuses_nobody(fi
 
 
 async def test_a_process_that_is_told_to_end_has_stopped(five):
-    nodes = await five.form()
-    leaver, *others = nodes[4], *nodes[:4]
+    leaver, others = await five.form(4)
     os.kill(leaver.pid, signal.SIGTERM)
     for node in others:
         down = await hear_of(node, "member_down", leaver, REFUSED_S)

@@ -39,10 +39,16 @@ def test_a_seed_is_dialled_at_once():
 
 
 def test_one_address_is_tried_each_second_and_the_one_due_longest_first():
-    bare = seeded(7, 8, 9)
+    bare = seeded(7, 8, 9, neighbours=(1,))
     assert dials(bare.at(1)) == ["n7:1"]
     tried = dials(bare.until(3 * SECOND_US))
     assert tried[:2] == ["n8:1", "n9:1"] and len(tried) <= 3
+
+
+def test_who_is_alone_tries_four_a_second():
+    """All of a cluster start at once, and the seed that is asked first may not listen yet."""
+    bare = seeded(6, 7, 8, 9)
+    assert dials(bare.until(SECOND_US)) == ["n6:1", "n7:1", "n8:1", "n9:1"]
 
 
 def test_an_address_that_fails_is_tried_again_after_pauses_that_double_up_to_the_bound():

@@ -442,8 +442,9 @@ class Overlay:
         return self._beacons.shine(self._me, now_us)
 
     def _probe_next(self, now_us: int) -> list[Effect]:
-        """Find out who is at one address that none of our neighbours answers at."""
-        self._timers.set(("probe",), now_us + jittered(self._rng, self._config.probe_period_us))
+        """Find out who is at one address that none of our neighbours answers at. Who is alone is in a hurry."""
+        period_us = self._config.probe_period_us if self.active else self._config.probe_period_us // 4
+        self._timers.set(("probe",), now_us + jittered(self._rng, period_us))
         neighbours = frozenset(self.active.sites())
         address = self.book.next_due(now_us, neighbours, self._me.address)
         if address is None:
