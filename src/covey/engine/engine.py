@@ -119,6 +119,7 @@ class Engine:
             (direct,): (SendPayloads, v.Abandon, v.PeerCongested, v.PeerDrained),
             (membership,): (
                 member.SetMember, member.SetMeta, member.Kick, member.Leave, member.Join, member.Flush, member.Cleanup,
+                member.GetData, member.ReceiveSync, member.Wipe,
                 v.WallOffset, v.DigestsHeard, v.ClusterEntered, v.Superseded,
             ),
             (detector,): (detection.Stop, detection.PeerSpoke, v.DigestsChanged, v.LoopLagged),
