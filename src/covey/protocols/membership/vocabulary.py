@@ -21,7 +21,10 @@ class JoinedAnotherCluster(JoinFailed, ClusterMismatch):
 
 
 class SetMember(msgspec.Struct, frozen=True, gc=False):
-    """Write that `target` belongs, or does not. Always wins here; resolved with the clock once it is durable."""
+    """Write that `target` belongs, or does not. Always wins here; resolved with the clock once it is durable.
+
+    That we do not belong ourselves is leaving: resolved when a member has taken it, or nobody in time.
+    """
 
     request: int
     target: Site
