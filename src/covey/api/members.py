@@ -102,7 +102,7 @@ MemberEvent = MemberUp | MemberSuspect | MemberDown | MemberLeft | MemberKicked 
 
 
 def encode_meta(name: str, meta: object) -> bytes:
-    """What a node says of itself. Raises `ConfigError` for what is no such thing."""
+    """What a node says of itself, nothing for nothing. Raises `ConfigError` for what is no such thing."""
     if not isinstance(meta, Mapping) or not all(isinstance(key, str) for key in meta):
         raise ConfigError(f"meta: must be a mapping with str keys, not {meta!r:.60}")
     try:
@@ -111,7 +111,7 @@ def encode_meta(name: str, meta: object) -> bytes:
         raise ConfigError(f"meta: {error}") from None
     if len(encoded) > BLOB_BYTES_MAX:
         raise ConfigError(f"meta: has {len(encoded)} bytes encoded, at most {BLOB_BYTES_MAX} are allowed")
-    return encoded
+    return encoded if name or meta else b""
 
 
 def decode_meta(blob: bytes) -> tuple[str, Mapping[str, Any]]:

@@ -163,6 +163,7 @@ class Node:
             self._runner, self._engine, self._direct = runner, engine, engine.direct
             self._telling.me = self._myself()
             await runner.start(options.listen, options.advertise)
+            runner.feed(v.Tick())  # what machines do first, they have done when this returns
             self._telling.me = self._myself()
         except BaseException:
             if self._state == "starting":

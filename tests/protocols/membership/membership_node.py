@@ -24,7 +24,7 @@ from covey.protocols.membership.config import MembershipConfig
 from covey.protocols.membership.ledger import BESIDE
 from covey.protocols.membership.machine import Membership
 from covey.protocols.membership.record import MEM, decode_op, encode_key, encode_op, key_of, stamp
-from covey.protocols.membership.vocabulary import Join, Kick, Leave, MemberJoined, MemberLeft, SetMember
+from covey.protocols.membership.vocabulary import Join, Kick, Leave, MemberJoined, MemberLeft, SetMember, SyncMessage
 from covey.wire.messages.membership import News, Op, Sync
 
 if TYPE_CHECKING:
@@ -54,9 +54,15 @@ def mem(target: int, clock: int, value: int, *, origin: int = 9, magic: int = 5)
     return op(MEM, target, clock, value, origin=origin, magic=magic)
 
 
+def is_sync(value: Any) -> bool:
+    """Whether an outcome is a sync to be handed over."""
+    return isinstance(value, SyncMessage)
+
+
 def ops_in(effects: Iterable[Any]) -> list[Op]:
     """Every operation that an effect list shows to somebody."""
     messages = [effect.message for effect in effects if isinstance(effect, (Send, Flood))]
+    messages += [effect.value.sync for effect in effects if isinstance(effect, Resolve) and is_sync(effect.value)]
     return [each for message in messages if isinstance(message, (Sync, News)) for each in message.ops]
 
 
@@ -180,6 +186,7 @@ class Node:
                 self.events.append(event)
                 self.fold(event)
             case Resolve(request, value):
+                self.show(ops_in([effect]), beside)
                 assert request not in self.outcomes, "a request has one outcome"
                 self.outcomes[request] = value
             case Refuse(request, error):

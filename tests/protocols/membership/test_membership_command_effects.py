@@ -156,14 +156,33 @@ def test_a_verdict_makes_us_go_on_alone_and_all_of_it_stands_behind_the_disk():
     assert made.statistics().strays == 1
 
 
-def test_setting_oneself_to_no_member_is_leaving_at_once():
+def test_setting_oneself_to_no_member_is_leaving_when_a_member_has_taken_it():
+    """Else nobody would ever hear of it: the links end with the change, and what is queued on them."""
     made = joined()
     effects = made.handle(SetMember(9, ME, False), 0)
-    assert Resolve(9, CLOCK_NOW + 1) in effects
     assert type(effects[0]) is Persist
+    assert not any(isinstance(effect, (Resolve, ClusterChanged)) for effect in effects)
+    (sync,) = [effect.message for effect in effects if isinstance(effect, Send)]
+    assert (sync.answer, sync.ops[-1].value) == (True, 0)
+    taken = Sync(0, made.ledger.imports, 3, (), made.record.digest, False, 5)
+    effects = made.handle(MessagesReceived(PEER, [taken]), 0)
+    assert Resolve(9, CLOCK_NOW + 1) in effects
+    assert not made.solo
+    effects = made.handle(Tick(), 0)
     assert made.solo
     assert Kicked not in [type(effect.event) for effect in effects if isinstance(effect, Emit)]
     assert made.handle(SetMember(10, ME, False), 0)[-2] == Resolve(10, made.ledger.clock.last)
+
+
+def test_setting_oneself_to_no_member_ends_after_its_time_where_nobody_answers():
+    made = joined()
+    made.handle(SetMember(9, ME, False), 0)
+    made.handle(Tick(), CONFIG.answer_us_max - 1)
+    assert not made.solo
+    effects = made.handle(Tick(), CONFIG.answer_us_max)
+    assert Resolve(9, CLOCK_NOW + 1) in effects
+    made.handle(Tick(), CONFIG.answer_us_max)
+    assert made.solo
 
 
 def test_kicking_oneself_is_leaving():

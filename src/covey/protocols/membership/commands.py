@@ -67,16 +67,16 @@ class Commands:
         return [*consequences(ledger.record, ledger.me.site, op, belonged), *self._exchange.flood((op,))]
 
     def set_member(self, command: SetMember, now_us: int) -> list[Effect]:
-        """Write whether somebody belongs; who writes itself out is alone at once."""
+        """Write that a site belongs or not, whoever it is; who says it of itself leaves, when a member has taken it."""
         record, target = self._ledger.record, command.target
         ephemeral = IS_EPHEMERAL if record.is_ephemeral(target) else 0
         effects = self.write(MEM, target, ephemeral | (IS_MEMBER if command.member else 0), now_us)
         op = record.get(MEM, target)
         assert op is not None
-        effects.append(Resolve(command.request, op.clock))
         if target == self._ledger.me.site and not command.member and not self._passage.solo:
-            effects += self._passage.go_alone(op, now_us)
-        return effects
+            others = self._others()
+            return effects + self._waits.ask(command.request, others, others, True, now_us, op.clock)
+        return [*effects, Resolve(command.request, op.clock)]
 
     def set_meta(self, command: SetMeta, now_us: int) -> list[Effect]:
         """Write what we say of ourselves; what is too large is refused, and nothing is changed."""

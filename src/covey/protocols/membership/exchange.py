@@ -72,6 +72,12 @@ class Exchange:
             self.lost(site)
         self.floors.clear()
 
+    def forget_floors(self) -> None:
+        """Nobody has taken anything from us, nor we from anybody."""
+        self.floors.clear()
+        for contact in self.links.values():
+            self.floors.meet(contact)
+
     # --- saying -----------------------------------------------------------------------------------------------------
 
     def digests(self) -> Digests:
@@ -156,25 +162,33 @@ class Exchange:
     def receive(self, peer: Site, sync: Sync, take: Callable[[], None], now_us: int) -> list[Effect]:
         """A peer's sync: `take` its operations unless something before them is missing; and what to answer."""
         ledger, floor = self._ledger, self.floor(peer)
-        self.syncs_received += 1
-        acked_before = floor.acked_out
-        if sync.of in (0, ledger.me.incarnation):
-            floor.acked_out = sync.acked
-        if floor.acked_in < sync.since:
-            self.gaps += 1
+        acked_before, changed, cluster = floor.acked_out, ledger.changed, ledger.cluster
+        if not self.accept(floor, sync, take):
             return self.sync(peer, False, now_us)
-        unsent = self._has_unsent(floor)
-        changed, cluster = ledger.changed, ledger.cluster
-        ledger.begin_import()
-        take()
         if ledger.cluster != cluster:  # it held our verdict; nothing of the old cluster concerns us any more
             return []
-        floor.acked_in = sync.imports
+        unsent = floor.acked_out < changed
         differ = sync.digest != ledger.record.digest
         self._note_progress(floor, differ and not unsent and ledger.changed == changed, now_us)
         if sync.answer or (differ and unsent and floor.acked_out > acked_before):
             return self.sync(peer, False, now_us)
         return self.sync_soon(peer, now_us) if differ else []
+
+    def accept(self, floor: Floor, sync: Sync, take: Callable[[], None]) -> bool:
+        """`take` what a sync brings; False at a gap, where only what it acknowledges counts."""
+        ledger = self._ledger
+        self.syncs_received += 1
+        if sync.of in (0, ledger.me.incarnation):
+            floor.acked_out = sync.acked
+        if floor.acked_in < sync.since:
+            self.gaps += 1
+            return False
+        cluster = ledger.cluster
+        ledger.begin_import()
+        take()
+        if ledger.cluster == cluster:
+            floor.acked_in = sync.imports
+        return True
 
     def _has_unsent(self, floor: Floor) -> bool:
         """Whether we imported anything that the peer has not acknowledged."""

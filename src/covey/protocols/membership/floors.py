@@ -5,6 +5,8 @@ Volatile, and kept for one life of the peer: a floor that is lost or too low cos
 
 from __future__ import annotations
 
+from collections.abc import ItemsView
+
 from covey.core.ids import Contact, Site
 from covey.protocols.membership.record import Entry, op_bytes
 from covey.wire.limits import FRAME_AIM_BYTES
@@ -57,6 +59,10 @@ class Floors:
         """Whether this peer advertised exactly that kicked set last."""
         floor = self._floors.get(site)
         return floor is not None and floor.kicked == kicked
+
+    def items(self) -> ItemsView[Site, Floor]:
+        """All floors, the one met longest ago first."""
+        return self._floors.items()
 
     def forget(self, site: Site) -> None:
         """Begin with this peer at zero next time."""

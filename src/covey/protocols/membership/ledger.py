@@ -144,7 +144,7 @@ class Ledger:
         stands = host is not None and host.value == address and host.magic == me.incarnation
         if address is not None and not stands and self.can_write(HOST, me.site):
             written.append(self.write(HOST, me.site, address, now_us))
-        stands = self.meta is None or (meta is not None and meta.value == self.meta)
+        stands = self.meta == (meta.value if meta is not None else b"")  # who never said anything need not say nothing
         if self.meta is not None and not stands and self.can_write(META, me.site):
             written.append(self.write(META, me.site, self.meta, now_us))
         return written
@@ -281,16 +281,24 @@ class Ledger:
 
     def reset(self, cluster: ClusterId) -> None:
         """Another cluster: nothing but the clocks is kept, so that no stamp is ever used twice."""
-        for entry in list(self.record.entries()):
-            self.forget(key_of(entry.op))
-        self._gone.clear()
+        self._drop_all()
         self.cluster = cluster
         self._dirty[CLUSTER] = bytes(cluster)
-        self._dirty[CLOCK] = self.clock.last.to_bytes(8, "big")
+        self._keep_clock()
         self._dirty[REJOIN] = self.rejoin_clock.to_bytes(8, "big")
         if self.verdict != self._kept_verdict:
             self._kept_verdict = self.verdict
             self._dirty[VERDICT] = None if self.verdict is None else encode_op(self.verdict)
+
+    def wipe(self) -> None:
+        """Drop all operations. The clock stays, also on the disk, where none of them will tell it any more."""
+        self._drop_all()
+        self._keep_clock()
+
+    def _drop_all(self) -> None:
+        for entry in list(self.record.entries()):
+            self.forget(key_of(entry.op))
+        self._gone.clear()
 
     def drain(self) -> tuple[LogRecord, ...]:
         """What has to reach the disk since the last call."""

@@ -42,6 +42,7 @@ from covey.core.vocabulary import (
     Tick,
     WallOffset,
 )
+from covey.protocols.membership.by_hand import ByHand
 from covey.protocols.membership.commands import Commands, consequences
 from covey.protocols.membership.config import MembershipConfig
 from covey.protocols.membership.exchange import Exchange
@@ -53,13 +54,16 @@ from covey.protocols.membership.vocabulary import (
     Cleanup,
     ClockSkew,
     Flush,
+    GetData,
     Join,
     Kick,
     Kicked,
     Leave,
+    ReceiveSync,
     SelfChanged,
     SetMember,
     SetMeta,
+    Wipe,
 )
 from covey.protocols.membership.waits import Waits
 from covey.wire.messages.membership import Digests, Forgotten, News, Op, Sync
@@ -120,6 +124,7 @@ class Membership:
         self._forgetting = Forgetting(config, self.ledger, self.exchange.floors, self._timers)
         self.passage = Passage(config, rng, self.ledger, self.exchange, self._waits, self._timers, shared)
         self._commands = Commands(self.ledger, self.exchange, self._waits, self._forgetting, self.passage)
+        self._by_hand = ByHand(self.ledger, self.exchange, self._waits, self._import)
         self._returning = self.passage.come_back()
         self._timers.set(("boot",), now_us)
         self._timers.set(("cleanup",), now_us + jittered(rng, config.cleanup_period_us))
@@ -143,6 +148,9 @@ class Membership:
             Join: self.passage.join,
             Flush: self._commands.flush,
             Cleanup: self._commands.cleanup,
+            GetData: self._by_hand.get_data,
+            ReceiveSync: self._by_hand.receive,
+            Wipe: self._by_hand.wipe,
         }
 
     # --- the machine's door -----------------------------------------------------------------------------------------
@@ -188,7 +196,7 @@ class Membership:
             gaps=exchange.gaps,
             operations_refused=self.ledger.refused,
             verdicts=self._verdicts,
-            strays=self._strays,
+            strays=self._strays + self._by_hand.refused,
         )
 
     def _said(self) -> SelfChanged:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from covey.core.errors import ClusterMismatch, JoinFailed
-from covey.core.ids import Contact, Site
+from covey.core.ids import SITE_BYTES, ClusterId, Contact, IncarnationField, Site, SiteField
+from covey.wire.messages.membership import Sync
+
+ClusterField = Annotated[ClusterId, msgspec.Meta(min_length=SITE_BYTES, max_length=SITE_BYTES)]
 
 
 class JoinedAnotherCluster(JoinFailed, ClusterMismatch):
@@ -16,7 +21,10 @@ class JoinedAnotherCluster(JoinFailed, ClusterMismatch):
 
 
 class SetMember(msgspec.Struct, frozen=True, gc=False):
-    """Write that `target` belongs, or does not. Always wins here; resolved with the clock once it is durable."""
+    """Write that `target` belongs, or does not. Always wins here; resolved with the clock once it is durable.
+
+    That we do not belong ourselves is leaving: resolved when a member has taken it, or nobody in time.
+    """
 
     request: int
     target: Site
@@ -66,6 +74,43 @@ class Cleanup(msgspec.Struct, frozen=True, gc=False):
 
     request: int
     forget_after_us: int
+
+
+class SyncMessage(msgspec.Struct, frozen=True, array_like=True):
+    """A sync as a value: it may be handed over by any means, so it says whose word it is, and in which cluster."""
+
+    cluster: ClusterField
+    sender: SiteField
+    incarnation: IncarnationField
+    sync: Sync
+
+
+class GetData(msgspec.Struct, frozen=True, gc=False):
+    """What a site lacks that has acknowledged our imports up to `since`. Resolved with a `SyncMessage`.
+
+    `acked`: what of its imports we have taken. It changes nothing.
+    """
+
+    request: int
+    since: int
+    acked: int
+
+
+class ReceiveSync(msgspec.Struct, frozen=True, gc=False):
+    """Take a handed-over sync. Resolved with whether it was taken (else something before it is missing), once durable.
+
+    Refused with `ClusterMismatch` if it is of another cluster, and with `PeerError` if its sender does not belong or
+    lives another life by now. It is not answered.
+    """
+
+    request: int
+    handed: SyncMessage
+
+
+class Wipe(msgspec.Struct, frozen=True, gc=False):
+    """Drop every operation and acknowledgement, but no clock, and begin again as if new in this cluster."""
+
+    request: int
 
 
 class Outcome(msgspec.Struct, frozen=True):

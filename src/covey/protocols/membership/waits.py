@@ -20,14 +20,15 @@ Effect = Any
 class Wait:
     """Somebody waits until members have taken our import `imported`."""
 
-    __slots__ = ("acknowledged", "imported", "leaving", "missing", "request")
+    __slots__ = ("acknowledged", "answer", "imported", "leaving", "missing", "request")
 
-    def __init__(self, request: int, imported: int, missing: Iterable[Site], leaving: bool) -> None:
+    def __init__(self, request: int, imported: int, missing: Iterable[Site], leaving: bool, answer: int | None) -> None:
         self.request = request
         self.imported = imported
         self.missing: dict[Site, None] = dict.fromkeys(missing)
         self.acknowledged: dict[Site, None] = {}
         self.leaving = leaving
+        self.answer = answer  # instead of the outcome
 
     @property
     def over(self) -> bool:
@@ -39,9 +40,9 @@ class Wait:
         del self.missing[site]
         self.acknowledged[site] = None
 
-    def outcome(self) -> Outcome:
-        """Who has acknowledged it so far, and who has not."""
-        return Outcome(tuple(self.acknowledged), tuple(self.missing))
+    def outcome(self) -> Outcome | int:
+        """Who has acknowledged so far, and who has not; or what is answered instead."""
+        return self.answer if self.answer is not None else Outcome(tuple(self.acknowledged), tuple(self.missing))
 
 
 class Waits:
@@ -61,10 +62,16 @@ class Waits:
         self._waits: dict[int, Wait] = {}
 
     def ask(
-        self, request: int, told: Iterable[Site], awaited: Iterable[Site], leaving: bool, now_us: int
+        self,
+        request: int,
+        told: Iterable[Site],
+        awaited: Iterable[Site],
+        leaving: bool,
+        now_us: int,
+        answer: int | None = None,
     ) -> list[Effect]:
         """Sync with all of them at once, and wait until those that matter have acknowledged."""
-        wait = self._waits[request] = Wait(request, self._ledger.changed, awaited, leaving)
+        wait = self._waits[request] = Wait(request, self._ledger.changed, awaited, leaving, answer)
         self._timers.set(("wait", request), now_us + self._config.answer_us_max)
         effects: list[Effect] = []
         for site in told:

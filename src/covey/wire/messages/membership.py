@@ -36,7 +36,8 @@ class Op(msgspec.Struct, frozen=True, array_like=True, gc=False):
     wall_ms: Clock
 
 
-Ops: TypeAlias = Annotated[tuple[Op, ...], msgspec.Meta(max_length=16_384)]
+OPS_MAX = 16_384
+Ops: TypeAlias = Annotated[tuple[Op, ...], msgspec.Meta(max_length=OPS_MAX)]
 
 
 class Sync(msgspec.Struct, frozen=True, array_like=True, tag=64, gc=False):

@@ -1,0 +1,6 @@
+"""The seeds' own names over a running `covey.Node`, for those who know them: thin, and each says where it differs."""
+
+from covey.classic.membership import Dump, Membership, Recorded
+from covey.protocols.membership.vocabulary import SyncMessage
+
+__all__ = ["Dump", "Membership", "Recorded", "SyncMessage"]
