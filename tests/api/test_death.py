@@ -186,7 +186,10 @@ def test_the_other_nodes_go_on():
         await until(lambda: meshed(nodes[1:]), 30)
         async with nodes[1].events() as events:
             await nodes[2].send(nodes[1].site, "alive")
-            assert await anext(events) == covey.Message(nodes[2].site, "alive")
+            async for event in events:  # what they say of the dead one is not our concern here
+                if isinstance(event, covey.Message):
+                    break
+            assert event == covey.Message(nodes[2].site, "alive")
 
     run(test)
 

@@ -41,7 +41,7 @@ from tests.engine.engine_words import FRIEND, ME, OTHER, PEER, build, example, f
 from tests.wire.strategies import MESSAGE_KINDS, MESSAGES
 
 ENGINE = build()
-MACHINES = ["links", "overlay", "membership", "detector", "direct", "roster"]
+MACHINES = ["links", "overlay", "membership", "detector", "direct", "clients", "roster"]
 ROUTED = [(kind, name) for kind, hearers in ENGINE.routes.items() for name, _ in hearers]
 
 
@@ -102,7 +102,7 @@ EVENTS = {
     "gate": {"StorageTrouble", "StorageRecovered"},
     "roster": {"MemberChanged", "PartitionSuspected"},
 }
-INSIDE_OTHERS = {"Record", "Outcome", "RosterEntry"}
+INSIDE_OTHERS = {"Record", "Outcome", "RosterEntry", "SyncMessage"}
 
 
 @pytest.mark.parametrize("module", VOCABULARIES, ids=lambda m: m.__name__)

@@ -51,10 +51,6 @@ class Floors:
         """The floor of a peer, whichever life it is of; None if we did not meet it lately."""
         return self._floors.get(site)
 
-    def items(self) -> list[tuple[Site, Floor]]:
-        """All of them, those met longest ago first."""
-        return list(self._floors.items())
-
     def has_kicked(self, site: Site, kicked: bytes) -> bool:
         """Whether this peer advertised exactly that kicked set last."""
         floor = self._floors.get(site)

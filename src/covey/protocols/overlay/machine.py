@@ -248,9 +248,7 @@ class Overlay:
             others = [c for c in self.active if c.site not in (peer, joiner.site)]
             onward = self._rng.choice(others) if others else None
         if hops_left == 0 or onward is None or len(self.active) <= 1:
-            if joiner.site in self.active:
-                return []
-            return self._ask(joiner, False, now_us, keep=True)
+            return [] if joiner.site in self.active else self._ask(joiner, False, now_us, keep=True)
         if hops_left == self._config.passive_walk:
             self._remember(joiner)
         return [Send(onward.site, ForwardJoin(joiner, hops_left - 1))]
