@@ -55,7 +55,9 @@ def build_overlay(seed: int, telling: bool) -> tuple[World, Callable[[], None]]:
     overlay = (
         OverlayConfig(active_max=rng.choice((2, 3)), passive_max=rng.choice((6, 12))) if small else OverlayConfig()
     )
-    world = World(seed, config=EngineConfig(overlay=overlay), faults=plan.network(rng), telling=telling)
+    durable = rng.random() < 0.5
+    config = EngineConfig(overlay=overlay, membership=MembershipConfig(ephemeral=not durable))
+    world = World(seed, config=config, faults=plan.network(rng), telling=telling)
     seeds = tuple(f"n{index}:1" for index in range(min(count, rng.choice((1, 1, 2, 3)))))
     spread_us = rng.choice((0, SECOND_US, 20 * SECOND_US))
     world.start_node(seeds)
