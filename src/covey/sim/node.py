@@ -35,11 +35,13 @@ class SimNode:
         cluster: bytes,
         rng: Random,
         disk: Disk,
+        number: int,
     ) -> None:
         self.world = world
         self.index = index
         self.address = address
         self.config = config
+        self.number = number  # of the process, in the order of starting
         self.identity = Identity(cluster, site, incarnation, rng.randbytes(16), b"simulated")  # type: ignore[arg-type]
         self.disk = disk
         self.alive = True

@@ -129,7 +129,8 @@ class World:
     def turn_clock(self, index: int, skew_us: int) -> None:
         """Somebody sets the wall clock of a machine wrong, or right again."""
         self.skew_us[index] = skew_us
-        self.nodes[index].feed(WallOffset(self.wall_us(index)))
+        node = self.nodes[index]
+        self.schedule(self.now_us, index, lambda: node.feed(WallOffset(self.wall_us(index))))
 
     # --- trace ------------------------------------------------------------------------------------------------------
 
@@ -173,7 +174,7 @@ class World:
             address = f"n{index}:{1 + self._moves}"
         site, incarnation = self._begin_life(disk, index, rng)
         config = config or (old.config if old is not None else self.config)
-        node = SimNode(self, index, address, site, incarnation, config, CLUSTER, rng, disk)
+        node = SimNode(self, index, address, site, incarnation, config, CLUSTER, rng, disk, self._lives)
         if old is None:
             self.nodes.append(node)
         else:

@@ -196,6 +196,11 @@ class Detector:
 
     # --- queries ----------------------------------------------------------------------------------------------------
 
+    @property
+    def stopped(self) -> bool:
+        """Whether this life has said its last word."""
+        return self._stopped
+
     def state(self, site: Site) -> Liveness | None:
         """What is held of `site`; None if it is not a member."""
         member = self.opinions.members.get(site)
