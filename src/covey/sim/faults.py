@@ -185,10 +185,10 @@ class FaultInjector:
         world.schedule(self._later(10), -1, make_room)
 
     def stop(self, everybody: bool = True) -> None:
-        """Phase 2: no more faults, and every process runs; or most of them, if not `everybody`."""
+        """Phase 2: no more faults, and every process runs; or the seeds and most others, if not `everybody`."""
         self._stopped = True
         world = self._world
         world.calm()
         for node in list(world.nodes):
-            if not node.alive and (everybody or self._rng.random() < 0.6):
+            if not node.alive and (everybody or node.address in self._seeds or self._rng.random() < 0.6):
                 self.restart(node.index, keep_site=self._rng.random() < self._keep_disk)

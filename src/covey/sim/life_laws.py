@@ -16,7 +16,7 @@ import msgspec
 
 from covey.core.errors import invariant
 from covey.core.ids import Life, Site, short
-from covey.core.vocabulary import Liveness, LivenessChanged, SiteContested
+from covey.core.vocabulary import ClusterChanged, Liveness, LivenessChanged, SiteContested
 from covey.engine.gate import Store
 from covey.engine.roster import MemberChanged, RosterEntry
 from covey.protocols.detector.record import Evidence, Member
@@ -47,6 +47,7 @@ class LifeLaws:
         self._world = world
         self._observers: dict[int, _Observer] = {}
         self._refuted: dict[Life, int] = {}  # how far each life has raised its refutation itself
+        self._said: dict[int, tuple[Life, int]] = {}  # the same of each process
         self._latest: dict[Site, int] = {}  # the latest life that each site has led
         self._ended: dict[Life, None] = {}  # those that said that they stop
         self._bad_us: dict[int, int] = {}  # node: when anything was last wrong with it, or with a way to it
@@ -64,7 +65,7 @@ class LifeLaws:
     def observed(self, node: SimNode, machine: str, incoming: Any, effects: Sequence[Any]) -> None:
         if machine != "detector":
             return
-        self._lead(node)
+        self._lead(node, incoming)
         observer, opinions = self._observers[node.number], node.engine.detector.opinions
         for effect in effects:
             if type(effect) is LivenessChanged:
@@ -107,13 +108,15 @@ class LifeLaws:
 
     # --- opinions ---------------------------------------------------------------------------------------------------
 
-    def _lead(self, node: SimNode) -> None:
+    def _lead(self, node: SimNode, incoming: Any = None) -> None:
         """What a node says of its own life is the truth about it."""
         opinions = node.engine.detector.opinions
         life, refutation = Life(node.site, opinions.me.incarnation), opinions.refutation
-        # Alone there is nobody to remember it, and whoever joins again does so in a new life.
-        alone = node.engine.membership.solo
-        invariant(refutation >= self._refuted.get(life, 0) or alone, "14: a refutation never falls")
+        if type(incoming) is ClusterChanged:  # alone there is nobody to remember; who joins again, joins in a new life
+            self._said.pop(node.number, None)
+        said = self._said.get(node.number, (life, 0))
+        invariant((life.incarnation, refutation) >= (said[0].incarnation, said[1]), "14: a refutation never falls")
+        self._said[node.number] = life, refutation
         self._refuted[life] = max(refutation, self._refuted.get(life, 0))
         self._latest[node.site] = max(node.incarnation, self._latest.get(node.site, 0))
 

@@ -48,6 +48,7 @@ class _Holder:
         self.ops: dict[Key, Op] = {}
         self.learnt_us: dict[Site, int] = {}  # when it heard what stands about a site
         self.durable: dict[tuple[Site, bool | None, Site | None], None] = {}  # what its events may tell
+        self.latest: dict[Site, Stamp] = {}  # about whether they belong, on the disk
         self.view: dict[Site, None] = {}  # the fold of its events
         self.farewells: dict[Issue, None] = {}
         self.entered = self.cluster  # as the other machines know it
@@ -104,15 +105,15 @@ class RecordLaws:
         for effect in effects:
             if moved and type(effect) is Send and type(effect.message) is News:
                 self._said_goodbye(node, holder, effect.message.ops)
-            if type(effect) is not Persist:
-                continue
-            for record in effect.records:
-                if record.key == VERDICT and record.value is not None:
-                    self._taken(node, holder, decode_op(record.value), kept=False)
-                elif record.key not in BESIDE and record.value is not None:
-                    self._taken(node, holder, decode_op(record.value))
-                elif record.key not in BESIDE and not moved:
-                    self._forgotten(node, holder, record.key)
+        records = [record for effect in effects if type(effect) is Persist for record in effect.records]
+        taken: list[tuple[Op, bool]] = []
+        for record in records:
+            if record.value is not None and (record.key == VERDICT or record.key not in BESIDE):
+                taken.append((decode_op(record.value), record.key != VERDICT))
+            elif record.key not in BESIDE and not moved:
+                self._forgotten(node, holder, record.key)
+        for op, kept in sorted(taken, key=lambda one: stamp(one[0])):
+            self._taken(node, holder, op, kept)
 
     def stored(self, node: SimNode, store: Store) -> None:
         holder = self._holders[node.number]
@@ -133,23 +134,34 @@ class RecordLaws:
 
     def emitted(self, node: SimNode, event: Any) -> None:
         """3, the half about hooks: what an event tells is on this disk. 21: and the view is what events told."""
-        durable = self._holders[node.number].durable
-        view = self._holders[node.number].view
+        holder = self._holders[node.number]
         match event:
             case MemberJoined(site, by):
-                invariant((site, True, by) in durable, f"3: n{node.index} tells what is not on its disk")
-                view[site] = None
+                invariant(self._on_record(holder, site, True, by), f"3: n{node.index} tells what is not on its disk")
+                holder.view[site] = None
             case MemberLeft(site, by):
-                told = (site, False, by) in durable or (site, None, None) in durable
+                forgotten = (site, None, None) in holder.durable
+                told = forgotten or self._on_record(holder, site, False, by)
                 invariant(told, f"3: n{node.index} tells what is not on its disk")
-                view.pop(site, None)
+                holder.view.pop(site, None)
             case Kicked(by):
-                told = (node.site, False, by) in durable
+                told = (node.site, False, by) in holder.durable
                 invariant(told, f"3: n{node.index} says that it was thrown out, and its disk does not")
+
+    def _on_record(self, holder: _Holder, site: Site, belongs: bool, by: Site) -> bool:
+        """Whether that word is, or was, on the disk; or one that came later in the same step and took its place."""
+        if (site, belongs, by) in holder.durable:
+            return True
+        latest = holder.latest.get(site)
+        return latest is not None and any(
+            op.origin == by and bool(int(op.value) & IS_MEMBER) is belongs and at < latest
+            for (at, key), op in self.ops.items()
+            if key == (MEM, site)
+        )
 
     # --- operations -------------------------------------------------------------------------------------------------
 
-    def _taken(self, node: SimNode, holder: _Holder, op: Op, kept: bool = True) -> None:
+    def _taken(self, node: SimNode, holder: _Holder, op: Op, kept: bool) -> None:
         """A process took an operation, its own or another's."""
         issue = stamp(op), key_of(op)
         known = self.ops.get(issue)
@@ -199,6 +211,7 @@ class RecordLaws:
         if op.kind != MEM:
             return
         holder.durable[op.target, bool(int(op.value) & IS_MEMBER), op.origin] = None
+        holder.latest[op.target] = max(stamp(op), holder.latest.get(op.target, (0, 0, op.origin)))
         shown = self._shown.setdefault(op.target, {})
         shown[node.site] = max(stamp(op), shown.get(node.site, (0, 0, op.origin)))
 

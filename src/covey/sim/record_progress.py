@@ -9,7 +9,7 @@ from math import ceil, log2
 
 from covey.core.errors import invariant
 from covey.core.ids import Site, short
-from covey.protocols.membership.record import MEM
+from covey.protocols.membership.record import HOST, MEM, META, Stamp, stamp
 from covey.protocols.membership.vocabulary import Join
 from covey.sim.node import SimNode
 from covey.sim.record_laws import RecordLaws
@@ -30,6 +30,10 @@ class RecordProgress:
     def look(self) -> None:
         """8, 17 and 18."""
         world = self._world
+        late_us = world.config.gate.retry_us_max  # for so long may a disk that took nothing not be asked again
+        if len(world.running()) < len(world.alive()) or world.now_us < (world.calm_us or 0) + late_us:
+            self._since.clear()
+            return
         inside = [node for node in world.alive() if not node.engine.membership.solo]
         now: dict[tuple[object, ...], int] = {}
         sync_us = 11 * world.config.membership.digest_period_us // 10
@@ -43,7 +47,7 @@ class RecordProgress:
                 if lists_itself and _informed(peer, node.site) and _informed(node, node.site) is False:
                     now["out", node.number, peer.number] = 2 * sync_us
         apart = _apart(inside)
-        if not apart and len({node.engine.membership.record.digest for node in inside}) > 1:
+        if not apart and _differ(inside):
             now["views", self._laws.issued_us] = ROUNDS * ceil(log2(len(inside))) * sync_us
         self._since = {what: self._since.get(what, world.now_us) for what in now}
         for what, limit_us in now.items():
@@ -56,6 +60,24 @@ _NAMES: dict[object, str] = {
     "out": "18: somebody was thrown out, and is linked to one who knows, and does not know",
     "views": "17: all are connected, and their records differ",
 }
+
+
+def _differ(nodes: list[SimNode]) -> bool:
+    """Whether they hold different words, on anybody but ephemeral sites that are gone: those go in each one's time."""
+    if len({node.engine.membership.record.digest for node in nodes}) <= 1:
+        return False
+    running = {node.site for node in nodes}
+    views: dict[tuple[Stamp, ...], None] = {}
+    for node in nodes:
+        record = node.engine.membership.record
+        said = [
+            record.get(kind, site)
+            for site in record.sites()
+            for kind in (MEM, HOST, META)
+            if (kind == MEM or record.is_member(site)) and (site in running or not record.is_ephemeral(site))
+        ]
+        views[tuple(stamp(op) for op in said if op is not None)] = None
+    return len(views) > 1
 
 
 def _linked(one: SimNode, other: SimNode) -> bool:
