@@ -141,10 +141,10 @@ LIFE_KINDS = ("loss", "partition", "one_way", "ill_link", "crash", "crash", "sto
 
 
 def build_detector(seed: int, telling: bool) -> Scene:
-    """2-8 nodes that crash, stop, pause, restart and lose each other; nobody is thrown out."""
+    """2-7 nodes that crash, stop, pause, restart and lose each other; nobody is thrown out."""
     rng = derive(seed, "detector profile")
     plan = draw_plan(rng, LIFE_KINDS)
-    count = rng.choice((2, 3, 4, 5, 6, 8))
+    count = rng.choice((2, 3, 3, 4, 5, 7))
     membership = msgspec.structs.replace(SIM_MEMBERSHIP, ephemeral=rng.random() < 0.3)
     config = EngineConfig(membership=membership, detector=DetectorConfig(boot_grace_us=10 * SECOND_US))
     world = World(seed, config=config, faults=plan.network(rng), telling=telling)
@@ -171,7 +171,7 @@ PROFILES = {
         "membership", build_membership, faulty_us=40 * SECOND_US, budget_us=180 * SECOND_US, quiet_us=10 * SECOND_US
     ),
     "detector": Profile(
-        "detector", build_detector, faulty_us=60 * SECOND_US, budget_us=120 * SECOND_US, quiet_us=15 * SECOND_US
+        "detector", build_detector, faulty_us=45 * SECOND_US, budget_us=120 * SECOND_US, quiet_us=10 * SECOND_US
     ),
 }
 

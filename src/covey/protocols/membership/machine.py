@@ -239,7 +239,8 @@ class Membership:
         for op, belonged in news:
             effects += consequences(self.record, self.me.site, op, belonged)
         verdict = self._verdict()
-        if verdict is not None and verdict.origin != self.me.site:  # our own word: we are leaving, and know it
+        own_word = verdict is not None and verdict.origin == self.me.site and verdict.magic == self.me.incarnation
+        if verdict is not None and not own_word:  # our own word in this life: we are leaving, and know it
             return effects + self.passage.go_alone(verdict, now_us)
         effects += self.exchange.flood([op for op, _ in news], sender)
         if any(op.target == self.me.site for op, _ in news):
