@@ -122,10 +122,14 @@ class Commander:
         """No more orders but to come back; and the contacts that are told are those there are."""
         self._stopped = True
         world = self._world
+        world.schedule(world.now_us + SECOND_US, -1, self._tell_contacts)
+        self._bring_back()
+
+    def _tell_contacts(self) -> None:
+        world = self._world
         contacts = SeedsResolved(tuple(node.address for node in world.alive()[:3]))
         for node in world.alive():
             world.schedule(world.now_us, node.index, partial(node.feed, contacts))
-        self._bring_back()
 
     def _bring_back(self) -> None:
         self._request = bring_back(self._world, self._request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 
 import msgspec
@@ -191,4 +192,7 @@ class FaultInjector:
         world.calm()
         for node in list(world.nodes):
             if not node.alive and (everybody or node.address in self._seeds or self._rng.random() < 0.6):
-                self.restart(node.index, keep_site=self._rng.random() < self._keep_disk)
+                keep_site = self._rng.random() < self._keep_disk
+                # One after the other: two copies of one disk that start in one millisecond are one life.
+                at_us = world.now_us + 5_000 * node.index
+                world.schedule(at_us, -1, partial(self.restart, node.index, keep_site))

@@ -125,7 +125,8 @@ class SimNode:
         self.feed(TurnEnded())
 
     def _observe(self, now_us: int, machine: str, incoming: Any, effects: Any) -> None:
-        self._touched[machine] = None
+        if effects or type(incoming) is not Tick:  # all hear a Tick; who has nothing to say had nothing due
+            self._touched[machine] = None
         for watch in self.world.watches:
             watch.observed(self, machine, incoming, effects)
         if self.world.telling:

@@ -105,7 +105,7 @@ def build_membership(seed: int, telling: bool) -> Scene:
     """2-9 nodes that are kicked, leave, rejoin, crash, and come back with their disk, without it, or twice."""
     rng = derive(seed, "membership profile")
     plan = draw_plan(rng, RECORD_KINDS)
-    count = rng.choice((2, 3, 3, 4, 4, 5, 6, 9))
+    count = rng.choice((2, 3, 3, 3, 4, 4, 5, 6, 7, 9))
     some_ephemeral = rng.random() < 0.3
     detector = DetectorConfig(boot_grace_us=5 * SECOND_US)
     config = EngineConfig(membership=SIM_MEMBERSHIP, detector=detector)
@@ -168,7 +168,7 @@ PROFILES = {
         "overlay", build_overlay, faulty_us=60 * SECOND_US, budget_us=180 * SECOND_US, quiet_us=20 * SECOND_US
     ),
     "membership": Profile(
-        "membership", build_membership, faulty_us=40 * SECOND_US, budget_us=180 * SECOND_US, quiet_us=10 * SECOND_US
+        "membership", build_membership, faulty_us=32 * SECOND_US, budget_us=180 * SECOND_US, quiet_us=8 * SECOND_US
     ),
     "detector": Profile(
         "detector", build_detector, faulty_us=45 * SECOND_US, budget_us=120 * SECOND_US, quiet_us=10 * SECOND_US

@@ -108,13 +108,15 @@ def _apart(nodes: list[SimNode]) -> bool:
 
 
 def bring_back(world: World, number: int) -> int:
-    """Whoever is out joins again; returns the next number for a command."""
+    """Whoever is out joins again, one after the other; returns the next number for a command.
+
+    Not at once: two copies of one site that begin a life in one millisecond begin the same one.
+    """
     inside = [node for node in world.alive() if not node.engine.membership.solo]
-    for node in world.running():
-        if node.engine.membership.solo and inside:
-            number += 1
-            node.feed(Join(number, inside[number % len(inside)].address))
-            break  # one at a time: two copies of a site must not begin one life in the same millisecond
+    out = [node for node in world.running() if node.engine.membership.solo]
+    if out and inside:
+        number += 1
+        out[number % len(out)].feed(Join(number, inside[number // len(out) % len(inside)].address))
     return number
 
 

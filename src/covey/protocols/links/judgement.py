@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from covey.core.vocabulary import Cause
 from covey.protocols.links.connection import Connection
-from covey.protocols.links.handshake import Peer
+from covey.protocols.links.handshake import Identity, Peer
 
 # Somebody has to mend these; the rest are the world's ordinary troubles.
 TOLD = frozenset(
@@ -20,6 +20,11 @@ def contradicts(peer: Peer, linked: Peer | None) -> bool:
     if peer.contact.incarnation == linked.contact.incarnation:
         return peer.boot != linked.boot
     return peer.contact.incarnation < linked.contact.incarnation
+
+
+def contests(peer: Peer, me: Identity) -> bool:
+    """Whether another process of our site goes before us: the later life, or the other of two in one."""
+    return (peer.contact.incarnation, peer.boot) > (me.incarnation, me.boot)
 
 
 CONFLICT = (
