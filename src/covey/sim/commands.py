@@ -2,7 +2,7 @@
 
 classy: kick 7, join 10, stop 5, start 10. Here kicks are those of members (5) and of invented sites (2), stops clean
 (3) or not (2), starts with the old disk (6), an empty one (1), at another address (2) or from a copy of a living disk
-(1); leaving is 3, and faults together 10.
+(3, at most two a run); leaving is 3, and faults together 10.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SECOND_US = 1_000_000
 
 ACTIONS = {
     "join": 10, "kick": 5, "force": 2, "leave": 3, "stop": 3, "kill": 2,
-    "restart": 6, "restart_empty": 1, "restart_moved": 2, "clone": 1, "fault": 10,
+    "restart": 6, "restart_empty": 1, "restart_moved": 2, "clone": 3, "fault": 10,
 }  # fmt: skip
 
 

@@ -112,6 +112,7 @@ class LifeLaws:
         """What a node says of its own life is the truth about it."""
         opinions = node.engine.detector.opinions
         life, refutation = Life(node.site, opinions.me.incarnation), opinions.refutation
+        invariant(life.incarnation <= node.incarnation, f"14: n{node.index} leads a life that others told it of")
         if type(incoming) is ClusterChanged:  # alone there is nobody to remember; who joins again, joins in a new life
             self._said.pop(node.number, None)
         said = self._said.get(node.number, (life, 0))
@@ -126,6 +127,9 @@ class LifeLaws:
         who = f"n{node.index} about {short(site)}"
         if before is not None and before[0] is member:
             invariant(evidence.rank > before[1].rank, f"14: {who}: a record rises in the order of evidence")
+            later = evidence.incarnation > before[1].incarnation
+            over = before[1].state is Liveness.STOPPED
+            invariant(later or not over, f"14: {who}: what said that it stops neither fails nor comes back")
         if site not in self._latest:
             return  # a site that was only ever written down
         invariant(evidence.incarnation <= self._latest[site], f"14: {who}: only its owner begins a life")
