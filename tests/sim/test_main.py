@@ -14,20 +14,22 @@ import pytest
 from click.testing import CliRunner
 
 from covey.sim.__main__ import main
-from covey.sim.profiles import PROFILES
-from covey.sim.world import World
+from covey.sim.profiles import PROFILES, Scene, build_overlay
 
 ROOT = Path(__file__).parent.parent.parent
 
 
-def never(world: World) -> tuple[str, list] | None:
-    return "it never settles", [world.nodes[0].site]
+def build_hopeless(seed: int, telling: bool) -> Scene:
+    scene = build_overlay(seed, telling)
+    return msgspec.structs.replace(scene, pending=lambda: ("it never settles", [scene.world.nodes[0].site]))
 
 
 @pytest.fixture
 def hopeless(monkeypatch):
     """The overlay profile, with a `pending` that never becomes None."""
-    profile = msgspec.structs.replace(PROFILES["overlay"], pending=never, faulty_us=1_000_000, budget_us=1_000_000)
+    profile = msgspec.structs.replace(
+        PROFILES["overlay"], build=build_hopeless, faulty_us=1_000_000, budget_us=1_000_000
+    )
     monkeypatch.setitem(PROFILES, "overlay", profile)
 
 

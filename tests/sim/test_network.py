@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from covey.core.vocabulary import Cause, Tick
+from covey.core.vocabulary import Cause, LoopLagged, Tick
 from covey.protocols.links.vocabulary import (
     BytesReceived,
     ConnectionAccepted,
@@ -35,27 +35,27 @@ class Pair:
             monkeypatch.setattr(node, "feed", self._ear(index))
         self.ann, self.bob = self.world.nodes
         if connected:
-            self.world.open(self.ann, DIALLED, "n1:1")
+            self.world.sockets.open(self.ann, DIALLED, "n1:1")
             self.world.run(3_000)
             self.heard.clear()
 
     def _ear(self, index: int) -> Callable[[Any], None]:
         def feed(fact: Any) -> None:
-            if not isinstance(fact, Tick):
+            if not isinstance(fact, (Tick, LoopLagged)):
                 self.heard.append((index, fact))
 
         return feed
 
     def say(self, *writes: bytes) -> None:
         for data in writes:
-            self.world.write(self.ann, DIALLED, data)
+            self.world.sockets.write(self.ann, DIALLED, data)
 
     def read(self) -> bytes:
         """What Bob has read so far."""
         return b"".join(fact.data for index, fact in self.heard if index == 1 and isinstance(fact, BytesReceived))
 
     def under_way(self) -> dict[int, int]:
-        return dict(self.world._pipes[0, DIALLED].in_flight)
+        return dict(self.world.sockets.pipes[0, DIALLED].in_flight)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def pair(monkeypatch: pytest.MonkeyPatch) -> Pair:
 
 def test_a_connection_is_accepted_after_one_latency_and_opened_after_two(monkeypatch):
     pair = Pair(monkeypatch, connected=False)
-    pair.world.open(pair.ann, DIALLED, "n1:1")
+    pair.world.sockets.open(pair.ann, DIALLED, "n1:1")
     pair.world.run(1_000)
     assert pair.heard == [(1, ConnectionAccepted(ACCEPTED, "n0:1"))]
     pair.world.run(1_000)
@@ -74,9 +74,9 @@ def test_a_connection_is_accepted_after_one_latency_and_opened_after_two(monkeyp
 
 def test_nobody_listens_at_an_unknown_address_or_at_a_dead_node(monkeypatch):
     pair = Pair(monkeypatch, connected=False)
-    pair.world.open(pair.ann, 1, "nowhere:1")
+    pair.world.sockets.open(pair.ann, 1, "nowhere:1")
     pair.world.crash(pair.bob)
-    pair.world.open(pair.ann, 2, "n1:1")
+    pair.world.sockets.open(pair.ann, 2, "n1:1")
     pair.world.run(5_000)
     assert pair.heard == [(0, ConnectionFailed(1, Cause.REFUSED)), (0, ConnectionFailed(2, Cause.REFUSED))]
 
@@ -84,7 +84,7 @@ def test_nobody_listens_at_an_unknown_address_or_at_a_dead_node(monkeypatch):
 def test_a_connection_across_a_cut_is_never_answered(monkeypatch):
     pair = Pair(monkeypatch, connected=False)
     pair.world.network.cut(1, 0)
-    pair.world.open(pair.ann, DIALLED, "n1:1")
+    pair.world.sockets.open(pair.ann, DIALLED, "n1:1")
     pair.world.run(60_000_000)
     assert pair.heard == []
 
@@ -101,7 +101,7 @@ def test_writes_arrive_whole_and_after_the_latency(pair):
 def test_whatever_the_latencies_bytes_arrive_in_the_order_in_which_they_were_written(monkeypatch, seed):
     pair = Pair(monkeypatch, NetworkFaults(latency_us_min=1, latency_us_max=50_000), connected=False)
     pair.world.network._rng.seed(seed)
-    pair.world.open(pair.ann, DIALLED, "n1:1")
+    pair.world.sockets.open(pair.ann, DIALLED, "n1:1")
     pair.world.run(200_000)
     expected = b""
     for number in range(50):
@@ -119,7 +119,7 @@ def test_a_cut_stalls_what_is_written_until_it_is_mended(pair):
     pair.say(b"one,", b"two,")
     pair.world.run(60_000_000)
     assert pair.read() == b"before,"
-    pair.world.write(pair.bob, ACCEPTED, b"the other way")
+    pair.world.sockets.write(pair.bob, ACCEPTED, b"the other way")
     pair.world.mend()
     pair.world.run(2_000)
     assert pair.read() == b"before,one,two,"
@@ -161,7 +161,7 @@ def test_bytes_under_way_are_counted_once_although_a_cut_stalled_them(pair):
 
 def test_the_end_of_a_connection_is_told_behind_its_bytes(pair):
     pair.say(b"last words")
-    pair.world.close(pair.ann, DIALLED)
+    pair.world.sockets.close(pair.ann, DIALLED)
     pair.world.run(2_000)
     assert pair.heard == [
         (1, BytesReceived(ACCEPTED, b"last words")),
@@ -171,7 +171,7 @@ def test_the_end_of_a_connection_is_told_behind_its_bytes(pair):
 
 def test_the_end_of_a_connection_is_held_back_by_a_cut_so_one_side_goes_on_believing(pair):
     pair.world.network.cut(0, 1)
-    pair.world.close(pair.ann, DIALLED)
+    pair.world.sockets.close(pair.ann, DIALLED)
     pair.world.run(60_000_000)
     assert pair.heard == []
     pair.world.mend()
@@ -181,7 +181,7 @@ def test_the_end_of_a_connection_is_held_back_by_a_cut_so_one_side_goes_on_belie
 
 def test_the_end_of_a_connection_does_not_slip_through_a_cut_that_holds_its_bytes(pair):
     pair.say(b"last words")
-    pair.world.close(pair.ann, DIALLED)
+    pair.world.sockets.close(pair.ann, DIALLED)
     pair.world.run(500)
     pair.world.network.cut(0, 1)
     pair.world.run(60_000_000)
@@ -267,7 +267,7 @@ def test_what_a_cut_held_back_is_read_before_what_came_later_to_a_process_that_i
 @pytest.mark.parametrize("fault", ["loss", "duplicate", "reorder"])
 def test_only_where_the_profile_asks_for_it_writes_are_lost_doubled_or_overtaken(monkeypatch, fault):
     pair = Pair(monkeypatch, NetworkFaults(latency_us_min=1, latency_us_max=5_000), connected=False)
-    pair.world.open(pair.ann, DIALLED, "n1:1")
+    pair.world.sockets.open(pair.ann, DIALLED, "n1:1")
     pair.world.run(20_000)
     pair.world.network.faults = NetworkFaults(latency_us_min=1, latency_us_max=5_000, **{fault: 0.3})
     sent = [b"%02d" % number for number in range(60)]

@@ -8,7 +8,7 @@ import pytest
 from covey.core.rng import derive
 from covey.sim.checkers import overlay_pending
 from covey.sim.faults import KINDS, draw_plan
-from covey.sim.profiles import PROFILES, build_overlay, run_profile
+from covey.sim.profiles import PROFILES, Scene, build_overlay, run_profile
 from covey.sim.world import World
 
 OVERLAY = PROFILES["overlay"]
@@ -31,10 +31,11 @@ def test_these_seeds_know_every_kind_of_fault_and_also_peace():
 
 
 def test_a_run_that_never_settles_fails_with_the_reason_and_the_story_of_the_sites_it_is_about():
-    def pending(world: World) -> tuple[str, list] | None:
-        return "it never does", [world.nodes[0].site]
+    def build(seed: int, telling: bool) -> Scene:
+        scene = build_overlay(seed, telling)
+        return msgspec.structs.replace(scene, pending=lambda: ("it never does", [scene.world.nodes[0].site]))
 
-    stubborn = msgspec.structs.replace(OVERLAY, pending=pending, faulty_us=1_000_000, budget_us=2_000_000)
+    stubborn = msgspec.structs.replace(OVERLAY, build=build, faulty_us=1_000_000, budget_us=2_000_000)
     result = run_profile(stubborn, 2, telling=True)
     assert result.failure == "not settled: it never does"
     assert result.settled_s == 2.0
@@ -44,9 +45,9 @@ def test_a_run_that_never_settles_fails_with_the_reason_and_the_story_of_the_sit
 
 def test_a_law_that_breaks_ends_the_run_and_is_the_failure(monkeypatch):
     def broken_build(seed, telling):
-        world, injector = build_overlay(seed, telling)
-        world.nodes[0].engine.overlay.active.size_max = -1
-        return world, injector
+        scene = build_overlay(seed, telling)
+        scene.world.nodes[0].engine.overlay.active.size_max = -1
+        return scene
 
     result = run_profile(msgspec.structs.replace(OVERLAY, build=broken_build), 2)
     assert result.failure.startswith("InvariantError: the active view is bounded")

@@ -28,6 +28,18 @@ class NetworkFaults(msgspec.Struct, frozen=True):
     slow_link: float = 0.0  # share of links whose latency is a hundred times longer
 
 
+class LinkFaults(msgspec.Struct, frozen=True):
+    """What is wrong with one direction between two nodes: chances per write, and a delay added to each."""
+
+    loss: float = 0.0
+    duplicate: float = 0.0
+    reorder: float = 0.0
+    delay_us_max: int = 0
+
+
+GOOD = LinkFaults()
+
+
 class Pipe:
     """One connection between two nodes."""
 
@@ -56,6 +68,7 @@ class Network:
         self.faults = faults
         self.cuts: OrderedSet[tuple[int, int]] = OrderedSet()  # (from, to): nothing passes
         self._slow: dict[tuple[int, int], bool] = {}
+        self.ill: dict[tuple[int, int], LinkFaults] = {}  # (from, to)
 
     def blocked(self, source: int, target: int) -> bool:
         """Whether nothing passes from `source` to `target`."""
@@ -69,6 +82,14 @@ class Network:
         """End all cuts."""
         self.cuts = OrderedSet()
 
+    def good(self, one: int, other: int) -> bool:
+        """Whether all that two nodes say to each other arrives, in time and order."""
+        faults = self.faults
+        if faults.loss or faults.duplicate or faults.reorder or faults.slow_link:
+            return False
+        pairs = ((one, other), (other, one))
+        return not any(pair in self.cuts or pair in self.ill for pair in pairs)
+
     def latency_us(self, source: int, target: int) -> int:
         """How long one write takes between the two."""
         faults = self.faults
@@ -79,19 +100,23 @@ class Network:
                 self._slow[pair] = self._rng.random() < faults.slow_link
             if self._slow[pair]:
                 latency *= 100
-        return latency
+        ill = self.ill.get((source, target))
+        return latency + self._rng.randint(0, ill.delay_us_max) if ill is not None and ill.delay_us_max else latency
 
     def arrivals(self, pipe: Pipe, target: int, now_us: int) -> list[int]:
         """When a write towards `target` arrives: usually once and in order; with faults never, twice or early."""
         faults, rng = self.faults, self._rng
+        ill = self.ill.get((pipe.other(target), target), GOOD)
+        loss, reorder = max(faults.loss, ill.loss), max(faults.reorder, ill.reorder)
+        duplicate = max(faults.duplicate, ill.duplicate)
         latency = self.latency_us(pipe.other(target), target)
-        if faults.loss and rng.random() < faults.loss:
+        if loss and rng.random() < loss:
             return []
         at_us = now_us + latency
-        if not (faults.reorder and rng.random() < faults.reorder):
+        if not (reorder and rng.random() < reorder):
             at_us = max(at_us, pipe.ready_us[target])
         pipe.ready_us[target] = max(at_us, pipe.ready_us[target])
-        if faults.duplicate and rng.random() < faults.duplicate:
+        if duplicate and rng.random() < duplicate:
             return [at_us, at_us + self.latency_us(pipe.other(target), target)]
         return [at_us]
 
@@ -99,4 +124,5 @@ class Network:
         """End all faults."""
         self.faults = NetworkFaults(self.faults.latency_us_min, self.faults.latency_us_max)
         self._slow.clear()
+        self.ill.clear()
         self.mend()

@@ -28,19 +28,27 @@ class SimNode:
         self,
         world: World,
         index: int,
+        address: str,
         site: Site,
         incarnation: int,
         config: EngineConfig,
         cluster: bytes,
         rng: Random,
         disk: Disk,
+        number: int,
     ) -> None:
         self.world = world
         self.index = index
-        self.address = f"n{index}:1"
+        self.address = address
+        self.config = config
+        self.number = number  # of the process, in the order of starting
         self.identity = Identity(cluster, site, incarnation, rng.randbytes(16), b"simulated")  # type: ignore[arg-type]
         self.disk = disk
         self.alive = True
+        self.retired = False  # ended for good
+        self.vanished = False  # ended without a word, and the machine with it
+        self.started_us = world.now_us
+        self.paused_since_us = 0
         self.paused_until_us = 0
         self.syncing = False  # a transaction is under way
         self.backlog: list[tuple[bool, Callable[[], None]]] = []  # (is an alarm, what to do) for a stopped process
@@ -59,6 +67,20 @@ class SimNode:
     def site(self) -> Site:
         return self.identity.site
 
+    @property
+    def incarnation(self) -> int:
+        """The life it leads just now: a site that joins again begins a later one while it runs."""
+        return self.engine.membership.me.incarnation
+
+    @property
+    def durable(self) -> bool:
+        """Whether it keeps its site when it starts again."""
+        return not self.config.membership.ephemeral
+
+    def well(self, since_us: int) -> bool:
+        """Whether its process has run without a pause since then."""
+        return self.alive and self.started_us <= since_us and self.paused_until_us <= since_us
+
     def feed(self, incoming: Any) -> None:
         """Give the node a fact now, and check whatever it touched."""
         if not self.alive:
@@ -75,15 +97,15 @@ class SimNode:
         """The world's side of the pump."""
         match effect:
             case Write(connection, data):
-                self.world.write(self, connection, data)
+                self.world.sockets.write(self, connection, data)
             case WantTurn():
                 if not self._turn_wanted:
                     self._turn_wanted = True
                     self.world.schedule(self.world.now_us, self.index, self._end_turn)
             case OpenConnection(connection, address):
-                self.world.open(self, connection, address)
+                self.world.sockets.open(self, connection, address)
             case CloseConnection(connection):
-                self.world.close(self, connection)
+                self.world.sockets.close(self, connection)
             case Emit(event):
                 self.events.append(event)
                 self.world.on_event(self, event)
@@ -103,7 +125,10 @@ class SimNode:
         self.feed(TurnEnded())
 
     def _observe(self, now_us: int, machine: str, incoming: Any, effects: Any) -> None:
-        self._touched[machine] = None
+        if effects or type(incoming) is not Tick:  # all hear a Tick; who has nothing to say had nothing due
+            self._touched[machine] = None
+        for watch in self.world.watches:
+            watch.observed(self, machine, incoming, effects)
         if self.world.telling:
             self.stories.observe(now_us, machine, incoming, effects)
 

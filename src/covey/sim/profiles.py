@@ -9,11 +9,15 @@ import msgspec
 from covey.core.ids import Site
 from covey.core.rng import derive
 from covey.engine.engine import EngineConfig
+from covey.protocols.detector.config import DetectorConfig
 from covey.protocols.membership.config import MembershipConfig
 from covey.protocols.overlay.config import OverlayConfig
 from covey.sim.checkers import check_events, check_links, overlay_pending
-from covey.sim.faults import FaultInjector, draw_plan
-from covey.sim.membership import Commander, check_membership, membership_pending
+from covey.sim.commands import Commander
+from covey.sim.faults import KINDS, FaultInjector, draw_plan
+from covey.sim.life_laws import LifeLaws, LifeProgress, lives_pending
+from covey.sim.record_laws import RecordLaws
+from covey.sim.record_progress import RecordProgress, record_pending
 from covey.sim.world import World
 
 SECOND_US = 1_000_000
@@ -33,20 +37,32 @@ class RunResult(msgspec.Struct, frozen=True):
     story: tuple[str, ...]
 
 
+class Scene(msgspec.Struct, frozen=True):
+    """A built run: its world, what ends its faults, and what must hold of just this one."""
+
+    world: World
+    stop: Callable[[], None]
+    pending: Callable[[], tuple[str, list[Site]] | None]
+    safety: Callable[[], None]  # asked every 100 steps
+    look: Callable[[], None]  # asked every tenth of a second once nothing is faulty any more
+    finish: Callable[[], None]  # asked once at the end
+
+
 class Profile(msgspec.Struct, frozen=True):
     """One kind of run."""
 
     name: str
-    build: Callable[[int, bool], tuple[World, Callable[[], None]]]  # the world, and what ends its faults
-    pending: Callable[[World], tuple[str, list[Site]] | None]
-    safety: Callable[[World], None]  # asked every 100 steps
-    finish: Callable[[World], None]  # asked once at the end
+    build: Callable[[int, bool], Scene]
     faulty_us: int
     budget_us: int
     quiet_us: int  # it must still be settled after this much more time
 
 
-def build_overlay(seed: int, telling: bool) -> tuple[World, Callable[[], None]]:
+def nothing() -> None:
+    """There is nothing to look at."""
+
+
+def build_overlay(seed: int, telling: bool) -> Scene:
     """2-12 nodes that know one to three seed addresses, started together, apart, or all through one contact."""
     rng = derive(seed, "overlay profile")
     plan = draw_plan(rng)
@@ -55,7 +71,8 @@ def build_overlay(seed: int, telling: bool) -> tuple[World, Callable[[], None]]:
     overlay = (
         OverlayConfig(active_max=rng.choice((2, 3)), passive_max=rng.choice((6, 12))) if small else OverlayConfig()
     )
-    world = World(seed, config=EngineConfig(overlay=overlay), faults=plan.network(rng), telling=telling)
+    config = EngineConfig(overlay=overlay, membership=MembershipConfig(ephemeral=rng.random() < 0.5))
+    world = World(seed, config=config, faults=plan.network(rng), telling=telling)
     seeds = tuple(f"n{index}:1" for index in range(min(count, rng.choice((1, 1, 2, 3)))))
     spread_us = rng.choice((0, SECOND_US, 20 * SECOND_US))
     world.start_node(seeds)
@@ -64,63 +81,105 @@ def build_overlay(seed: int, telling: bool) -> tuple[World, Callable[[], None]]:
         if spread_us:
             world.run(rng.randint(0, spread_us // count))
         world.start_node(seeds)
-    return world, injector.stop
+    return overlay_scene(world, injector.stop)
 
 
-def build_membership(seed: int, telling: bool) -> tuple[World, Callable[[], None]]:
-    """2-9 durable nodes that are kicked, leave, rejoin, crash, and come back with their disk or without it."""
+def overlay_scene(world: World, stop: Callable[[], None]) -> Scene:
+    """What must hold of any overlay."""
+
+    def finish() -> None:
+        for node in world.alive():
+            check_events(node)
+
+    return Scene(world, stop, lambda: overlay_pending(world), lambda: check_links(world), nothing, finish)
+
+
+# Short windows, so that forgetting happens within a run.
+SIM_MEMBERSHIP = MembershipConfig(
+    ephemeral=False, cleanup_period_us=5 * SECOND_US, forget_after_us=20 * SECOND_US, forget_ephemeral_us=20 * SECOND_US
+)
+RECORD_KINDS = tuple(kind for kind in KINDS if kind not in ("crash", "stop"))  # there are commands for these
+
+
+def build_membership(seed: int, telling: bool) -> Scene:
+    """2-9 nodes that are kicked, leave, rejoin, crash, and come back with their disk, without it, or twice."""
     rng = derive(seed, "membership profile")
-    plan = draw_plan(rng)
-    count = rng.randint(2, 9)
-    membership = MembershipConfig(ephemeral=False, cleanup_period_us=5 * SECOND_US, forget_after_us=20 * SECOND_US)
-    config = EngineConfig(membership=membership)
+    plan = draw_plan(rng, RECORD_KINDS)
+    count = rng.choice((2, 3, 3, 3, 4, 4, 5, 6, 7, 9))
+    some_ephemeral = rng.random() < 0.3
+    detector = DetectorConfig(boot_grace_us=5 * SECOND_US)
+    config = EngineConfig(membership=SIM_MEMBERSHIP, detector=detector)
+    ephemeral = msgspec.structs.replace(config, membership=msgspec.structs.replace(SIM_MEMBERSHIP, ephemeral=True))
     world = World(seed, config=config, faults=plan.network(rng), telling=telling)
+    laws, lives = RecordLaws(world), LifeLaws(world)
+    progress = RecordProgress(world, laws)
     seeds = tuple(f"n{index}:1" for index in range(min(count, rng.choice((1, 2, 3)))))
-    world.start_node(seeds)
-    injector = FaultInjector(world, plan, derive(seed, "faults"), seeds, keep_disk=0.85)
-    commander = Commander(world, derive(seed, "commands"))
-    for _ in range(count - 1):
-        world.start_node(seeds)
+    for index in range(count):
+        vanishing = some_ephemeral and index and rng.random() < 0.4
+        world.start_node(seeds, config=ephemeral if vanishing else config)
+    injector = FaultInjector(world, plan, derive(seed, "faults"), seeds, keep_disk=0.85, timed=False)
+    commander = Commander(world, injector, derive(seed, "commands"), seeds)
 
     def stop() -> None:
-        commander.stop()
         injector.stop()
+        commander.stop()
 
-    return world, stop
+    def safety() -> None:
+        laws.check(world)
+        lives.check(world)
+
+    def finish() -> None:
+        safety()
+        laws.finish(world, derive(seed, "triples"))
+        for node in world.alive():
+            check_events(node)
+
+    return Scene(world, stop, lambda: record_pending(world), safety, progress.look, finish)
 
 
-def check_all_events(world: World) -> None:
-    for node in world.alive():
-        check_events(node)
+LIFE_KINDS = ("loss", "partition", "one_way", "ill_link", "crash", "crash", "stop", "pause")
+
+
+def build_detector(seed: int, telling: bool) -> Scene:
+    """2-7 nodes that crash, stop, pause, restart and lose each other; nobody is thrown out."""
+    rng = derive(seed, "detector profile")
+    plan = draw_plan(rng, LIFE_KINDS)
+    count = rng.choice((2, 3, 3, 4, 5, 7))
+    membership = msgspec.structs.replace(SIM_MEMBERSHIP, ephemeral=rng.random() < 0.3)
+    config = EngineConfig(membership=membership, detector=DetectorConfig(boot_grace_us=10 * SECOND_US))
+    world = World(seed, config=config, faults=plan.network(rng), telling=telling)
+    laws, progress = LifeLaws(world), LifeProgress(world)
+    seeds = tuple(f"n{index}:1" for index in range(min(count, rng.choice((1, 2, 3)))))
+    for _ in range(count):
+        world.start_node(seeds)
+    injector = FaultInjector(world, plan, derive(seed, "faults"), seeds, keep_disk=0.8)
+
+    def pending() -> tuple[str, list[Site]] | None:
+        return record_pending(world) or lives_pending(world, laws)
+
+    def safety() -> None:
+        laws.check(world)
+
+    return Scene(world, lambda: injector.stop(everybody=False), pending, safety, progress.look, safety)
 
 
 PROFILES = {
     "overlay": Profile(
-        name="overlay",
-        build=build_overlay,
-        pending=overlay_pending,
-        safety=check_links,
-        finish=check_all_events,
-        faulty_us=60 * SECOND_US,
-        budget_us=180 * SECOND_US,
-        quiet_us=20 * SECOND_US,
+        "overlay", build_overlay, faulty_us=60 * SECOND_US, budget_us=180 * SECOND_US, quiet_us=20 * SECOND_US
     ),
     "membership": Profile(
-        name="membership",
-        build=build_membership,
-        pending=membership_pending,
-        safety=check_membership,
-        finish=check_all_events,
-        faulty_us=60 * SECOND_US,
-        budget_us=180 * SECOND_US,
-        quiet_us=20 * SECOND_US,
+        "membership", build_membership, faulty_us=32 * SECOND_US, budget_us=180 * SECOND_US, quiet_us=8 * SECOND_US
+    ),
+    "detector": Profile(
+        "detector", build_detector, faulty_us=45 * SECOND_US, budget_us=120 * SECOND_US, quiet_us=10 * SECOND_US
     ),
 }
 
 
 def run_profile(profile: Profile, seed: int, telling: bool = False) -> RunResult:
     """Run one seed through both phases."""
-    world, stop = profile.build(seed, telling)
+    scene = profile.build(seed, telling)
+    world = scene.world
     about: list[Site] = []
 
     def result(failure: str, settled_us: int) -> RunResult:
@@ -132,24 +191,31 @@ def run_profile(profile: Profile, seed: int, telling: bool = False) -> RunResult
 
     def check_now_and_then() -> None:
         if world.steps % 100 == 0:
-            profile.safety(world)
+            scene.safety()
+
+    def settled() -> bool:
+        scene.look()
+        return scene.pending() is None
+
+    def look() -> bool:
+        scene.look()
+        return False
 
     try:
         world.run(profile.faulty_us, check_now_and_then)
-        stop()
+        scene.stop()
         start_us = world.now_us
         reason: tuple[str, list[Site]] | None = None
         while True:
-            settled = world.run_until(
-                lambda: profile.pending(world) is None, start_us + profile.budget_us - world.now_us
-            )
-            reason = profile.pending(world)
-            if not settled or reason is not None:
+            left_us = start_us + profile.budget_us - world.now_us
+            in_time = world.run_until(settled, left_us, after_step=check_now_and_then)
+            reason = scene.pending()
+            if not in_time or reason is not None:
                 break
             settled_us = world.now_us - start_us
-            world.run(profile.quiet_us, check_now_and_then)
-            if (reason := profile.pending(world)) is None:
-                profile.finish(world)
+            world.run_until(look, profile.quiet_us, after_step=check_now_and_then)
+            if (reason := scene.pending()) is None:
+                scene.finish()
                 return result("", settled_us)
         about.extend(reason[1] if reason else [])
         return result(f"not settled: {reason[0] if reason else 'unknown'}", world.now_us - start_us)

@@ -10,33 +10,38 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
-from covey.core.ids import cluster_id, draw_site
+from covey.core.ids import Site, cluster_id, draw_site
+from covey.core.ordered import OrderedSet
 from covey.core.rng import derive
-from covey.core.vocabulary import Cause
+from covey.core.vocabulary import Cause, LoopLagged, Record, SiteContested, WallOffset
 from covey.engine.engine import EngineConfig
 from covey.engine.gate import Persisted, PersistFailed, Store
-from covey.protocols.links.vocabulary import (
-    BytesReceived,
-    ConnectionAccepted,
-    ConnectionClosed,
-    ConnectionFailed,
-    ConnectionOpened,
-    ConnectionPaused,
-    ConnectionResumed,
-)
-from covey.protocols.overlay.vocabulary import SeedsResolved
+from covey.engine.lives import next_incarnation
+from covey.protocols.detector.vocabulary import Stop
+from covey.protocols.links.vocabulary import CloseLinks, TurnEnded
+from covey.protocols.overlay.vocabulary import LeaveOverlay, SeedsResolved
 from covey.sim.disk import Disk
-from covey.sim.network import SOCKET_BYTES, Network, NetworkFaults, Pipe
+from covey.sim.network import Network, NetworkFaults
 from covey.sim.node import SimNode
+from covey.sim.sockets import Sockets
 
 CLUSTER = cluster_id("simulation")
-REFUSE_US = 300  # a closed port answers at once
 START_WALL_MS = 1_700_000_000_000
+LIFE, SITE, INCARNATION = "life", b"site", b"incarnation"  # the log in which a disk names its site and its last life
+LOGS = (LIFE, "membership")
+
+
+class Watch(Protocol):
+    """What looks on at every step, and asserts what must hold of it."""
+
+    def started(self, node: SimNode) -> None: ...
+    def observed(self, node: SimNode, machine: str, incoming: Any, effects: Sequence[Any]) -> None: ...
+    def emitted(self, node: SimNode, event: Any) -> None: ...
+    def stored(self, node: SimNode, store: Store) -> None: ...
 
 
 class World:
@@ -57,14 +62,18 @@ class World:
         self.telling = telling
         self.rng = derive(seed, "world")
         self.network = Network(derive(seed, "network"), faults or NetworkFaults())
+        self.sockets = Sockets(self, self.network)
         self.nodes: list[SimNode] = []
         self.listeners: list[Callable[[SimNode, Any], None]] = []
-        self.disk_fails = False
+        self.watches: list[Watch] = []
+        self.disk_fails = False  # every disk
+        self.full_disks: OrderedSet[int] = OrderedSet()  # the disks of these nodes
+        self.skew_us: dict[int, int] = {}  # by how much the wall clock of a machine is wrong
+        self.calm_us: int | None = None  # since when nothing is faulty any more
         self._heap: list[tuple[int, int, int, Callable[[], None], bool]] = []
         self._number = 0
-        self._pipes: dict[tuple[int, int], Pipe] = {}  # (node, its name for the connection)
-        self._accepted = 0
         self._lives = 0
+        self._moves = 0
         self._digest = hashlib.blake2b(digest_size=16)
 
     # --- time -------------------------------------------------------------------------------------------------------
@@ -98,14 +107,30 @@ class World:
                 after_step()
         self.now_us = end_us
 
-    def run_until(self, condition: Callable[[], bool], within_us: int, every_us: int = 100_000) -> bool:
+    def run_until(
+        self,
+        condition: Callable[[], bool],
+        within_us: int,
+        every_us: int = 100_000,
+        after_step: Callable[[], None] | None = None,
+    ) -> bool:
         """Let time pass until `condition()`; False when `within_us` is over first."""
         end_us = self.now_us + within_us
         while not condition():
             if self.now_us >= end_us:
                 return False
-            self.run(min(every_us, end_us - self.now_us))
+            self.run(min(every_us, end_us - self.now_us), after_step)
         return True
+
+    def wall_us(self, index: int) -> int:
+        """What the wall clock of that machine is ahead of the world's time."""
+        return START_WALL_MS * 1000 + self.skew_us.get(index, 0)
+
+    def turn_clock(self, index: int, skew_us: int) -> None:
+        """Somebody sets the wall clock of a machine wrong, or right again."""
+        self.skew_us[index] = skew_us
+        node = self.nodes[index]
+        self.schedule(self.now_us, index, lambda: node.feed(WallOffset(self.wall_us(index))))
 
     # --- trace ------------------------------------------------------------------------------------------------------
 
@@ -122,174 +147,136 @@ class World:
 
     # --- nodes ------------------------------------------------------------------------------------------------------
 
-    def start_node(self, seeds: tuple[str, ...] = (), index: int | None = None, keep_site: bool = False) -> SimNode:
-        """Start a process: a new one, or the one at `index` again, with its old site where it kept its disk."""
+    def start_node(
+        self,
+        seeds: tuple[str, ...] = (),
+        index: int | None = None,
+        keep_site: bool = False,
+        *,
+        config: EngineConfig | None = None,
+        disk: Disk | None = None,
+        move: bool = False,
+    ) -> SimNode:
+        """Start a process: a new one, or the one at `index` again, with its old site where it kept its disk.
+
+        `disk` is one to start from instead; with `move` the process listens at an address of its own from now on.
+        """
         self._lives += 1
         rng = derive(self.seed, "node", self._lives)
         if index is None:
             index = len(self.nodes)
         old = self.nodes[index] if index < len(self.nodes) else None
-        site = old.site if old is not None and keep_site else draw_site(rng)
-        disk = old.disk if old is not None and keep_site else Disk(derive(self.seed, "disk", self._lives))
-        incarnation = START_WALL_MS + self.now_us // 1000 + self._lives
-        node = SimNode(self, index, site, incarnation, self.config, CLUSTER, rng, disk)
+        if disk is None:
+            disk = old.disk if old is not None and keep_site else Disk(derive(self.seed, "disk", self._lives))
+        address = old.address if old is not None else f"n{index}:1"
+        if move:
+            self._moves += 1
+            address = f"n{index}:{1 + self._moves}"
+        site, incarnation = self._begin_life(disk, index, rng)
+        config = config or (old.config if old is not None else self.config)
+        node = SimNode(self, index, address, site, incarnation, config, CLUSTER, rng, disk, self._lives)
         if old is None:
             self.nodes.append(node)
         else:
             self.nodes[index] = node
+        for watch in self.watches:
+            watch.started(node)
+        node.feed(WallOffset(self.wall_us(index)))
         node.feed(SeedsResolved(seeds))
         return node
+
+    def _begin_life(self, disk: Disk, index: int, rng: Random) -> tuple[Site, int]:
+        """Who lives on this disk from now on, and in which life; it is on the disk before anybody hears of it."""
+        life = disk.durable(LIFE)
+        site = Site(life[SITE]) if SITE in life else draw_site(rng)
+        logs = {log: disk.durable(log) for log in LOGS}
+        stored = int.from_bytes(life.get(INCARNATION, b""), "big")
+        wall_ms = (self.wall_us(index) + self.now_us) // 1000
+        incarnation = next_incarnation(stored, logs, site, wall_ms)
+        named = (Record(SITE, bytes(site)), Record(INCARNATION, incarnation.to_bytes(8, "big")))
+        disk.write(Store(LIFE, 1, named))
+        disk.sync()
+        return site, incarnation
+
+    def clone(self, node: SimNode, seeds: tuple[str, ...]) -> SimNode:
+        """Another machine with a copy of a node's disk, as it stands: the same site twice."""
+        disk = Disk(derive(self.seed, "copy", self._lives))
+        for log in LOGS:
+            records = tuple(Record(key, value) for key, value in sorted(node.disk.durable(log).items()))
+            disk.write(Store(log, 1, records))
+        disk.sync()
+        return self.start_node(seeds, config=node.config, disk=disk)
 
     def alive(self) -> list[SimNode]:
         """The nodes whose process runs."""
         return [node for node in self.nodes if node.alive]
 
+    def running(self) -> list[SimNode]:
+        """Those of them that are not stopped just now."""
+        return [node for node in self.nodes if node.alive and node.paused_until_us <= self.now_us]
+
     def crash(self, node: SimNode, loudly: bool = True) -> None:
         """Kill the process. Loudly: the kernel resets its connections; else the machine vanishes without a word."""
         node.alive = False
+        node.vanished = not loudly
         node.disk.crash()
-        for key in [key for key in self._pipes if key[0] == node.index]:
-            pipe = self._pipes.pop(key)
-            pipe.open[node.index] = False
-            if loudly:
-                self._tell_closed(pipe, pipe.other(node.index), Cause.RESET)
+        self.sockets.end(node, Cause.RESET if loudly else None)
+        node.paused_until_us = 0
+        backlog, node.backlog = node.backlog, []
+        for _, action in backlog:  # nobody hears it; whoever came in vain is told
+            action()
+
+    def stop(self, node: SimNode) -> None:
+        """End the process cleanly, as the runner's `close` does."""
+        self._flush(node)
+        for word in (TurnEnded(), Stop(), LeaveOverlay(), TurnEnded(), CloseLinks()):
+            node.feed(word)
+        self._flush(node)
+        node.alive = False
+        node.disk.crash()  # what a disk that refuses did not take
+        self.sockets.end(node, Cause.CLOSED)
+
+    def retire(self, node: SimNode) -> None:
+        """End the process for good: another one lives as its site."""
+        if node.alive:
+            node.retired = True
+            self.crash(node)
 
     def pause(self, node: SimNode, duration_us: int) -> None:
         """Stop the process for a while (SIGSTOP, a suspended machine); what arrives waits in its kernel."""
         until_us = self.now_us + duration_us
         if node.paused_until_us >= until_us:
             return
+        if node.paused_until_us <= self.now_us:
+            node.paused_since_us = self.now_us
         node.paused_until_us = until_us
         self.schedule(until_us, -1, lambda: self._wake(node))
 
     def _wake(self, node: SimNode) -> None:
-        if node.paused_until_us > self.now_us:
+        if not node.alive or node.paused_until_us > self.now_us:
             return
         backlog, node.backlog = node.backlog, []
         # What has arrived is read before late alarms are served: the runner's rule for late ticks.
-        for alarms in (False, True):
-            for is_alarm, action in backlog:
-                if is_alarm is alarms:
-                    action()
-
-    # --- the network's side of the effects --------------------------------------------------------------------------
-
-    def open(self, node: SimNode, connection: int, address: str) -> None:
-        """Connect a node to an address, as far as the network and the other side allow."""
-        target = next((other for other in self.nodes if other.address == address), None)
-        if target is None:
-            self._fail(node, connection, Cause.REFUSED, REFUSE_US)
-            return
-        if self.network.blocked(node.index, target.index) or self.network.blocked(target.index, node.index):
-            return  # the caller's own timer ends it
-        latency_us = self.network.latency_us(node.index, target.index)
-
-        def arrive() -> None:
-            goal = self.nodes[target.index]
-            if not goal.alive:
-                self._fail(node, connection, Cause.REFUSED, latency_us)
-                return
-            if not node.alive:
-                return
-            self._accepted -= 1
-            pipe = Pipe(node.index, goal.index, connection, self._accepted)
-            self._pipes[node.index, connection] = pipe
-            self._pipes[goal.index, self._accepted] = pipe
-            self._later(latency_us, node, ConnectionOpened(connection))
-            goal.feed(ConnectionAccepted(self._accepted, node.address))
-
-        self.schedule(self.now_us + latency_us, target.index, arrive)
-
-    def _fail(self, node: SimNode, connection: int, cause: Cause, after_us: int) -> None:
-        self._later(after_us, node, ConnectionFailed(connection, cause))
-
-    def _later(self, after_us: int, node: SimNode, fact: Any) -> None:
-        self.schedule(self.now_us + after_us, node.index, lambda: node.feed(fact))
-
-    def write(self, node: SimNode, connection: int, data: bytes) -> None:
-        """Send bytes on their way to the other end."""
-        pipe = self._pipes.get((node.index, connection))
-        if pipe is None or not pipe.open[node.index]:
-            return
-        target = pipe.other(node.index)
-        pipe.in_flight[target] += len(data)
-        if pipe.in_flight[target] > SOCKET_BYTES and not pipe.paused[node.index]:
-            pipe.paused[node.index] = True
-            self._later(0, node, ConnectionPaused(connection))
-        arrivals = self.network.arrivals(pipe, target, self.now_us)
-        if not arrivals:
-            self._taken(pipe, target, len(data))
-        for copy, at_us in enumerate(arrivals):
-            self.schedule(at_us, target, lambda copy=copy: self._deliver(pipe, target, data, copy))  # type: ignore[misc]
-
-    def _deliver(self, pipe: Pipe, target: int, data: bytes, copy: int) -> None:
-        if self._held_back(pipe, target):
-            pipe.stalled.append((target, data, copy))
-            return
-        if copy == 0:
-            self._taken(pipe, target, len(data))
-        if pipe.open[target]:
-            self.nodes[target].feed(BytesReceived(pipe.connections[target], data))
-
-    def _held_back(self, pipe: Pipe, target: int) -> bool:
-        """Whether what arrives at `target` has to wait: for a cut to be mended, or behind what waits already."""
-        stalled = any(towards == target for towards, _, _ in pipe.stalled)
-        return stalled or self.network.blocked(pipe.other(target), target)
-
-    def _taken(self, pipe: Pipe, target: int, size: int) -> None:
-        """The reader took bytes, or they were lost: the writer has room again."""
-        writer = pipe.other(target)
-        pipe.in_flight[target] -= size
-        if pipe.paused[writer] and pipe.in_flight[target] <= SOCKET_BYTES // 2:
-            pipe.paused[writer] = False
-            if pipe.open[writer]:
-                self._later(0, self.nodes[writer], ConnectionResumed(pipe.connections[writer]))
-
-    def close(self, node: SimNode, connection: int) -> None:
-        """End a connection; the other end hears of it behind what was written."""
-        pipe = self._pipes.pop((node.index, connection), None)
-        if pipe is None or not pipe.open[node.index]:
-            return
-        pipe.open[node.index] = False
-        self._tell_closed(pipe, pipe.other(node.index), Cause.CLOSED)
-
-    def _tell_closed(self, pipe: Pipe, target: int, cause: Cause) -> None:
-        at_us = max(self.now_us + self.network.latency_us(pipe.other(target), target), pipe.ready_us[target])
-        self.schedule(at_us, target, lambda: self._closed(pipe, target, cause))
-
-    def _closed(self, pipe: Pipe, target: int, cause: Cause) -> None:
-        if self._held_back(pipe, target):
-            pipe.stalled.append((target, cause, 0))
-        elif pipe.open[target]:
-            pipe.open[target] = False
-            self._pipes.pop((target, pipe.connections[target]), None)
-            self.nodes[target].feed(ConnectionClosed(pipe.connections[target], cause))
+        for is_alarm, action in backlog:
+            if not is_alarm:
+                action()
+        node.feed(LoopLagged(self.now_us - node.paused_since_us))
+        for is_alarm, action in backlog:
+            if is_alarm:
+                action()
+        node.feed(LoopLagged(0))
 
     def mend(self) -> None:
         """End all cuts; what they held back arrives, in its order and before anything younger."""
-        self.network.mend()
-        seen: dict[int, None] = {}
-        mail: dict[int, list[tuple[bool, Callable[[], None]]]] = {}
-        for pipe in list(self._pipes.values()):
-            if id(pipe) in seen:
-                continue
-            seen[id(pipe)] = None
-            stalled, pipe.stalled = pipe.stalled, []
-            for target, what, copy in stalled:
-                let_go = partial(self._let_go, pipe, target, what, copy)
-                node = self.nodes[target]
-                if node.paused_until_us > self.now_us:
-                    mail[target] = [*mail.get(target, []), (False, let_go)]
-                else:
-                    let_go()
-        for target, actions in mail.items():  # older than all that reached the stopped process meanwhile
-            self.nodes[target].backlog[:0] = actions
+        self.sockets.mend()
 
-    def _let_go(self, pipe: Pipe, target: int, what: bytes | Cause, copy: int) -> None:
-        if isinstance(what, Cause):
-            self._closed(pipe, target, what)
-        else:
-            self._deliver(pipe, target, what, copy)
+    def calm(self) -> None:
+        """End every fault of the network and the disks."""
+        self.disk_fails = False
+        self.full_disks = OrderedSet()
+        self.network.calm()
+        self.mend()
+        self.calm_us = self.now_us
 
     # --- disks and events -------------------------------------------------------------------------------------------
 
@@ -304,17 +291,31 @@ class World:
         node.syncing = False
         if not node.alive:
             return
-        if self.disk_fails:
+        if self.disk_fails or node.index in self.full_disks:
             for store in node.disk.fail():
                 node.feed(PersistFailed(store.log, store.position, "no space left on device"))
             return
-        for store in node.disk.sync():
+        self._flush(node)
+
+    def _flush(self, node: SimNode) -> None:
+        """All that is queued is on the disk now, if that takes it."""
+        if self.disk_fails or node.index in self.full_disks:
+            return
+        done = node.disk.sync()
+        for store in done:
+            for watch in self.watches:
+                watch.stored(node, store)
+        for store in done:
             node.feed(Persisted(store.log, store.position))
 
     def on_event(self, node: SimNode, event: Any) -> None:
         """Tell a node's event to whoever listens."""
         for listener in self.listeners:
             listener(node, event)
+        for watch in self.watches:
+            watch.emitted(node, event)
+        if type(event) is SiteContested:
+            self.schedule(self.now_us, -1, lambda: self.retire(node))
 
 
 def shuffled(rng: Random, items: list[SimNode]) -> list[SimNode]:

@@ -17,6 +17,7 @@ from covey.core.vocabulary import (
     PeerConnected,
     PeerUnreached,
     Send,
+    SiteContested,
 )
 from covey.protocols.links.config import LinksConfig
 from covey.protocols.links.handshake import ACCEPTED, Acceptor
@@ -164,7 +165,8 @@ def test_a_copy_of_ourselves_is_a_conflict(net, a):
     net.node("copy", identity(1, boot=1))
     a.dial("copy:1")
     net.run()
-    refused, failed = a.said
+    contested, refused, failed = a.said
+    assert isinstance(contested, Emit) and isinstance(contested.event, SiteContested)
     assert failed == AddressFailed("copy:1", Cause.SITE_CONFLICT)
     assert isinstance(refused, Emit) and isinstance(refused.event, LinkRefused)
     assert (refused.event.address, refused.event.cause) == ("copy:1", Cause.SITE_CONFLICT)

@@ -111,7 +111,7 @@ def test_a_copy_that_dials_blindly_hears_why(linked):
 
 def test_a_copy_of_ourselves_that_proves_itself_is_refused(net, a):
     """Its own machine gives up before that; a peer that does not is refused all the same."""
-    copy = net.node("copy", identity(1, boot=1))
+    copy = net.node("copy", identity(1, incarnation=0, boot=1))
     copy.dial(a)
     dialling = net.pipes[0]
     net.deliver(dialling.other)
@@ -188,3 +188,19 @@ def test_a_refusal_names_the_address_that_was_dialled(net, a):
     (event,) = a.events()
     assert (event.address, event.inbound, event.cause, event.refused_by_peer) == ("b:1", False, Cause.SECRET, False)
     assert a.facts(AddressFailed) == [AddressFailed("b:1", Cause.SECRET)]
+
+
+@pytest.mark.parametrize("dialler", [0, 1])
+@pytest.mark.parametrize("lives", [((5, 0), (6, 0)), ((6, 0), (5, 0)), ((5, 1), (5, 2)), ((5, 2), (5, 1))])
+def test_of_two_copies_that_meet_the_earlier_is_told_to_end_whoever_dials(net, lives, dialler):
+    """Simulator: membership, seed 1120. Two copies of one disk and nobody else to tell them."""
+    nodes = [
+        net.node(name, identity(3, incarnation=life, boot=8 * at + boot + 1))
+        for at, (name, (life, boot)) in enumerate(zip(("one", "two"), lives, strict=True))
+    ]
+    nodes[dialler].dial(("one:1", "two:1")[1 - dialler])
+    net.run()
+    told = [any(isinstance(event, SiteContested) for event in node.events()) for node in nodes]
+    earlier = 0 if lives[0][0] <= lives[1][0] else 1
+    assert told == [earlier == 0, earlier == 1]
+    assert all(node.links.links() == [] for node in nodes)

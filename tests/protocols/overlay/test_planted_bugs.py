@@ -19,9 +19,8 @@ from covey.core.vocabulary import Send
 from covey.engine.engine import EngineConfig
 from covey.protocols.overlay.config import OverlayConfig
 from covey.protocols.overlay.machine import Overlay
-from covey.sim.checkers import check_links
 from covey.sim.faults import FaultInjector, FaultPlan
-from covey.sim.profiles import PROFILES, Profile, check_all_events, run_profile
+from covey.sim.profiles import PROFILES, Profile, Scene, overlay_scene, run_profile
 from covey.sim.world import World
 from covey.wire.messages.overlay import Disconnect, NeighborRequest
 
@@ -138,7 +137,7 @@ def _one_sided(world: World) -> tuple[str, list[Site]] | None:
     return None
 
 
-def _build_calm(seed: int, telling: bool) -> tuple[World, Callable[[], None]]:
+def _build_calm(seed: int, telling: bool) -> Scene:
     """Small views, many newcomers at once, and no fault at all: nothing has to be repaired."""
     rng = derive(seed, "calm profile")
     config = EngineConfig(overlay=OverlayConfig(active_max=rng.choice((2, 3)), passive_max=6))
@@ -147,16 +146,14 @@ def _build_calm(seed: int, telling: bool) -> tuple[World, Callable[[], None]]:
     for _ in range(rng.randint(5, 11)):
         world.start_node(("n0:1",))
         world.run(rng.choice((0, 50_000)))
-    return world, FaultInjector(world, FaultPlan((), SECOND_US), derive(seed, "faults"), ("n0:1",)).stop
+    injector = FaultInjector(world, FaultPlan((), SECOND_US), derive(seed, "faults"), ("n0:1",))
+    return msgspec.structs.replace(overlay_scene(world, injector.stop), pending=lambda: _one_sided(world))
 
 
 # In a calm network both ends agree at once: within a second, long before the first affirmation.
 CALM = Profile(
     name="calm",
     build=_build_calm,
-    pending=_one_sided,
-    safety=check_links,
-    finish=check_all_events,
     faulty_us=3 * SECOND_US,
     budget_us=SECOND_US,
     quiet_us=0,

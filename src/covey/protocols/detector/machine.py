@@ -196,6 +196,11 @@ class Detector:
 
     # --- queries ----------------------------------------------------------------------------------------------------
 
+    @property
+    def stopped(self) -> bool:
+        """Whether this life has said its last word."""
+        return self._stopped
+
     def state(self, site: Site) -> Liveness | None:
         """What is held of `site`; None if it is not a member."""
         member = self.opinions.members.get(site)
@@ -380,12 +385,14 @@ class Detector:
     # --- time -------------------------------------------------------------------------------------------------------
 
     def _notice_sleep(self, now_us: int) -> list[Effect]:
-        """If our timers are late by a probe's timeout, we did not run: what we missed is nobody else's fault."""
-        due_us = self._timers.deadline()
-        if due_us is None or now_us - due_us < self._config.probe_timeout_us:
+        """If our timers are late by a probe's timeout, we did not run: what we missed is nobody else's fault.
+
+        Once for each sleep: what is heard between waking and the next `Tick` finds the same timers late.
+        """
+        due_us, gap_us = self._timers.deadline(), now_us - self._last_us
+        if due_us is None or min(now_us - due_us, gap_us) < self._config.probe_timeout_us:
             return []
         self._sleeps += 1
-        gap_us = now_us - self._last_us
         long = gap_us > suspicion_us_min(self._config, self.opinions.nodes)
         self.opinions.forgive(gap_us, long, now_us)
         if long:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from covey.core.vocabulary import Cause
 from covey.protocols.links.connection import Connection
-from covey.protocols.links.handshake import Peer
+from covey.protocols.links.handshake import Identity, Peer
 
 # Somebody has to mend these; the rest are the world's ordinary troubles. `ALONE` is one of those: an address of
 # somebody who has left is dialled for a while.
@@ -21,6 +21,11 @@ def contradicts(peer: Peer, linked: Peer | None) -> bool:
     if peer.contact.incarnation == linked.contact.incarnation:
         return peer.boot != linked.boot
     return peer.contact.incarnation < linked.contact.incarnation
+
+
+def contests(peer: Peer, me: Identity) -> bool:
+    """Whether another process of our site goes before us: the later life, or the other of two in one."""
+    return (peer.contact.incarnation, peer.boot) > (me.incarnation, me.boot)
 
 
 CONFLICT = (

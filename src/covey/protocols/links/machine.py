@@ -39,7 +39,7 @@ from covey.protocols.links.handshake import (
     Identity,
     Peer,
 )
-from covey.protocols.links.judgement import CONFLICT, contradicts, left_over
+from covey.protocols.links.judgement import CONFLICT, contests, contradicts, left_over
 from covey.protocols.links.table import NODES, LinksStatistics, Place, Table, Waiting
 from covey.protocols.links.writer import Writer
 from covey.wire import codec
@@ -334,9 +334,13 @@ class Links:
             return admit(connection, peer, now_us)
         site = peer.contact.site
         if site == self._identity.site:
-            cause = Cause.SELF if peer.boot == self._identity.boot else Cause.SITE_CONFLICT
-            answered = [v.AddressAnswered(connection.address, peer.contact)] if cause is Cause.SELF else []
-            return answered + self._endings.give_up(connection, cause, now_us)
+            if peer.boot == self._identity.boot:
+                answered = v.AddressAnswered(connection.address, peer.contact)
+                return [answered, *self._endings.give_up(connection, Cause.SELF, now_us)]
+            if contests(peer, self._identity):
+                contested = v.Emit(v.SiteContested(CONFLICT))
+                return [contested, *self._endings.give_up(connection, Cause.SITE_CONFLICT, now_us)]
+            return [self._writer.say(connection, frame(connection.dialler.proof()))]  # so that it knows, and ends
         if connection.expected is not None and connection.expected != site:
             return self._endings.give_up(connection, Cause.OTHER_SITE, now_us)
         place = (site, connection.channel)
@@ -369,6 +373,9 @@ class Links:
         site = peer.contact.site
         place = (site, peer.channel)
         if site == me.site:
+            if peer.boot != me.boot and contests(peer, me):
+                contested = v.Emit(v.SiteContested(CONFLICT))
+                return [contested, *self._endings.end_unopened(connection, Cause.SITE_CONFLICT, now_us)]
             cause = Cause.SELF if peer.boot == me.boot else Cause.SITE_CONFLICT
             return self._endings.refuse(connection, cause, CONFLICT, now_us, peer.contact)
         if contradicts(peer, self._table.newest(site)):

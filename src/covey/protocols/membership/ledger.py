@@ -41,12 +41,6 @@ def home_of(stored: Mapping[bytes, bytes]) -> ClusterId | None:
     return ClusterId(stored[HOME]) if HOME in stored else None
 
 
-def last_life(stored: Mapping[bytes, bytes], site: Site) -> int:
-    """The latest life of `site` that its own operations name; 0 if there is none."""
-    ops = [decode_op(value) for key, value in stored.items() if key not in BESIDE]
-    return max((op.magic for op in ops if op.origin == site), default=0)
-
-
 class Ledger:
     """What this node holds of the cluster it is in.
 

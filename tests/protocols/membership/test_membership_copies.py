@@ -1,0 +1,17 @@
+"""A copied disk: two processes are one site, and what one says of itself the other hears about itself."""
+
+from __future__ import annotations
+
+from covey.core.vocabulary import ClusterChanged, MessagesReceived
+from covey.protocols.membership.record import MEM
+from covey.wire.messages.membership import News
+from tests.protocols.membership.membership_bench import CLOCK_NOW, ME, PEER, joined, own
+
+
+def test_who_hears_that_another_life_of_its_site_has_left_is_out_as_well():
+    made = joined()
+    left = own(MEM, 1, CLOCK_NOW + 99, 0, magic=3)
+    effects = made.handle(MessagesReceived(PEER, [News((left,))]), 0)
+    assert made.solo
+    assert made.record.is_member(ME)
+    assert any(isinstance(effect, ClusterChanged) for effect in effects)
