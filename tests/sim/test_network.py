@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from covey.core.vocabulary import Cause, LoopLagged, Tick
+from covey.engine.gate import Persisted
 from covey.protocols.links.vocabulary import (
     BytesReceived,
     ConnectionAccepted,
@@ -41,7 +42,7 @@ class Pair:
 
     def _ear(self, index: int) -> Callable[[Any], None]:
         def feed(fact: Any) -> None:
-            if not isinstance(fact, (Tick, LoopLagged)):
+            if not isinstance(fact, (Tick, LoopLagged, Persisted)):
                 self.heard.append((index, fact))
 
         return feed
