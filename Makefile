@@ -8,6 +8,9 @@ PYTEST = $(PYTHON_M) pytest -q -n $(WORKERS)
 # Floors 1 to 4 of the house: pure, so their own tests have to reach nearly every branch without the simulator's help.
 FLOORS = core wire crdt rows protocols engine observe
 
+# What the simulator knows how to break.
+PROFILES = overlay membership detector
+
 # The tests and the demo measure time: one verb after the other, under -j too.
 .NOTPARALLEL:
 .PHONY: help demo test check bench prove clean distclean lint broken
@@ -26,14 +29,14 @@ test: lint ## everything that has to pass: check, the slow and the serial tests,
 	$(PYTEST) -m "not serial" $(FLOORS:%=--ignore=tests/%)
 	$(PYTEST) -m "slow and not serial" tests
 	$(PYTHON_M) pytest -q -p no:xdist -m serial
-	$(PYTHON_M) covey.sim --profile overlay --seeds 50
+	for profile in $(PROFILES); do $(PYTHON_M) covey.sim --profile $$profile --seeds 50 || exit 1; done
 
 bench: .venv/.cli ## measure on this machine what links carry, and what detecting a death takes and costs, as JSON
 	@$(PYTHON_M) benchmarks.transport --json
 	@$(PYTHON_M) benchmarks.detector --json
 
-prove: .venv/.dev ## search much longer than test does: 5,000 simulated worlds, many more examples of every law
-	$(PYTHON_M) covey.sim --profile overlay --seeds 5000
+prove: .venv/.dev ## search much longer than test does: thousands of simulated worlds, many more examples of every law
+	for profile in $(PROFILES); do $(PYTHON_M) covey.sim --profile $$profile --seeds 5000 || exit 1; done
 	HYPOTHESIS_PROFILE=prove $(PYTEST) -m "not serial"
 
 clean: ## take away what tools left behind
