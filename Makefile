@@ -8,7 +8,7 @@ PYTEST = $(PYTHON_M) pytest -q -n $(WORKERS)
 # Floors 1 to 4 of the house: pure, so their own tests have to reach nearly every branch without the simulator's help.
 FLOORS = core wire crdt rows protocols engine observe
 
-# What the simulator knows how to break.
+# Of the simulator: each has its laws and its faults.
 PROFILES = overlay membership detector
 
 # The tests and the demo measure time: one verb after the other, under -j too.
@@ -24,7 +24,7 @@ demo: .venv/.cli ## start five processes here, kill one: nothing is lost (make d
 check: lint ## ruff, mypy and the fast tests: less than a minute
 	$(PYTEST) -m "not serial and not slow"
 
-test: lint ## everything that has to pass: check, the slow and the serial tests, coverage, fifty simulated worlds
+test: lint ## everything that has to pass: check, the slow and the serial tests, coverage, fifty simulated worlds of each profile
 	sh tools/coverage.sh $(WORKERS) $(FLOORS)
 	$(PYTEST) -m "not serial" $(FLOORS:%=--ignore=tests/%)
 	$(PYTEST) -m "slow and not serial" tests
@@ -37,6 +37,7 @@ bench: .venv/.cli ## measure on this machine what links carry, and what detectin
 
 prove: .venv/.dev ## search much longer than test does: thousands of simulated worlds, many more examples of every law
 	for profile in $(PROFILES); do $(PYTHON_M) covey.sim --profile $$profile --seeds 5000 || exit 1; done
+	$(PYTHON_M) pytest -q -rP -p no:xdist tests/sim/test_mutations.py
 	HYPOTHESIS_PROFILE=prove $(PYTEST) -m "not serial"
 
 clean: ## take away what tools left behind

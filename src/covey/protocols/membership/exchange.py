@@ -49,6 +49,7 @@ class Exchange:
         self.floors = Floors(config.members_max)
         self.links: dict[Site, Contact] = {}
         self.syncs_sent = self.syncs_received = self.gaps = 0
+        self._heard = False  # a ping or ack has carried somebody's digests since we compared last
         self._timers: Timers[Site | None] = Timers()
         self._timers.set(None, now_us + jittered(rng, config.digest_period_us))  # None: time to compare
 
@@ -105,16 +106,10 @@ class Exchange:
                 effects += self.sync(site, False, now_us)
                 continue
             self._timers.set(None, now_us + jittered(self._rng, self._config.digest_period_us))
-            if self.links:
+            heard, self._heard = self._heard, False
+            if self.links and not heard:
                 effects.append(Send(self._rng.choice(list(self.links)), self.digests()))
         return effects
-
-    def compared(self, now_us: int) -> None:
-        """A ping or an ack has just brought another's digests, and ours went with it: no need to say them besides.
-
-        The detector's pings reach every member in turn. Where there are none we go on comparing by ourselves.
-        """
-        self._timers.set(None, now_us + jittered(self._rng, self._config.digest_period_us))
 
     def sync(self, site: Site, answer: bool, now_us: int) -> list[Effect]:
         """All that we imported since the peer's acknowledgement, or the oldest part of it."""
@@ -158,6 +153,11 @@ class Exchange:
         """A peer's digests: even out where they differ, and learn who has seen which kick."""
         self.floor(peer).kicked = kicked
         return self.sync_soon(peer, now_us) if record != self._ledger.record.digest else []
+
+    def overheard(self, peer: Site, record: bytes, kicked: bytes, now_us: int) -> list[Effect]:
+        """The same, carried by a ping or an ack: the next comparison of our own need not be said."""
+        self._heard = True
+        return self.compare(peer, record, kicked, now_us)
 
     def receive(self, peer: Site, sync: Sync, take: Callable[[], None], now_us: int) -> list[Effect]:
         """A peer's sync: `take` its operations unless something before them is missing; and what to answer."""

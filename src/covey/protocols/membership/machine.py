@@ -343,8 +343,7 @@ class Membership:
     def _on_digests_heard(self, fact: DigestsHeard, now_us: int) -> list[Effect]:
         if len(fact.digests) < 16 or self.passage.closed:
             return []
-        self.exchange.compared(now_us)
-        return self.exchange.compare(fact.site, fact.digests[:8], fact.digests[8:16], now_us)
+        return self.exchange.overheard(fact.site, fact.digests[:8], fact.digests[8:16], now_us)
 
     def _on_connected(self, fact: PeerConnected, now_us: int) -> list[Effect]:
         if fact.channel is not Channel.CONTROL or self.passage.closed:

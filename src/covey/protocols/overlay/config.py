@@ -20,8 +20,9 @@ class OverlayConfig(msgspec.Struct, frozen=True):
     settle_period_us: int = 1 * SECOND_US  # shuffles while the view has changed lately. Guess
     settle_us: int = 5 * SECOND_US  # how long "lately" is. Guess
     request_us_max: int = 500_000  # broadcast.md scenario 33
-    promote_period_us: int = 10 * SECOND_US  # after everybody known has refused. Guess: partisan 5 s, but one at a time
-    affirm_period_us: int = 30 * SECOND_US  # how long a one-sided link may live. Guess (the same benchmark)
+    promote_period_us: int = 2 * SECOND_US  # pause after everybody known has refused. Guess (partisan 5 s)
+    promote_period_us_max: int = 30 * SECOND_US  # the same where the view has not changed for two minutes. Guess
+    affirm_period_us: int = 30 * SECOND_US  # how long a one-sided link may live. Guess: benchmarks.detector's idle cost
     beacon_period_us: int = 10 * SECOND_US  # DESIGN 3.4
     beacons_missed_max: int = 3  # DESIGN 3.4: the lowest site heard in the last 30 s
     probe_period_us: int = 1 * SECOND_US  # DESIGN 3.4: one unreached address a second
@@ -30,3 +31,10 @@ class OverlayConfig(msgspec.Struct, frozen=True):
     addresses_max: int = 256  # the book of addresses to probe. Guess
     departed_us: int = 60 * SECOND_US  # how long a leaver is kept out of the views: two shuffle periods
     departed_max: int = 256  # guess
+
+    def promote_pause_us(self, unchanged_us: int) -> int:
+        """How long to wait after everybody known has refused: a quarter of the time for which nothing has changed.
+
+        With an odd place left over some node is refused by all others for ever; whoever loses a neighbour asks at once.
+        """
+        return min(max(self.promote_period_us, unchanged_us // 4), self.promote_period_us_max)

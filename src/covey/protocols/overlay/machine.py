@@ -223,7 +223,8 @@ class Overlay:
             effects += self._ask(self._rng.choice(candidates), urgent, now_us)
             free -= 1
         if not self.active.full:
-            self._timers.set_earlier(("promote",), now_us + self._config.promote_period_us)
+            pause_us = self._config.promote_pause_us(now_us - self._changed_us)
+            self._timers.set_earlier(("promote",), now_us + pause_us)
         if not self.active and not self._requests:
             self.book.hurry(now_us)
             self._timers.set_earlier(("probe",), now_us + self._config.probe_period_us // 4)
