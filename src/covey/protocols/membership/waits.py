@@ -22,7 +22,9 @@ class Wait:
 
     __slots__ = ("acknowledged", "answer", "imported", "leaving", "missing", "request")
 
-    def __init__(self, request: int, imported: int, missing: Iterable[Site], leaving: bool, answer: int | None) -> None:
+    def __init__(
+        self, request: int, imported: int, missing: Iterable[Site], leaving: bool, answer: int | None = None
+    ) -> None:
         self.request = request
         self.imported = imported
         self.missing: dict[Site, None] = dict.fromkeys(missing)
