@@ -61,7 +61,6 @@ LARGE: dict[str, int] = {
     "tests/api/test_life.py": 320,
     "tests/api/test_options.py": 310,
     "tests/api/test_send.py": 410,
-    "tests/classic/test_classic_membership.py": 320,
     "tests/protocols/detector/detector_world.py": 340,
     "tests/protocols/direct/test_direct.py": 330,
     "tests/protocols/links/links_harness.py": 370,
