@@ -15,47 +15,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from typing import Any, Literal
 
-import msgspec
-
-from covey.api.members import decode_meta
 from covey.api.node import Node
+from covey.classic.values import Dump, checked_message, dump_of
 from covey.core.errors import ClosedError, CoveyError, UnknownName, UsageError
 from covey.core.ids import ClusterId, Site, short
 from covey.protocols.membership import vocabulary as commands
 from covey.protocols.membership.machine import Membership as Machine
-from covey.protocols.membership.record import HOST, IS_MEMBER, MEM, Entry, decode_address, stamp
+from covey.protocols.membership.record import HOST, decode_address, stamp
 from covey.protocols.membership.vocabulary import Outcome, SyncMessage
 
 log = logging.getLogger(__name__)
 
 ANSWER_SECONDS_MAX = 5.0  # classy's gen_server calls
 IMPORT_MAX = 2**53
-_KEYS = ("mem", "host", "meta")  # by kind
-_decoder = msgspec.msgpack.Decoder(SyncMessage)
-
-
-class Recorded(msgspec.Struct, frozen=True):
-    """One entry of the record. `value` is a bool (`mem`), an address (`host`) or `(name, metadata)` (`meta`)."""
-
-    value: Any
-    origin: Site  # who wrote it
-    ltime: int  # the stamp of its hybrid clock
-    magic: int  # the life it was in
-    wtime: int  # its wall time, in ms since 1970
-    ltime_imported: int  # the import that brought it here
-
-
-class Dump(msgspec.Struct, frozen=True):
-    """All that one pair holds. classy's hook cursor is missing: events are not replayed."""
-
-    peers: Mapping[Site, Mapping[str, Recorded]]  # by site, then by `mem`, `host` and `meta`
-    acked_in: Mapping[Site, int]  # of a peer's imports, those up to here were taken
-    acked_out: Mapping[Site, int]  # of ours, the peer has taken those up to here
-    clock: int
-    imports: int
 
 
 class Membership:
@@ -227,7 +201,7 @@ class Membership:
         is no message.
         """
         self.node._live(closing=False)
-        checked = _checked(message)
+        checked = checked_message(message)
         taken: bool = await self._ask(lambda request: commands.ReceiveSync(request, checked))
         return taken
 
@@ -236,7 +210,7 @@ class Membership:
 
         As in classy it vanishes where nobody serves it: on a node that is not open.
         """
-        checked = _checked(message)
+        checked = checked_message(message)
         machine = self._machine()
         try:
             if machine is None:
@@ -298,34 +272,10 @@ class Membership:
         machine = self._machine()
         if machine is None:
             return {}
-        peers: dict[Site, dict[str, Recorded]] = {}
-        for entry in machine.dump():
-            peers.setdefault(entry.op.target, {})[_KEYS[entry.op.kind]] = _recorded(entry)
-        floors = dict(machine.exchange.floors.items())
-        return {
-            (machine.cluster, machine.me.site): Dump(
-                peers,
-                {site: floor.acked_in for site, floor in floors.items()},
-                {site: floor.acked_out for site, floor in floors.items()},
-                machine.ledger.clock.last,
-                machine.ledger.imports,
-            )
-        }
+        return {(machine.cluster, machine.me.site): dump_of(machine)}
 
     async def _ask(self, command: Any) -> Any:
         return await self.node._ask(command, ANSWER_SECONDS_MAX)
-
-
-def _checked(message: SyncMessage) -> SyncMessage:
-    """The message as it would arrive over a wire, so that no field has what no peer could send."""
-    if not isinstance(message, SyncMessage):
-        raise UsageError(
-            f"a sync message is a covey.classic.SyncMessage, not {type(message).__name__}; nothing was taken"
-        )
-    try:
-        return _decoder.decode(msgspec.msgpack.encode(message))
-    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as error:
-        raise UsageError(f"no peer sends such a sync message: {error}; nothing was taken") from None
 
 
 def _log_refusal(message: SyncMessage) -> Any:
@@ -335,11 +285,3 @@ def _log_refusal(message: SyncMessage) -> Any:
             log.warning("event=sync_dropped sender=%s reason=%r", short(message.sender), str(error))
 
     return look
-
-
-def _recorded(entry: Entry) -> Recorded:
-    op = entry.op
-    value: Any = bool(int(op.value) & IS_MEMBER) if op.kind == MEM else decode_address(op.value)
-    if op.kind not in (MEM, HOST):
-        value = decode_meta(op.value if isinstance(op.value, bytes) else b"")
-    return Recorded(value, op.origin, op.clock, op.magic, op.wall_ms, entry.imported)

@@ -214,6 +214,16 @@ def test_another_cluster_keeps_the_clocks_and_nothing_else():
     assert (again.cluster, again.clock.last, again.rejoin_clock) == (OTHER, last, 99)
 
 
+def test_a_wipe_keeps_the_clock_on_the_disk_too_where_no_operation_tells_it_any_more():
+    book = ledger()
+    written = book.write(MEM, site(7), 1, 10 * SECOND)
+    disk = disk_of(book)
+    book.wipe()
+    assert disk_of(book, disk) == {HOME: SHARED, CLOCK: written.clock.to_bytes(8, "big")}
+    again = ledger(disk, incarnation=6)
+    assert again.write(MEM, site(7), 0, 0).clock > written.clock
+
+
 def test_what_is_forgotten_goes_from_the_disk():
     book = ledger()
     book.take_all([mem(7, 1, 1), op(HOST, 7, 1, b"n7:1")], 0)
