@@ -17,6 +17,8 @@ from covey.core.vocabulary import (
 )
 from covey.engine.engine import Engine, EngineConfig
 from covey.protocols.links.handshake import Identity
+from covey.protocols.membership.vocabulary import SyncMessage
+from covey.wire.messages.membership import Sync
 from covey.wire.messages.overlay import Affirm
 
 ME = Site(b"m" * 16)
@@ -39,6 +41,7 @@ BY_ANNOTATION: dict[Any, Any] = {
     Exception: ValueError("why"),
     tuple[str, ...]: ("peer:1", "other:1"),
     msgspec.Raw: msgspec.Raw(b"\xc0"),
+    SyncMessage: SyncMessage(ClusterId(b"c" * 16), PEER, 7, Sync(0, 0, 0, (), bytes(8), False)),
 }
 BY_FIELD: dict[str, Any] = {"message": Affirm(), "messages": (Affirm(), Affirm()), "values": (b"\xc0",)}
 
