@@ -36,7 +36,7 @@ bench: .venv/.cli ## measure what the transport carries on this machine, as JSON
 
 prove: .venv/.dev ## search much longer than test does: 5,000 simulated worlds of each profile, many more examples of every law
 	for profile in $(PROFILES); do $(PYTHON_M) covey.sim --profile $$profile --seeds 5000 || exit 1; done
-	$(PYTHON_M) pytest -q -rP -p no:xdist tests/sim/test_planted_bugs.py
+	$(PYTHON_M) pytest -q -rP -p no:xdist tests/sim/test_bugs_found.py
 	HYPOTHESIS_PROFILE=prove $(PYTEST) -m "not serial"
 
 clean: ## take away what tools left behind

@@ -59,12 +59,14 @@ class LifeLaws:
     # --- what happens -----------------------------------------------------------------------------------------------
 
     def started(self, node: SimNode) -> None:
+        """A new process holds nothing."""
         self._observers[node.number] = _Observer()
         self._places.setdefault(node.site, {})[node.index] = None
         self._bad_us[node.index] = self._world.now_us
         self._lead(node)
 
     def observed(self, node: SimNode, machine: str, incoming: Any, effects: Sequence[Any]) -> None:
+        """14: evidence rises, and nobody speaks for others."""
         if machine != "detector":
             return
         self._lead(node, incoming)
@@ -88,6 +90,7 @@ class LifeLaws:
         """The detector stores nothing."""
 
     def emitted(self, node: SimNode, event: Any) -> None:
+        """15: the events of a roster follow one another."""
         observer = self._observers[node.number]
         match event:
             case MemberChanged(before, after):
@@ -204,6 +207,7 @@ class LifeProgress:
         self._since: dict[tuple[int, int], int] = {}
 
     def look(self) -> None:
+        """Who is reached and held for dead, and since when."""
         world = self._world
         limit_us = 6 * suspicion_us_min(world.config.detector, len(world.alive()))
         running = [node for node in world.running() if not node.engine.membership.solo]

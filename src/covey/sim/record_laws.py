@@ -73,6 +73,7 @@ class RecordLaws:
     # --- what happens -----------------------------------------------------------------------------------------------
 
     def started(self, node: SimNode) -> None:
+        """What a process finds on its disk, it holds, and may tell."""
         self._sites[node.site] = None
         holder = self._holders[node.number] = _Holder(node, self._clocks.get(id(node.disk), 0))
         for key, value in node.disk.durable("membership").items():
@@ -86,6 +87,7 @@ class RecordLaws:
         holder.view = dict.fromkeys(node.engine.membership.members())
 
     def observed(self, node: SimNode, machine: str, incoming: Any, effects: Sequence[Any]) -> None:
+        """1, 2, 3, 6, 7, 9 and 12, of what this step took and forgot."""
         holder = self._holders[node.number]
         if machine == "links" and type(incoming) is ClusterChanged and incoming.cluster != holder.entered:
             holder.entered = incoming.cluster
@@ -115,6 +117,7 @@ class RecordLaws:
             self._taken(node, holder, op, kept)
 
     def stored(self, node: SimNode, store: Store) -> None:
+        """What is on a disk may be shown."""
         holder = self._holders[node.number]
         if store.log != "membership":
             return
