@@ -26,7 +26,7 @@ check: lint ## ruff, mypy and the fast tests: less than a minute
 
 test: lint ## everything that has to pass: check, the slow and the serial tests, coverage, fifty simulated worlds of each profile
 	sh tools/coverage.sh $(WORKERS) $(FLOORS)
-	$(PYTEST) -m "not serial" $(FLOORS:%=--ignore=tests/%)
+	$(PYTEST) -m "not serial and not slow" $(FLOORS:%=--ignore=tests/%)
 	$(PYTEST) -m "slow and not serial" tests
 	$(PYTHON_M) pytest -q -p no:xdist -m serial
 	for profile in $(PROFILES); do $(PYTHON_M) covey.sim --profile $$profile --seeds 50 || exit 1; done
@@ -37,7 +37,7 @@ bench: .venv/.cli ## measure on this machine what links carry, and what detectin
 
 prove: .venv/.dev ## search much longer than test does: thousands of simulated worlds, many more examples of every law
 	for profile in $(PROFILES); do $(PYTHON_M) covey.sim --profile $$profile --seeds 5000 || exit 1; done
-	$(PYTHON_M) pytest -q -rP -p no:xdist tests/sim/test_mutations.py
+	$(PYTHON_M) pytest -q -rP -p no:xdist tests/sim/test_bugs_found.py
 	HYPOTHESIS_PROFILE=prove $(PYTEST) -m "not serial"
 
 clean: ## take away what tools left behind

@@ -48,6 +48,7 @@ class LifeLaws:
         self._observers: dict[int, _Observer] = {}
         self._refuted: dict[Life, int] = {}  # how far each life has raised its refutation itself
         self._said: dict[int, tuple[Life, int]] = {}  # the same of each process
+        self._places: dict[Site, dict[int, None]] = {}  # the machines on which each site has lived
         self._latest: dict[Site, int] = {}  # the latest life that each site has led
         self._ended: dict[Life, None] = {}  # those that said that they stop
         self._bad_us: dict[int, int] = {}  # node: when anything was last wrong with it, or with a way to it
@@ -58,11 +59,14 @@ class LifeLaws:
     # --- what happens -----------------------------------------------------------------------------------------------
 
     def started(self, node: SimNode) -> None:
+        """A new process holds nothing."""
         self._observers[node.number] = _Observer()
+        self._places.setdefault(node.site, {})[node.index] = None
         self._bad_us[node.index] = self._world.now_us
         self._lead(node)
 
     def observed(self, node: SimNode, machine: str, incoming: Any, effects: Sequence[Any]) -> None:
+        """14: evidence rises, and nobody speaks for others."""
         if machine != "detector":
             return
         self._lead(node, incoming)
@@ -86,6 +90,7 @@ class LifeLaws:
         """The detector stores nothing."""
 
     def emitted(self, node: SimNode, event: Any) -> None:
+        """15: the events of a roster follow one another."""
         observer = self._observers[node.number]
         match event:
             case MemberChanged(before, after):
@@ -103,8 +108,9 @@ class LifeLaws:
             case LinkMended(_, other):
                 observer.broken.pop(other, None)
             case SiteContested():
-                twins = [other for other in self._world.alive() if other.site == node.site and other is not node]
-                invariant(bool(twins), f"n{node.index} is told of another process with its storage, and there is none")
+                # The other one may have ended since: what it said is still on its way.
+                copied = len(self._places[node.site]) > 1
+                invariant(copied, f"n{node.index} is told of another process with its storage, and there never was one")
 
     # --- opinions ---------------------------------------------------------------------------------------------------
 
@@ -201,6 +207,7 @@ class LifeProgress:
         self._since: dict[tuple[int, int], int] = {}
 
     def look(self) -> None:
+        """Who is reached and held for dead, and since when."""
         world = self._world
         limit_us = 6 * suspicion_us_min(world.config.detector, len(world.alive()))
         running = [node for node in world.running() if not node.engine.membership.solo]

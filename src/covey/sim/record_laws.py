@@ -11,7 +11,6 @@ from itertools import permutations
 from random import Random
 from typing import Any
 
-from covey.core.clock import unpack
 from covey.core.errors import invariant
 from covey.core.ids import ClusterId, Site, short
 from covey.core.vocabulary import ClusterChanged, Emit, Persist, Send
@@ -22,7 +21,6 @@ from covey.protocols.membership.record import (
     IS_MEMBER,
     MEM,
     Key,
-    Record,
     Stamp,
     decode_op,
     encode_key,
@@ -31,6 +29,7 @@ from covey.protocols.membership.record import (
 )
 from covey.protocols.membership.vocabulary import Kicked, MemberJoined, MemberLeft
 from covey.sim.node import SimNode
+from covey.sim.record_facts import floor_is_true, merged, tells_clock
 from covey.sim.world import CLUSTER as CLUSTER_ID
 from covey.sim.world import World
 from covey.wire.messages.membership import News, Op
@@ -74,6 +73,7 @@ class RecordLaws:
     # --- what happens -----------------------------------------------------------------------------------------------
 
     def started(self, node: SimNode) -> None:
+        """What a process finds on its disk, it holds, and may tell."""
         self._sites[node.site] = None
         holder = self._holders[node.number] = _Holder(node, self._clocks.get(id(node.disk), 0))
         for key, value in node.disk.durable("membership").items():
@@ -87,6 +87,7 @@ class RecordLaws:
         holder.view = dict.fromkeys(node.engine.membership.members())
 
     def observed(self, node: SimNode, machine: str, incoming: Any, effects: Sequence[Any]) -> None:
+        """1, 2, 3, 6, 7, 9 and 12, of what this step took and forgot."""
         holder = self._holders[node.number]
         if machine == "links" and type(incoming) is ClusterChanged and incoming.cluster != holder.entered:
             holder.entered = incoming.cluster
@@ -116,6 +117,7 @@ class RecordLaws:
             self._taken(node, holder, op, kept)
 
     def stored(self, node: SimNode, store: Store) -> None:
+        """What is on a disk may be shown."""
         holder = self._holders[node.number]
         if store.log != "membership":
             return
@@ -123,7 +125,7 @@ class RecordLaws:
             if record.value is not None and (record.key == VERDICT or record.key not in BESIDE):
                 op = decode_op(record.value)
                 self._on_disk(holder, node, op)
-                if self._issuers.get((stamp(op), key_of(op))) == node.number and _tells_clock(op, node):
+                if self._issuers.get((stamp(op), key_of(op))) == node.number and tells_clock(op, node):
                     self._clocks[id(node.disk)] = max(self._clocks.get(id(node.disk), 0), op.clock)
             elif record.key == REJOIN and record.value is not None:
                 for issue in holder.farewells:
@@ -190,7 +192,7 @@ class RecordLaws:
             self._invited[op.target] = None
         self._sites[op.target] = None
         if op.clock:
-            tells = _tells_clock(op, node)
+            tells = tells_clock(op, node)
             invariant(not tells or op.clock > holder.clock, f"2: the clock of n{node.index} went back")
             if tells:
                 holder.clock = op.clock
@@ -259,7 +261,7 @@ class RecordLaws:
             self._view_is_told(node)
             for other in alive:
                 if other is not node:
-                    _floor_is_true(node, other)
+                    floor_is_true(node, other)
 
     def _bounded(self, node: SimNode) -> None:
         """16: what is kept grows with the sites there ever were, and with nothing else."""
@@ -285,38 +287,6 @@ class RecordLaws:
         several = [ops for ops in by_key.values() if len(ops) > 1]
         for _ in range(min(TRIPLES, 10 * len(several))):
             triple = rng.choices(rng.choice(several), k=3)
-            results = {_merged(order) for order in permutations(triple)}
+            results = {merged(order) for order in permutations(triple)}
             invariant(len(results) == 1, "5: the order of merging does not matter")
-            invariant(results == {_merged((*triple, *triple))}, "5: merging again changes nothing")
-
-
-def _merged(ops: Sequence[Op]) -> bytes:
-    record = Record()
-    for op in ops:
-        record.merge(op, 1, 0)
-    return record.digest
-
-
-def _tells_clock(op: Op, node: SimNode) -> bool:
-    """Whether its origin's clock was at least there: unless the key forced the stamp to run ahead, it was."""
-    return unpack(op.clock)[0] <= op.wall_ms + node.config.membership.drift_ms_max
-
-
-def _floor_is_true(node: SimNode, peer: SimNode) -> None:
-    """10: what a node believes a peer to have taken, it has, in that life and cluster.
-
-    The boundary itself does not count: it is said again, because it may have grown since.
-    """
-    mine, theirs = node.engine.membership, peer.engine.membership
-    floor = mine.exchange.floors.get(peer.site)
-    if floor is None or floor.incarnation != peer.incarnation or mine.cluster != theirs.cluster:
-        return
-    if mine.passage.closed or theirs.passage.closed:
-        return
-    for entry in mine.record.entries():
-        op = entry.op
-        if op.kind != MEM or entry.imported >= floor.acked_out or int(op.value) & IS_EPHEMERAL:
-            continue
-        other = theirs.record.get(MEM, op.target)
-        taken = other is not None and stamp(other) >= stamp(op)
-        invariant(taken, f"10: n{node.index} takes n{peer.index} to have what it has not")
+            invariant(results == {merged((*triple, *triple))}, "5: merging again changes nothing")

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
-from typing import Any, Protocol
+from typing import Any
 
 from covey.core.ids import Site, cluster_id, draw_site
 from covey.core.ordered import OrderedSet
@@ -28,20 +28,12 @@ from covey.sim.disk import Disk
 from covey.sim.network import Network, NetworkFaults
 from covey.sim.node import SimNode
 from covey.sim.sockets import Sockets
+from covey.sim.watch import Watch
 
 CLUSTER = cluster_id("simulation")
 START_WALL_MS = 1_700_000_000_000
 LIFE, SITE, INCARNATION = "life", b"site", b"incarnation"  # the log in which a disk names its site and its last life
 LOGS = (LIFE, "membership")
-
-
-class Watch(Protocol):
-    """What looks on at every step, and asserts what must hold of it."""
-
-    def started(self, node: SimNode) -> None: ...
-    def observed(self, node: SimNode, machine: str, incoming: Any, effects: Sequence[Any]) -> None: ...
-    def emitted(self, node: SimNode, event: Any) -> None: ...
-    def stored(self, node: SimNode, store: Store) -> None: ...
 
 
 class World:

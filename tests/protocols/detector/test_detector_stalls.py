@@ -121,3 +121,13 @@ def test_what_was_under_way_for_others_and_checks_end_with_a_sleep() -> None:
     bench.feed(Tick())
     statistics = bench.machine.statistics()
     assert (statistics.relays, statistics.checks) == (0, 0)
+
+
+def test_one_sleep_is_noticed_once_whatever_is_heard_before_the_next_tick() -> None:
+    """Simulator: membership, seed 1094. A member without an address was pinged anew at each refusal, for ever."""
+    bench = Bench(A, B)
+    bench.until_ping()
+    bench.now_us += 2 * SECOND
+    for _ in range(5):
+        bench.unreached(A)
+    assert bench.machine.statistics().sleeps == 1
