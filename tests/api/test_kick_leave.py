@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -75,7 +76,7 @@ def test_who_was_kicked_while_it_was_away_hears_of_it_when_it_starts_and_starts_
             said = again.kicked
             await again.close()
             again = await start_again(cluster, again)
-            await until(lambda again=again: again.kicked, 1)
+            await until(partial(getattr, again, "kicked"), 1)
             assert again.kicked == said
             await asyncio.sleep(10)
             assert among(again)

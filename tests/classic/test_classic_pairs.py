@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -35,6 +36,11 @@ COMMANDS: dict[str, Call] = {
 
 
 @pytest.mark.parametrize("pair", [{"cluster": OTHER_CLUSTER}, {"local": STRANGER}], ids=lambda pair: next(iter(pair)))
+def begin(call: Callable[..., Any], *arguments: Any) -> Any:
+    """The first step of a coroutine, on the thread that calls this."""
+    return call(*arguments).send(None)
+
+
 def test_another_pair_is_an_absent_server_and_our_own_is_not(pair):
     async def test(cluster: Cluster) -> None:
         async with cluster.node(storage=covey.MemoryStorage()) as node:
@@ -92,8 +98,8 @@ def test_from_another_thread_every_function_is_refused_and_nothing_is_done():
                 m.members, m.known_clusters, m.list_local_sites, m.dump, lambda: m.node_of_site(node.site),
                 lambda: m.site_of_node(node.address), lambda: m.cluster, lambda: m.cast_sync(message),
             ]  # fmt: skip
-            calls += [lambda command=command: command(m).send(None) for command in COMMANDS.values()]
-            calls.append(lambda: m.call_sync(message).send(None))  # type: ignore[attr-defined]
+            calls += [partial(begin, command, m) for command in COMMANDS.values()]
+            calls.append(partial(begin, m.call_sync, message))
             before = m.dump()
             refused: list[str] = []
 

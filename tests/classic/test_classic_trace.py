@@ -9,10 +9,11 @@ from __future__ import annotations
 import msgspec
 
 from covey.classic import Membership, SyncMessage
+from covey.core.ids import Site
 from covey.testing import Cluster, run
 from tests.classic.classic_pair import unlinked
 
-INVENTED = b"an invented site"
+INVENTED = Site(b"an invented site")
 
 
 async def message(source: Membership, target: Membership, since: int | None = None) -> SyncMessage:

@@ -194,7 +194,7 @@ def test_a_restart_goes_on_from_what_the_log_holds():
     disk: dict[bytes, bytes] = {}
     for effect in [*before.membership.handle(Tick(), 1), *before.membership.handle(SetMember(1, PEER, True), 2)]:
         if isinstance(effect, Persist):
-            disk.update({record.key: record.value for record in effect.records})
+            disk.update({record.key: record.value or b"" for record in effect.records})
     after = build(logs={"membership": disk})
     assert after.membership.members() == sorted((ME, PEER))
     pump = Pump(after, Gate(EngineConfig().gate), lambda _: None)

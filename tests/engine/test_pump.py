@@ -10,11 +10,12 @@ import pytest
 
 from covey.core.errors import InvariantError, UsageError
 from covey.core.ids import Site
-from covey.core.vocabulary import Emit, Machine, MessagesReceived, Persist, Tick
+from covey.core.vocabulary import Emit, Machine, MessagesReceived, Persist, Record, Tick
 from covey.engine import pump as pump_module
 from covey.engine.gate import Gate, GateConfig, Persisted, PersistFailed, StorageTrouble, Store
 from covey.engine.pump import Pump
 
+KEPT = Record(b"1", b"")
 SITE = Site(bytes(16))
 
 
@@ -255,17 +256,17 @@ def test_the_deadline_is_the_earliest_of_all_machines(one, two, earliest):
 
 
 def test_a_machine_with_a_log_speaks_through_the_gate_and_the_disk_answers_through_the_pump():
-    rows = Script({Command("keep"): [Word("before"), Persist("rows", (b"1",)), Word("held"), Fact("held too")]})
+    rows = Script({Command("keep"): [Word("before"), Persist("rows", (KEPT,)), Word("held"), Fact("held too")]})
     two = Script({Fact("held too"): [Word("answer")]})
     pump, done = build(two=two, rows=rows)
     pump.feed(Command("keep"), 0)
-    assert done == [Word("before"), Store("rows", 1, (b"1",))]
+    assert done == [Word("before"), Store("rows", 1, (KEPT,))]
     assert two.heard == []
     pump.feed(PersistFailed("rows", 1, "full"), 10)
     assert done[2:] == [Emit(StorageTrouble("rows", "full", 2))]
     assert pump.deadline() == 110
     pump.feed(Tick(), 110)
-    assert done[3:] == [Store("rows", 1, (b"1",))]
+    assert done[3:] == [Store("rows", 1, (KEPT,))]
     pump.feed(Persisted("rows", 1), 120)
     assert [effect for effect in done[4:] if isinstance(effect, Word)] == [Word("held"), Word("answer")]
     assert two.heard == [(Tick(), 110), (Fact("held too"), 120)]

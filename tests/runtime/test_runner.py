@@ -10,7 +10,7 @@ import pytest
 
 import covey
 from covey.core.errors import ClosedError, UsageError
-from covey.core.vocabulary import Emit, Persist, Refuse, Resolve
+from covey.core.vocabulary import Emit, Persist, Record, Refuse, Resolve
 from covey.engine.gate import Persisted, Store
 from covey.protocols.detector.vocabulary import Stop
 from covey.protocols.links.vocabulary import (
@@ -94,7 +94,7 @@ def test_an_outcome_reaches_its_waiter_and_nobody_else():
 def test_a_full_gate_stops_reading_until_the_disk_has_caught_up():
     async def test(bench: Bench) -> None:
         bench.runner._hands[Store] = lambda effect: None
-        bench.runner.feed(Say((Persist("scripted", (b"record",)),)))
+        bench.runner.feed(Say((Persist("scripted", (Record(b"record", b""),)),)))
         bench.runner.feed(Say(tuple(Emit(number) for number in range(3))))
         assert bench.transport.told == []
         bench.runner.feed(Say((Emit(3),)))
@@ -112,7 +112,7 @@ def test_a_full_gate_stops_reading_until_the_disk_has_caught_up():
 def test_a_gate_that_fills_while_a_turn_is_wanted_stops_reading_at_its_end():
     async def test(bench: Bench) -> None:
         bench.runner._hands[Store] = lambda effect: None
-        bench.runner.feed(Say((WantTurn(), Persist("scripted", (b"record",)))))
+        bench.runner.feed(Say((WantTurn(), Persist("scripted", (Record(b"record", b""),)))))
         bench.runner.feed(Say(tuple(Emit(number) for number in range(9))))
         await asyncio.sleep(0)
         assert bench.transport.told == ["pause"]

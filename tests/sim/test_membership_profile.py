@@ -99,7 +99,9 @@ def test_a_floor_that_is_too_high_is_found():
     world, laws = small()
     world.run(10_000_000)
     one, other = (node.engine.membership for node in world.nodes)
-    one.exchange.floors.get(world.nodes[1].site).acked_out = 1_000
+    floor = one.exchange.floors.get(world.nodes[1].site)
+    assert floor is not None
+    floor.acked_out = 1_000
     other.record.forget((MEM, world.nodes[0].site))
     with pytest.raises(AssertionError, match="10: "):
         laws.check(world)
