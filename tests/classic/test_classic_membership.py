@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -185,7 +186,7 @@ def test_of_two_sites_at_one_address_a_member_goes_first_and_then_who_said_so_la
         ]
         for node in (first, second):
             async with node:
-                await until(lambda site=node.site: a.node_of_site(site), 5)
+                await until(partial(a.node_of_site, node.site), 5)
         assert a.node_of_site(first.site) == a.node_of_site(second.site) == address
         assert a.site_of_node(address) == second.site
         await a.node.kick(second.site)

@@ -35,12 +35,12 @@ COMMANDS: dict[str, Call] = {
 }
 
 
-@pytest.mark.parametrize("pair", [{"cluster": OTHER_CLUSTER}, {"local": STRANGER}], ids=lambda pair: next(iter(pair)))
 def begin(call: Callable[..., Any], *arguments: Any) -> Any:
     """The first step of a coroutine, on the thread that calls this."""
     return call(*arguments).send(None)
 
 
+@pytest.mark.parametrize("pair", [{"cluster": OTHER_CLUSTER}, {"local": STRANGER}], ids=lambda pair: next(iter(pair)))
 def test_another_pair_is_an_absent_server_and_our_own_is_not(pair):
     async def test(cluster: Cluster) -> None:
         async with cluster.node(storage=covey.MemoryStorage()) as node:
