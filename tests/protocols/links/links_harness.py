@@ -248,7 +248,8 @@ class Net:
     def choices(self) -> list[Choice]:
         """What could happen next, in a fixed order; only the first of what is eager, if there is any."""
         ends = [end for pipe in self.pipes for end in (pipe, pipe.other)]
-        found: list[Choice] = [("deliver", end) for end in ends if end.alive and end.inbox]
+        running = {id(node) for node in self.nodes.values()}
+        found: list[Choice] = [("deliver", end) for end in ends if end.alive and end.inbox and id(end.node) in running]
         found += [("turn", node) for node in self.nodes.values() if node.turn_wanted]
         found += [("act", node) for node in self.nodes.values() if node.script]
         for what, where in found:

@@ -193,14 +193,14 @@ def test_clients_do_not_count_among_the_links_that_make_room_for_others():
     assert all(bare.links.linked(site(number), CLIENT) for number in (7, 8, 9))
 
 
-def test_a_client_that_falls_silent_is_dropped():
+def test_a_client_that_asks_nothing_is_dropped():
     bare = Bare()
     admit(bare)
     lost: list[PeerLost] = []
     while not lost:
         bare.now_us = bare.links.deadline() or 0
         lost = [effect for effect in bare.feed(Tick()) if isinstance(effect, PeerLost)]
-    assert (lost, bare.now_us) == ([PeerLost(contact(), CLIENT, Cause.SILENT)], LinksConfig().silence_us_max)
+    assert (lost, bare.now_us) == ([PeerLost(contact(), CLIENT, Cause.IDLE)], LinksConfig().idle_us_max)
 
 
 # --- what it may say ------------------------------------------------------------------------------------------------

@@ -182,6 +182,7 @@ def test_a_connection_that_is_congested_during_its_handshake_does_not_stay_so_fo
 def test_an_alarm_that_rings_late_finds_a_peer_both_silent_and_slow(linked):
     """A suspended machine: the limits of congestion and of silence are over at the same look."""
     net, a, b = linked
+    a.pin(b)
     pause(a, b)
     net.jump(60 * SECOND_US)
     a.tick()

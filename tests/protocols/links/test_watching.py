@@ -16,8 +16,9 @@ CONFIG = LinksConfig()
 KEEPALIVE = frame(codec.join_body([codec.encode_message(KeepAlive())]))
 
 
-def test_a_quiet_link_says_that_it_is_alive(linked):
+def test_a_quiet_pinned_link_says_that_it_is_alive(linked):
     net, a, b = linked
+    a.pin(b)
     net.jump(CONFIG.keepalive_us)
     assert a.tick() == [Write(a.end(b).number, KEEPALIVE)]
     assert a.tick() == []
@@ -25,9 +26,11 @@ def test_a_quiet_link_says_that_it_is_alive(linked):
 
 def test_keepalives_are_sent_only_where_nothing_else_was_said(linked):
     net, a, b = linked
+    a.pin(b)
+    b.pin(a)
     before = a.links.statistics().frames_out
     for _ in range(10):
-        net.wait(CONFIG.keepalive_us // 2)
+        net.wait(CONFIG.keepalive_us // 4)
         a.send(b, "busy")
         net.run()
     assert a.links.statistics().frames_out == before + 10
@@ -40,6 +43,44 @@ def test_pinned_links_live_on_keepalives_alone(linked):
     net.wait(600 * SECOND_US)
     assert a.said == b.said == []
     assert a.links.statistics().frames_out <= 125
+
+
+def test_a_link_that_nobody_pinned_says_nothing_of_its_own_accord(linked):
+    """A ping and its answer are all that most links carry; keepalives beside them would double that."""
+    net, a, b = linked
+    b.send(a, "ho")
+    net.run()
+    before = [end.links.statistics().frames_out for end in (a, b)]
+    net.wait(CONFIG.idle_us_max - SECOND_US)
+    after = [end.links.statistics().frames_out for end in (a, b)]
+    assert sum(after) - sum(before) <= 2, "whose word was the last to be said asks once, and is answered"
+    assert a.said == b.said == []
+
+
+def test_who_said_something_and_hears_nothing_asks_and_is_answered(linked):
+    net, a, b = linked
+    for _ in range(5):
+        a.send(b, "busy")
+        net.run().wait(CONFIG.silence_us_max // 2)
+    assert a.facts(PeerLost) == b.facts(PeerLost) == []
+    assert b.links.statistics().frames_out >= 4
+
+
+def test_who_said_something_and_is_not_answered_drops_the_link(linked):
+    net, a, b = linked
+    b.send(a, "ho")
+    net.run().wait(CONFIG.keepalive_us)
+    del net.nodes["b"]
+    before = a.links.statistics().frames_out
+    a.send(b, "busy")
+    net.run()
+    asked_us = net.now_us
+    net.wait(CONFIG.keepalive_us)
+    assert a.links.statistics().frames_out == before + 2, "and asks whether it is there"
+    while not a.facts(PeerLost):
+        net.wait(SECOND_US // 10)
+    assert a.facts(PeerLost) == [PeerLost(b.contact, Channel.CONTROL, Cause.SILENT)]
+    assert net.now_us - asked_us <= CONFIG.silence_us_max + SECOND_US
 
 
 def test_a_peer_that_is_heard_no_more_is_dropped_as_silent(linked):

@@ -32,6 +32,7 @@ class Connection:
     __slots__ = (
         "acceptor",
         "address",
+        "asked_us",
         "began",
         "channel",
         "contact",
@@ -49,6 +50,7 @@ class Connection:
         "said_us",
         "splitter",
         "stage",
+        "urged_us",
         "used_us",
     )
 
@@ -73,6 +75,8 @@ class Connection:
         self.heard_us = now_us
         self.said_us = now_us
         self.used_us = now_us
+        self.asked_us = -1  # the first word that nothing was heard after; -1: none
+        self.urged_us = -1  # the last keepalive that asks whether they are still there
 
     def open(self, peer: Peer, now_us: int) -> None:
         """The handshake is done."""

@@ -203,6 +203,7 @@ class Links:
         counts = self._counts
         counts["bytes_in"] += len(fact.data)
         connection.heard_us = now_us
+        connection.asked_us = -1
         effects: list[Effect] = []
         try:
             bodies = connection.splitter.feed(fact.data)
@@ -244,6 +245,9 @@ class Links:
         if rest:
             assert connection.contact is not None
             effects.append(v.MessagesReceived(connection.contact.site, rest))
+        quiet = now_us - connection.said_us >= self._config.keepalive_us // 2
+        if quiet and not connection.paused and type(messages[0] if messages else KeepAlive) is KeepAlive:
+            effects.append(self._keepalive(connection, now_us))
         for message in messages:
             if type(message) is Goodbye:
                 cause = Cause(message.cause) if message.cause in Cause._value2member_map_ else Cause.GOODBYE
@@ -455,6 +459,10 @@ class Links:
 
     def _on_pin(self, pin: v.Pin, now_us: int) -> list[Effect]:
         self._table.pinned[pin.site] = None
+        connection = self._table.links.get((pin.site, Channel.CONTROL))
+        if connection is not None:
+            due_us = max(connection.said_us + self._config.keepalive_us, now_us)
+            self._timers.set_earlier(("alive", connection.number), due_us)
         return []
 
     def _on_unpin(self, unpin: v.Unpin, now_us: int) -> list[Effect]:
@@ -498,23 +506,34 @@ class Links:
         return effects
 
     def _watch(self, connection: Connection, now_us: int) -> list[Effect]:
-        """Is the other side still there, does it know that we are, and does anybody need this link?"""
+        """Is the other side still there, does it know that we are, and does anybody need this link?
+
+        A pinned link says so again and again. Another one only asks where something was said and nothing heard since:
+        whoever hears a keepalive and was quiet itself answers it.
+        """
         config = self._config
         assert connection.contact is not None
-        if now_us - connection.heard_us >= config.silence_us_max:
-            return self._endings.drop(connection, Cause.SILENT, "nothing was heard from you", now_us)
         pinned = connection.channel is Channel.CONTROL and connection.contact.site in self._table.pinned
+        quiet_since_us = connection.heard_us if pinned else connection.asked_us
+        if 0 <= quiet_since_us <= now_us - config.silence_us_max:
+            return self._endings.drop(connection, Cause.SILENT, "nothing was heard from you", now_us)
         if not pinned and now_us - connection.used_us >= config.idle_us_max:
             return self._endings.drop(connection, Cause.IDLE, "nobody uses this link", now_us)
         effects: list[Effect] = []
-        if now_us - connection.said_us >= config.keepalive_us and not connection.paused and not connection.queue:
-            connection.said_us = now_us
-            effects.append(self._writer.say(connection, frame(codec.join_body([_KEEPALIVE])), frames=1))
-        due = min(connection.said_us + config.keepalive_us, connection.heard_us + config.silence_us_max)
-        if not pinned:
-            due = min(due, connection.used_us + config.idle_us_max)
+        last_us = connection.said_us if pinned else max(connection.asked_us, connection.urged_us)
+        if quiet_since_us >= 0 and now_us - last_us >= config.keepalive_us and not connection.paused:
+            last_us = connection.urged_us = now_us
+            effects.append(self._keepalive(connection, now_us))
+        due = connection.used_us + config.idle_us_max
+        if quiet_since_us >= 0:
+            asking = min(last_us + config.keepalive_us, quiet_since_us + config.silence_us_max)
+            due = asking if pinned else min(due, asking)
         self._timers.set(("alive", connection.number), max(due, now_us + config.keepalive_us // 10))
         return effects
+
+    def _keepalive(self, connection: Connection, now_us: int) -> Effect:
+        connection.said_us = now_us
+        return self._writer.say(connection, frame(codec.join_body([_KEEPALIVE])), frames=1)
 
     def _retry(self, site: Site, channel: Channel, now_us: int) -> list[Effect]:
         """The lower site's dial did not come. Try ours once more."""

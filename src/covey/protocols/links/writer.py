@@ -75,6 +75,9 @@ class Writer:
         before = connection.queued_messages
         data, frames = connection.take(bytes_max)
         connection.said_us = connection.used_us = now_us
+        if connection.asked_us < 0:
+            connection.asked_us = now_us
+            self._table.timers.set_earlier(("alive", connection.number), now_us + self._config.keepalive_us)
         counts["frames_out"] += frames
         counts["bytes_out"] += len(data)
         counts["messages_out"] += before - connection.queued_messages
