@@ -87,14 +87,14 @@ def test_ten_thousand_forged_kicks_and_suspicions_change_nothing_and_are_counted
     before = held(a.engine)
     refused = a.engine.links.statistics().refused
     answers: dict[int, bytes] = {}
-    write = world.write
+    write = world.sockets.write
 
     def tap(node: SimNode, connection: int, data: bytes) -> None:
         if connection <= FIRST:
             answers[connection] = answers.get(connection, b"") + data
         write(node, connection, data)
 
-    monkeypatch.setattr(world, "write", tap)
+    monkeypatch.setattr(world.sockets, "write", tap)
     for number in range(PACKETS):
         connection = FIRST - number
         site = b.site if number % 2 else Site(rng.randbytes(16))
