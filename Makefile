@@ -27,7 +27,7 @@ check: lint ## ruff, mypy and the fast tests: less than a minute
 test: lint ## everything that has to pass: check, the slow and the serial tests, coverage, fifty simulated worlds of each profile
 	sh tools/coverage.sh $(WORKERS) $(FLOORS)
 	$(PYTEST) -m "not serial and not slow" $(FLOORS:%=--ignore=tests/%)
-	$(PYTEST) -m "slow and not serial" tests
+	$(PYTEST) -m "slow and not serial and not nightly" tests
 	$(PYTHON_M) pytest -q -p no:xdist -m serial
 	for profile in $(PROFILES); do $(PYTHON_M) covey.sim --profile $$profile --seeds 50 || exit 1; done
 

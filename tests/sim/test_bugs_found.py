@@ -20,6 +20,7 @@ from tests.protocols.detector import test_evidence as evidence
 from tests.protocols.detector import test_refuting as refuting
 from tests.protocols.detector import test_suspicion as suspicion
 from tests.protocols.detector.detector_bench import ME, A, Bench
+from tests.protocols.membership import test_membership_forgetting as forgetting
 from tests.sim.planted_bugs import BUGS, KNOWN_TO_A_SCENARIO, first_failure
 
 QUICK = ("told_before_persistence", "anybody_refutes")
@@ -93,6 +94,7 @@ def who_wakes_hears_before_it_accuses() -> None:
 
 
 SCENARIOS: dict[str, Callable[[], None]] = {
+    "everybody_knows_whatever_one_of_them_does_not": forgetting.test_m09_nobody_is_forgotten_while_a_member_has_not_seen_the_kick,
     "believing_others_about_our_own_life": others_do_not_tell_us_which_life_we_lead,
     "the_accused_is_not_told": the_accused_is_told_whatever_it_says,
     "suspicion_does_not_shrink": confirmations_shorten_a_suspicion,

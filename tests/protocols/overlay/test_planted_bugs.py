@@ -23,6 +23,7 @@ from covey.sim.faults import FaultInjector, FaultPlan
 from covey.sim.profiles import PROFILES, Profile, Scene, overlay_scene, run_profile
 from covey.sim.world import World
 from covey.wire.messages.overlay import Disconnect, NeighborRequest
+from tests.protocols.overlay import test_overlay_worlds as worlds
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -115,14 +116,24 @@ def plant(monkeypatch: pytest.MonkeyPatch, method: str, bug: Callable[[Method], 
         ("_on_affirm", no_affirmation, "but not the other way round"),
         ("_probe_next", no_probes_among_neighbours, "nodes are connected"),
         ("_promote", never_promoting, "have free places and are not linked"),
-        ("_on_neighbor_request", refusing_the_urgent, "nodes are connected"),
         ("_on_disconnect", deaf_to_dismissals, "but not the other way round"),
-        ("_on_probe_reply", blind_to_other_components, "nodes are connected"),
     ],
 )
 def test_the_shipped_profile_finds_a_planted_bug(monkeypatch, method, bug, failure):
     plant(monkeypatch, method, bug)
     assert failure in first_failure(OVERLAY)
+
+
+@pytest.mark.parametrize(
+    "method, bug",
+    [("_on_neighbor_request", refusing_the_urgent), ("_on_probe_reply", blind_to_other_components)],
+)
+def test_a_split_into_two_full_meshes_finds_a_planted_bug(monkeypatch, method, bug):
+    """Where a place is free, members find each other by what membership knows; two full sides need the urgent link."""
+    worlds.test_a_split_of_six_and_six_heals(1)
+    plant(monkeypatch, method, bug)
+    with pytest.raises(AssertionError):
+        worlds.test_a_split_of_six_and_six_heals(1)
 
 
 # --- sharper profiles -----------------------------------------------------------------------------------------------
