@@ -218,13 +218,13 @@ class Passage:
             left = ledger.write(MEM, ledger.me.site, ledger.own_flags() & ~IS_MEMBER, now_us)
             ledger.rejoin_clock = left.clock
             effects += [Send(site, News((left,))) for site in self._exchange.links]
-        effects += [MemberRemoved(site) for site in self._others()]
+        removed = [MemberRemoved(site) for site in self._others()]
         ledger.verdict = back.verdict
         self._enter(back.cluster)
         ledger.begin_import()
         for op in back.ops:
             ledger.take(op, now_us)
-        effects += self._changed(now_us)
+        effects += [*self._changed(now_us), *removed]
         for site in self._others():
             said = ledger.record.get(MEM, site)
             assert said is not None
@@ -271,8 +271,8 @@ class Passage:
     def go_alone(self, verdict: Op, now_us: int) -> list[Effect]:
         """We do not belong any more: a new cluster of our own, which can never be merged back by accident."""
         ledger = self._ledger
-        effects = [*self._waits.end_all(now_us), *(MemberRemoved(site) for site in self._others())]
-        effects += self._refuse("we are out of the cluster ourselves")
+        removed = [MemberRemoved(site) for site in self._others()]
+        effects = [*self._waits.end_all(now_us), *self._refuse("we are out of the cluster ourselves")]
         self._timers.cancel(("alone",))
         ledger.rejoin_clock = max(ledger.rejoin_clock, verdict.clock)
         ledger.verdict = verdict
@@ -280,7 +280,8 @@ class Passage:
             effects.append(Emit(Kicked(verdict.origin, verdict.wall_ms)))
         self._enter(ClusterId(self._rng.randbytes(16)))
         ledger.write_default(now_us)
-        return effects + self._changed(now_us)
+        # After the change: with each one that goes the overlay would look for another, as a stranger from now on.
+        return [*effects, *self._changed(now_us), *removed]
 
     def _others(self) -> list[Site]:
         return [site for site in self._ledger.record.members() if site != self._ledger.me.site]
