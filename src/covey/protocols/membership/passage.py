@@ -173,6 +173,8 @@ class Passage:
         if self.closed and fact.cause in _OF_THE_CLUSTER:
             return []
         detail = f"nobody of this cluster answers at {fact.address} ({fact.cause.name.lower()}); nothing was joined"
+        if fact.cause is Cause.ALONE:
+            detail += ": it is out of the cluster itself; name a member, and where all are out start a new node to join"
         error = JoinedAnotherCluster(detail) if fact.cause is Cause.CLUSTER else JoinFailed(detail)
         self._end()
         return [Refuse(joining.request, error), *self._go_back(joining, now_us)]
