@@ -10,6 +10,7 @@ import pytest
 import covey
 from covey.testing import Cluster, run
 from tests.api.together import among, belong, durable, together
+from tests.testing.virtual import until
 
 
 def test_a_node_without_seeds_joins_by_an_address_and_two_islands_become_one():
@@ -74,6 +75,27 @@ def test_another_cluster_is_refused_and_nothing_is_half_joined():
         assert among(kicked)
         assert among(stranger)
         assert kicked.kicked is not None
+
+    run(test)
+
+
+def test_where_all_are_out_a_join_says_how_to_begin_again_and_that_works():
+    """Both sides of a cut threw the other out; who is out lets nobody in, and whoever is new is in."""
+
+    async def test(cluster: Cluster) -> None:
+        one, other = await durable(cluster, 2)
+        cluster.partition([one], [other])
+        await asyncio.gather(one.kick(other.site), other.kick(one.site))
+        cluster.heal()
+        await until(lambda: one.alone and other.alone, 120)
+        for node, out in ((one, other), (other, one)):
+            with pytest.raises(covey.JoinFailed, match="out of the cluster itself; name a member, and where all"):
+                await node.join(out.address)
+        new = cluster.node(seeds=[])
+        await new.start()
+        for node in (one, other):
+            assert await node.join(new.address) == new.site
+        await belong(one, other, new)
 
     run(test)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from functools import partial
 
 import pytest
@@ -39,6 +40,27 @@ def test_a_kick_says_who_knows_of_it_and_the_kicked_one_goes_on_alone_and_says_b
         assert among(kicked)
         assert kicked.neighbours() == []
         assert (one.kicked, other.kicked) == (None, None)
+
+    run(test)
+
+
+def test_a_kick_alarms_nobody_about_a_cluster_of_another_name():
+    """The one that goes on alone asks nobody of the old cluster to replace those it has lost."""
+
+    async def test(cluster: Cluster) -> None:
+        nodes = await durable(cluster, 4)
+        one, kicked = nodes[0], nodes[1]
+        async with contextlib.AsyncExitStack() as stack:
+            streams = [await stack.enter_async_context(node.events()) for node in nodes]
+            await one.kick(kicked.site)
+            await asyncio.sleep(30)
+            await kicked.join(one.address)
+            await asyncio.sleep(30)
+            await kicked.leave()
+            await asyncio.sleep(30)
+            await cluster.close()
+            for events in streams:
+                assert [event async for event in events if isinstance(event, covey.LinkRefused)] == []
 
     run(test)
 

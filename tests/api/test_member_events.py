@@ -9,7 +9,7 @@ import pytest
 
 import covey
 from covey.testing import Cluster, run
-from tests.api.together import Members, by_site, statuses, together
+from tests.api.together import Members, by_site, durable, statuses, together
 from tests.testing.virtual import next_of, running, until
 
 
@@ -150,5 +150,29 @@ def test_the_end_of_a_member_says_how_it_came():
             up = await next_of(events, covey.MemberUp)
             assert (up.member.site, up.member.incarnation) == (silent.site, silent.incarnation)
         await until(lambda: statuses(one, killed, closed, silent, other) == ["down", "-", "alive", "alive"], 5)
+
+    run(test)
+
+
+def test_no_event_says_what_was_said_before():
+    """Who starts with members on its disk hears of each once, before it has seen them."""
+
+    async def test(cluster: Cluster) -> None:
+        nodes = await durable(cluster, 3)
+        await nodes[2].close()
+        again = cluster.node(storage=nodes[2]._options.storage)
+        telling: Any = again._telling
+        published: list[Any] = []
+        publish = telling.hub.publish
+        telling.hub.publish = lambda event: (published.append(event), publish(event))
+        await again.start()
+        await again.wait_members(3)
+        told: Members = {}
+        for event in published:
+            if isinstance(event, covey.MemberUpdated):
+                assert told.get(event.member.site) != event.member
+            if isinstance(event, (covey.MemberUp, covey.MemberUpdated)):
+                told[event.member.site] = event.member
+        assert {node.site for node in nodes[:2]} <= {*told}
 
     run(test)

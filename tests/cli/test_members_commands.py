@@ -62,9 +62,10 @@ async def test_nobody_found_and_nobody_there_are_one_line_and_status_1(ask):
 async def test_a_command_that_is_called_wrongly_has_status_2(ask, what):
     who = ("a",) if what == "kick" else ()
     no_file = ("--node", "127.0.0.1:1", "--secret-file", "/no/file")
-    for arguments in (("--node", "nowhere"), ("--timeout", "0"), no_file):
+    for arguments in (("--node", "nowhere"), ("--timeout", "0"), ("--timeout", "nan"), no_file):
         status, out, said = await ask(what, *who, *arguments)
         assert (status, out) == (2, []), said
+        assert "Traceback" not in said
 
 
 @pytest.mark.slow

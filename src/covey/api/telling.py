@@ -152,6 +152,8 @@ class Telling:
 
     def _on_member(self, event: m.MemberEvent) -> None:
         site = event.member.site
+        if isinstance(event, m.MemberUpdated) and self._members.get(site) == event.member:
+            return  # only why it is held for what it is; no user sees that here
         if isinstance(event, (m.MemberLeft, m.MemberKicked)):
             self._members.pop(site, None)
         else:

@@ -53,6 +53,8 @@ def asks(command: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(
         cluster: str, node: str | None, secret_file: Path | None, insecure: bool, timeout: float, **rest: Any
     ) -> Any:
+        if timeout != timeout:  # the range lets it pass
+            raise ConfigError("--timeout: nan is no number of seconds; nothing was asked: give one above 0")
         if node is not None:
             parse_address(node, "--node")
         return command(where=Where(cluster, node, secret_file, insecure, timeout), **rest)  # fmt: skip

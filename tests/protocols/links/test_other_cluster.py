@@ -84,6 +84,14 @@ def test_the_next_handshake_is_of_the_new_cluster(linked):
     assert a.facts(PeerConnected) == [PeerConnected(c.contact, CONTROL)]
 
 
+def test_who_is_alone_dials_no_site_because_none_can_be_in_its_cluster(linked):
+    """What was decided before the change is said after it: whoever is dialled would hear of a foreign cluster."""
+    _, a, b = linked
+    a.feed(ClusterChanged(OTHER, 7, True))
+    assert a.send(b, "be my neighbour") == [PeerUnreached(b.site, CONTROL, Cause.ALONE)]
+    assert a.links.statistics().messages_dropped == 1
+
+
 def test_a_new_life_in_the_same_cluster_is_taken_for_a_new_one(linked):
     """Also with the number it had: what follows is another boot of it, and so no copy of ourselves is met."""
     net, a, b = linked

@@ -145,10 +145,10 @@ def test_a_verdict_makes_us_go_on_alone_and_all_of_it_stands_behind_the_disk():
     assert effects[1:] == [
         Emit(MemberLeft(ME, PEER)),
         MemberRemoved(ME, PEER),
-        MemberRemoved(PEER),
         Emit(Kicked(PEER, 0)),
         ClusterChanged(made.cluster, 5, True),
         Flood(News((host,))),
+        MemberRemoved(PEER),
         told(made),
     ]
     assert (made.solo, made.members()) == (True, [ME])

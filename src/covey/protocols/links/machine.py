@@ -153,6 +153,9 @@ class Links:
         if not send.address or self._closing or send.channel is Channel.CLIENT:
             self._counts["messages_dropped"] += 1
             return [v.PeerUnreached(send.to, send.channel, Cause.NO_ADDRESS)]
+        if self._identity.alone:  # nobody else can be in our cluster; a dial would only alarm another one
+            self._counts["messages_dropped"] += 1
+            return [v.PeerUnreached(send.to, send.channel, Cause.ALONE)]
         waiting = Waiting(send.address)
         refused = self._wait(place, waiting, encoded)
         if refused:

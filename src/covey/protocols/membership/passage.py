@@ -173,6 +173,8 @@ class Passage:
         if self.closed and fact.cause in _OF_THE_CLUSTER:
             return []
         detail = f"nobody of this cluster answers at {fact.address} ({fact.cause.name.lower()}); nothing was joined"
+        if fact.cause is Cause.ALONE:
+            detail += ": it is out of the cluster itself; name a member, and where all are out start a new node to join"
         error = JoinedAnotherCluster(detail) if fact.cause is Cause.CLUSTER else JoinFailed(detail)
         self._end()
         return [Refuse(joining.request, error), *self._go_back(joining, now_us)]
@@ -218,13 +220,13 @@ class Passage:
             left = ledger.write(MEM, ledger.me.site, ledger.own_flags() & ~IS_MEMBER, now_us)
             ledger.rejoin_clock = left.clock
             effects += [Send(site, News((left,))) for site in self._exchange.links]
-        effects += [MemberRemoved(site) for site in self._others()]
+        removed = [MemberRemoved(site) for site in self._others()]
         ledger.verdict = back.verdict
         self._enter(back.cluster)
         ledger.begin_import()
         for op in back.ops:
             ledger.take(op, now_us)
-        effects += self._changed(now_us)
+        effects += [*self._changed(now_us), *removed]
         for site in self._others():
             said = ledger.record.get(MEM, site)
             assert said is not None
@@ -271,8 +273,8 @@ class Passage:
     def go_alone(self, verdict: Op, now_us: int) -> list[Effect]:
         """We do not belong any more: a new cluster of our own, which can never be merged back by accident."""
         ledger = self._ledger
-        effects = [*self._waits.end_all(now_us), *(MemberRemoved(site) for site in self._others())]
-        effects += self._refuse("we are out of the cluster ourselves")
+        removed = [MemberRemoved(site) for site in self._others()]
+        effects = [*self._waits.end_all(now_us), *self._refuse("we are out of the cluster ourselves")]
         self._timers.cancel(("alone",))
         ledger.rejoin_clock = max(ledger.rejoin_clock, verdict.clock)
         ledger.verdict = verdict
@@ -280,7 +282,8 @@ class Passage:
             effects.append(Emit(Kicked(verdict.origin, verdict.wall_ms)))
         self._enter(ClusterId(self._rng.randbytes(16)))
         ledger.write_default(now_us)
-        return effects + self._changed(now_us)
+        # After the change: with each one that goes the overlay would look for another, as a stranger from now on.
+        return [*effects, *self._changed(now_us), *removed]
 
     def _others(self) -> list[Site]:
         return [site for site in self._ledger.record.members() if site != self._ledger.me.site]
