@@ -93,8 +93,12 @@ def who_wakes_hears_before_it_accuses() -> None:
     assert accused == []
 
 
+def who_has_not_seen_a_kick_keeps_all_from_forgetting() -> None:
+    forgetting.test_m09_nobody_is_forgotten_while_a_member_has_not_seen_the_kick()
+
+
 SCENARIOS: dict[str, Callable[[], None]] = {
-    "everybody_knows_whatever_one_of_them_does_not": forgetting.test_m09_nobody_is_forgotten_while_a_member_has_not_seen_the_kick,
+    "everybody_knows_whatever_one_of_them_does_not": who_has_not_seen_a_kick_keeps_all_from_forgetting,
     "believing_others_about_our_own_life": others_do_not_tell_us_which_life_we_lead,
     "the_accused_is_not_told": the_accused_is_told_whatever_it_says,
     "suspicion_does_not_shrink": confirmations_shorten_a_suspicion,
