@@ -195,6 +195,28 @@ def test_who_left_comes_back_with_join_too():
     run(test)
 
 
+@pytest.mark.parametrize("pause", [None, 0, 0.0005, 0.01], ids=["during", "at once", "half a millisecond", "later"])
+def test_a_join_given_after_a_leave_wins_however_soon_it_comes(pause):
+    async def test(cluster: Cluster) -> None:
+        one, other, leaver = await durable(cluster, 3)
+        before = leaver.incarnation
+        leaving = asyncio.create_task(leaver.leave())
+        if pause is None:
+            await asyncio.sleep(0)
+        else:
+            await leaving
+            await asyncio.sleep(pause)
+        assert await leaver.join(other.address) in (one.site, other.site)
+        await leaving
+        await belong(one, other, leaver)
+        await asyncio.sleep(10)
+        assert among(one, other, leaver)
+        assert not leaver.alone
+        assert leaver.incarnation > before
+
+    run(test)
+
+
 def test_leaving_with_nobody_to_tell_takes_its_time_limit_and_says_who_is_missing():
     async def test(cluster: Cluster) -> None:
         nodes = await durable(cluster, 3)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
+import msgspec
 import pytest
 
 from covey.cli.members import dump_lines, known, members_lines
-from covey.cli.output import table, visible, wall
+from covey.cli.output import plain, table, visible, wall
 
 
 def test_a_table_is_aligned_and_shows_no_control_characters():
@@ -28,6 +31,20 @@ def test_a_moment_that_is_none_and_one_beyond_time_are_written_all_the_same():
 )
 def test_who_knows_of_a_change_is_said_in_words(acknowledged, missing, said):
     assert known({"acknowledged": acknowledged, "missing": missing}) == said
+
+
+@pytest.mark.parametrize("depth", [102, 700, 990])
+def test_what_a_peer_nested_deeper_than_we_can_follow_is_cut_and_written(depth):
+    value: object = 1
+    for _ in range(depth):
+        value = [value]
+    meta = {"x": value}
+    written = msgspec.json.encode(plain(meta)).decode()
+    assert written.startswith('{"x":[[[') and written.endswith("]]]}") and "..." in written
+    member = {"site": b"s" * 16, "name": "", "address": "", "status": "alive", "ephemeral": False, "meta": meta}
+    lines = members_lines({"site": b"t" * 16, "solo": False, "kicked": None, "members": [member]})
+    assert "..." in lines[1]
+    assert json.loads(written)["x"][0][0]
 
 
 def test_what_a_peer_wrote_cannot_steer_the_terminal():

@@ -134,6 +134,13 @@ def member_in(entry: RosterEntry) -> Member:
     return member_of(entry.contact, entry.state, entry.meta, entry.ephemeral)
 
 
+def same(before: RosterEntry | None, after: RosterEntry | None) -> bool:
+    """Whether both are the same member to users."""
+    if before is None or after is None:
+        return False
+    return before == msgspec.structs.replace(after, cause=before.cause, why=before.why)
+
+
 def event_of(changed: MemberChanged) -> MemberEvent:
     """What one change of the roster is to users."""
     before, after = changed.before, changed.after

@@ -94,6 +94,8 @@ class Telling:
         match event:
             case PayloadsReceived(sender, values):
                 self._on_payloads(sender, values)
+            case roster.MemberChanged(before, after) if m.same(before, after):
+                pass  # only why it is held for what it is
             case roster.MemberChanged():
                 self._on_member(m.event_of(event))
             case membership.SelfChanged(contact, meta):
@@ -152,8 +154,6 @@ class Telling:
 
     def _on_member(self, event: m.MemberEvent) -> None:
         site = event.member.site
-        if isinstance(event, m.MemberUpdated) and self._members.get(site) == event.member:
-            return  # only why it is held for what it is; no user sees that here
         if isinstance(event, (m.MemberLeft, m.MemberKicked)):
             self._members.pop(site, None)
         else:

@@ -17,7 +17,7 @@ import covey
 from covey.api.telling import NodeEvent
 from covey.cli import Misuse, logs
 from covey.cli.loop import first_signal, run
-from covey.cli.output import plain, visible, wall
+from covey.cli.output import tell_json, visible, wall
 from covey.core.ids import short
 from covey.runtime.addresses import parse_address
 
@@ -82,7 +82,7 @@ def node(
         meta=parse_meta(pairs),
         config=PROFILES[profile]() if profile else None,
     )
-    run(_serve(node, _tell_json if as_json else _tell_sentence, join))
+    run(_serve(node, tell_json if as_json else _tell_sentence, join))
 
 
 def parse_meta(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -179,14 +179,6 @@ def as_record(event: Event) -> Record:
 def snake(event: Event) -> str:
     """`MemberUp` is `member_up`."""
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in type(event).__name__).lstrip("_")
-
-
-def _tell_json(record: Record) -> None:
-    try:
-        line = msgspec.json.encode(plain(record))
-    except RecursionError:  # a peer's payload is as deep as it likes
-        line = msgspec.json.encode(plain({**record, "payload": _brief.repr(record.get("payload"))}))
-    click.echo(line)
 
 
 def _tell_sentence(record: Record) -> None:

@@ -9,21 +9,28 @@ from typing import Any
 import click
 import msgspec
 
+DEPTH_MAX = 100  # a peer's metadata and values are as deep as it likes. Guess
+
 
 def tell_json(value: Any) -> None:
     """`value` as one line of JSON."""
     click.echo(msgspec.json.encode(plain(value)))
 
 
-def plain(value: Any) -> Any:
-    """`value` as JSON can say it: bytes as hex, keys as text."""
+def plain(value: Any, depth: int = 0) -> Any:
+    """`value` as JSON can say it: bytes as hex, keys as text, and `...` for what is nested deeper than anyone reads."""
     match value:
         case bytes():
             return value.hex()
+        case dict() | list() | tuple() if depth > DEPTH_MAX:
+            return "..."
         case dict():
-            return {key if isinstance(key, str) else str(plain(key)): plain(part) for key, part in value.items()}
+            return {
+                key if isinstance(key, str) else str(plain(key, depth + 1)): plain(part, depth + 1)
+                for key, part in value.items()
+            }
         case list() | tuple():
-            return [plain(part) for part in value]
+            return [plain(part, depth + 1) for part in value]
         case None | bool() | int() | float() | str():
             return value
         case _:

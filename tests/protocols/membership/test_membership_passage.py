@@ -10,6 +10,7 @@ from covey.core.vocabulary import (
     AddressFailed,
     AddressLearned,
     Cause,
+    ClusterChanged,
     ClusterEntered,
     Dial,
     Emit,
@@ -95,13 +96,33 @@ def test_a_failed_join_brings_the_members_of_the_own_cluster_back():
 
 def test_a_join_whose_time_is_up_in_the_moment_we_go_alone_ends_once():
     made = joined()
-    made.handle(Leave(8), 0)
     alone_us = CONFIG.answer_us_max
     made.handle(Join(9, "n7:1"), alone_us + 1 - CONFIG.join_us_max)
+    made.handle(Leave(8), 0)
     assert [effect.request for effect in made.handle(Tick(), alone_us) if isinstance(effect, Resolve)] == [8]
     assert refused(made.handle(Tick(), alone_us + 1)) == [9]
     assert made.solo
     assert refused(made.handle(Tick(), alone_us + 2)) == []
+
+
+def test_a_join_while_leaving_goes_alone_first_and_comes_in_again_in_a_new_life():
+    """It was given later, so it counts: a link that is still there is none of those that let us in."""
+    made = joined()
+    made.handle(Leave(8), 0)
+    effects = made.handle(Join(9, "n2:1"), 1)
+    assert [effect.request for effect in effects if isinstance(effect, Resolve)] == [8]
+    changes = [effect for effect in effects if isinstance(effect, ClusterChanged)]
+    assert [change.solo for change in changes] == [True, False]
+    assert changes[1].incarnation == made.me.incarnation > changes[0].incarnation == 5
+    assert [effect.address for effect in effects if isinstance(effect, Dial)] == ["n2:1"]
+    assert not made.solo
+    made.check()
+    for change in changes:
+        made.handle(ClusterEntered(change.cluster), 1)
+    made.handle(Tick(), CONFIG.answer_us_max)
+    assert not made.solo
+    assert refused(made.handle(AddressFailed("n2:1", Cause.REFUSED), CONFIG.answer_us_max)) == [9]
+    assert (made.solo, made.members()) == (True, [ME])
 
 
 # --- what else has a bound ------------------------------------------------------------------------------------------

@@ -45,6 +45,7 @@ from covey.wire.messages.membership import News, Op
 
 Effect = Any
 
+_ALL_OUT = ": it is out of the cluster itself; name a member, and where all are out start a new node to join"
 # A dial of before the change ended so because of the cluster we were in; it says nothing about the one we enter.
 _OF_THE_CLUSTER = frozenset({Cause.CLUSTER, Cause.ALONE, Cause.GOODBYE})
 
@@ -117,14 +118,16 @@ class Passage:
     def join(self, command: Join, now_us: int) -> list[Effect]:
         """Dial the address; who is alone is in the shared cluster from here on, in a new life."""
         ledger = self._ledger
-        if ledger.rejoin_clock >= STAMP_MAX:
+        leaving = ledger.out() if self._waits.leaving and not self.solo else None  # first that, since this is later
+        if max(ledger.rejoin_clock, leaving.clock if leaving is not None else 0) >= STAMP_MAX:
             raise UsageError("no stamp is left that beats what threw us out; nothing was changed")
-        if self.solo and not ledger.can_begin_life():
+        if (self.solo or leaving is not None) and not ledger.can_begin_life():
             raise UsageError("this site is in the last life there is; nothing was changed: start with another site")
         if command.address == ledger.me.address:
             return [Resolve(command.request, ledger.me)]
+        effects = self.go_alone(leaving, now_us) if leaving is not None else []
         back = self._joining.back if self._joining is not None else None
-        effects = self._refuse("another join came after it")
+        effects += self._refuse("another join came after it")
         if self.solo:
             back = Alone(ledger.cluster, ledger.verdict, tuple(entry.op for entry in ledger.record.since(0)))
             effects += [MemberRemoved(site) for site in self._others()]
@@ -173,8 +176,7 @@ class Passage:
         if self.closed and fact.cause in _OF_THE_CLUSTER:
             return []
         detail = f"nobody of this cluster answers at {fact.address} ({fact.cause.name.lower()}); nothing was joined"
-        if fact.cause is Cause.ALONE:
-            detail += ": it is out of the cluster itself; name a member, and where all are out start a new node to join"
+        detail += _ALL_OUT if fact.cause is Cause.ALONE else ""
         error = JoinedAnotherCluster(detail) if fact.cause is Cause.CLUSTER else JoinFailed(detail)
         self._end()
         return [Refuse(joining.request, error), *self._go_back(joining, now_us)]
@@ -182,15 +184,12 @@ class Passage:
     def overdue(self, now_us: int) -> list[Effect]:
         """Nobody answered in time; unless another timer of the same moment has ended the join."""
         joining = self._joining
-        if joining is None:
-            return []
-        return [*self._refuse("no answer in time"), *self._go_back(joining, now_us)]
+        return [*self._refuse("no answer in time"), *self._go_back(joining, now_us)] if joining is not None else []
 
     def _is_awaited(self, site: Site) -> bool:
         joining, link = self._joining, self._exchange.links.get(site)
-        if joining is None:
-            return False
-        return joining.site == site or (link is not None and link.address == joining.address)
+        there = link.address if link is not None else None
+        return joining is not None and (joining.site == site or there == joining.address)
 
     def _resolve(self, peer: Site) -> list[Effect]:
         joining = self._end()
@@ -282,8 +281,7 @@ class Passage:
             effects.append(Emit(Kicked(verdict.origin, verdict.wall_ms)))
         self._enter(ClusterId(self._rng.randbytes(16)))
         ledger.write_default(now_us)
-        # After the change: with each one that goes the overlay would look for another, as a stranger from now on.
-        return [*effects, *self._changed(now_us), *removed]
+        return [*effects, *self._changed(now_us), *removed]  # in this order nobody is asked to replace the others
 
     def _others(self) -> list[Site]:
         return [site for site in self._ledger.record.members() if site != self._ledger.me.site]
