@@ -164,7 +164,12 @@ def test_no_event_says_what_was_said_before():
         telling: Any = again._telling
         published: list[Any] = []
         publish = telling.hub.publish
-        telling.hub.publish = lambda event: (published.append(event), publish(event))
+
+        def heard(event: Any) -> None:
+            published.append(event)
+            publish(event)
+
+        telling.hub.publish = heard
         await again.start()
         await again.wait_members(3)
         told: Members = {}
