@@ -53,6 +53,7 @@ LARGE: dict[str, int] = {
     "src/covey/protocols/links/machine.py": 600,
     "src/covey/protocols/membership/ledger.py": 320,
     "src/covey/protocols/membership/machine.py": 390,
+    "src/covey/protocols/membership/passage.py": 320,
     "src/covey/protocols/overlay/machine.py": 600,
     "src/covey/runtime/runner.py": 370,
     "src/covey/runtime/transport/tcp.py": 370,

@@ -79,6 +79,26 @@ def test_another_cluster_is_refused_and_nothing_is_half_joined():
     run(test)
 
 
+@pytest.mark.parametrize("pause", [0, 0.001, 0.002, 0.003, 0.004, 0.005, 0.01, 0.05], ids=str)
+@pytest.mark.parametrize("asked", [0, 1], ids=["who threw it out", "another"])
+def test_who_was_thrown_out_while_it_was_away_joins_with_one_call_before_it_knows_of_it(pause, asked):
+    async def test(cluster: Cluster) -> None:
+        nodes = await durable(cluster, 3)
+        kicked = nodes.pop()
+        await kicked.close()
+        await nodes[0].kick(kicked.site)
+        again = cluster.node(storage=kicked._options.storage)
+        await again.start()
+        await asyncio.sleep(pause)
+        assert await again.join(nodes[asked].address) in [node.site for node in nodes]
+        await belong(*nodes, again)
+        await asyncio.sleep(10)
+        assert not again.alone
+        await belong(*nodes, again)
+
+    run(test)
+
+
 def test_where_all_are_out_a_join_says_how_to_begin_again_and_that_works():
     """Both sides of a cut threw the other out; who is out lets nobody in, and whoever is new is in."""
 

@@ -95,7 +95,8 @@ class RecordLaws:
         if machine != "membership":
             return
         membership = node.engine.membership
-        moved = membership.cluster != holder.cluster
+        changes = [effect.cluster for effect in effects if type(effect) is ClusterChanged]
+        moved = any(cluster != holder.cluster for cluster in (*changes, membership.cluster))  # out and in is one step
         if moved:
             self._one_cluster(node)
             holder.cluster = membership.cluster

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from covey.core.clock import STAMP_MAX
+from covey.core.clock import COUNTER_MASK, STAMP_MAX, pack
 from covey.core.errors import JoinFailed, UsageError, invariant
 from covey.core.ids import ClusterId, Contact, Site
 from covey.core.timers import Timers
@@ -61,10 +61,11 @@ class Alone(msgspec.Struct, frozen=True):
 class Joining:
     """A join that has no outcome yet."""
 
-    __slots__ = ("address", "back", "request", "site")
+    __slots__ = ("address", "back", "began", "request", "site")
 
-    def __init__(self, request: int, address: str, back: Alone | None) -> None:
+    def __init__(self, request: int, address: str, back: Alone | None, began: int) -> None:
         self.request = request
+        self.began = began  # as a stamp
         self.address = address
         self.back = back  # where to go if it fails; None if we belong already
         self.site: Site | None = None  # who answers there
@@ -135,12 +136,13 @@ class Passage:
             self._enter(self._shared)
             ledger.write_return(now_us)
             effects += self._changed(now_us)
-        self._joining = Joining(command.request, command.address, back)
+        began = pack(ledger.clock.wall_ms(now_us), COUNTER_MASK)
+        self._joining = Joining(command.request, command.address, back, began)
         self._timers.set(("join",), now_us + self._config.join_us_max)
         return [*effects, Dial(command.address)]
 
     def answered(self, fact: AddressAnswered, now_us: int) -> list[Effect]:
-        """Somebody is there. If it is a member that we are linked to, that was it; else an exchange has to follow."""
+        """Somebody is there. An exchange has to follow, though we may be linked: it may hold us for thrown out."""
         joining, contact = self._joining, fact.contact
         if joining is None or joining.address != fact.address or self.closed:
             return []
@@ -148,11 +150,7 @@ class Passage:
             self._end()
             return [Resolve(joining.request, self._ledger.me), *self._go_back(joining, now_us)]
         joining.site = contact.site
-        if contact.site not in self._exchange.links:
-            return []
-        if joining.back is None and self._ledger.record.is_member(contact.site):
-            return self._resolve(contact.site)
-        return self._exchange.sync(contact.site, True, now_us)
+        return self._exchange.sync(contact.site, True, now_us) if contact.site in self._exchange.links else []
 
     def connected(self, contact: Contact, now_us: int) -> list[Effect]:
         """A link is up: compare, or where a join waits for this very peer, exchange at once, though we may be equal."""
@@ -164,7 +162,7 @@ class Passage:
     def exchanged(self, peer: Site) -> list[Effect]:
         """The first exchange completes a join: of who belongs, with the one it asked for; from alone, with anybody."""
         joining = self._joining
-        if joining is None or (joining.back is None and not self._is_awaited(peer)):
+        if joining is None or self.closed or (joining.back is None and not self._is_awaited(peer)):
             return []
         return self._resolve(peer)
 
@@ -270,8 +268,15 @@ class Passage:
     # --- going alone ------------------------------------------------------------------------------------------------
 
     def go_alone(self, verdict: Op, now_us: int) -> list[Effect]:
-        """We do not belong any more: a new cluster of our own, which can never be merged back by accident."""
-        ledger = self._ledger
+        """We do not belong any more: a new cluster of our own, which can never be merged back by accident.
+
+        A join that was given after what threw us out goes on from there, since it came later.
+        """
+        ledger, again = self._ledger, self._joining
+        if again is not None and verdict.origin != ledger.me.site and ledger.can_begin_life():
+            again = self._end() if verdict.clock <= again.began else None
+        else:
+            again = None
         removed = [MemberRemoved(site) for site in self._others()]
         effects = [*self._waits.end_all(now_us), *self._refuse("we are out of the cluster ourselves")]
         self._timers.cancel(("alone",))
@@ -281,7 +286,8 @@ class Passage:
             effects.append(Emit(Kicked(verdict.origin, verdict.wall_ms)))
         self._enter(ClusterId(self._rng.randbytes(16)))
         ledger.write_default(now_us)
-        return [*effects, *self._changed(now_us), *removed]  # in this order nobody is asked to replace the others
+        effects += [*self._changed(now_us), *removed]  # in this order nobody is asked to replace the others
+        return effects + (self.join(Join(again.request, again.address), now_us) if again is not None else [])
 
     def _others(self) -> list[Site]:
         return [site for site in self._ledger.record.members() if site != self._ledger.me.site]
