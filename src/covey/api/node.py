@@ -395,7 +395,8 @@ class Node:
     async def join(self, address: str, timeout: float = 15.0) -> Site:
         """Belong to the cluster of the node at `address` (`"host:port"`). Returns its site when records were exchanged.
 
-        Needed only by a node that was kicked or has left, or has no seed that leads to the others. Raises `JoinFailed`
+        Needed only by a node that was kicked or has left, or has no seed that leads to the others; where all are out,
+        one of them begins again by joining its own address. Raises `JoinFailed`
         (with `ClusterMismatch`, where a cluster of another name answers) and leaves everything as it was;
         `DeadlineExceeded` after `timeout` seconds, and the attempt goes on.
         """

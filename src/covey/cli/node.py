@@ -6,6 +6,7 @@ import asyncio
 import os
 import reprlib
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -103,11 +104,7 @@ async def _serve(node: covey.Node, tell: Callable[[Record], None], join: str | N
     signalled = first_signal()
     async with node, node.events() as events:
         if join is None and (kicked := node.kicked) is not None:
-            raise Misuse(
-                f"this node, {short(node.site)}, was thrown out of {node.cluster!r} by {short(kicked.by)} at "
-                f"{wall(kicked.wall_ms)}; it was not run: let it in again with --join HOST:PORT of a member, "
-                "or give it another --storage"
-            )
+            raise Misuse(_thrown_out(node, kicked, "not run"))
         tell(
             {
                 "event": "started",
@@ -124,7 +121,7 @@ async def _serve(node: covey.Node, tell: Callable[[Record], None], join: str | N
                 tell(as_record(covey.MemberUpdated(member)))
         for neighbour in events.snapshot.neighbours:
             tell(as_record(covey.NeighborUp(neighbour)))
-        reading = asyncio.create_task(_read(events, tell), name="read events")
+        reading = asyncio.create_task(_read(node, events, tell, join is None), name="read events")
         tasks = [reading]
         try:
             if join is not None:
@@ -148,9 +145,21 @@ async def _join(node: covey.Node, address: str, tell: Callable[[Record], None]) 
     tell({"event": "joined", "site": site, "address": address})
 
 
-async def _read(events: AsyncIterator[Event], tell: Callable[[Record], None]) -> None:
+async def _read(node: covey.Node, events: AsyncIterator[Event], tell: Callable[[Record], None], ends: bool) -> None:
+    """Tell every event. `ends`: a kick from before this run ends it, though it was heard of only now."""
+    began_ms = time.time() * 1000
     async for event in events:
         tell(as_record(event))
+        if ends and isinstance(event, covey.Kicked) and event.wall_ms < began_ms:
+            raise Misuse(_thrown_out(node, event, "ended"))
+
+
+def _thrown_out(node: covey.Node, kicked: covey.Kicked, what: str) -> str:
+    return (
+        f"this node, {short(node.site)}, was thrown out of {node.cluster!r} by {short(kicked.by)} at "
+        f"{wall(kicked.wall_ms)}; it was {what}: let it in again with --join HOST:PORT of a member, "
+        "or give it another --storage"
+    )
 
 
 def as_record(event: Event) -> Record:

@@ -48,6 +48,22 @@ def test_joining_at_the_own_address_has_an_outcome_and_changes_nothing() -> None
     assert b.members == c.members == [1, 2, 3]
 
 
+def test_who_is_alone_begins_the_cluster_again_at_its_own_address() -> None:
+    net, a, b, c = three()
+    c.kick(a)
+    net.wait(3 * SECOND)
+    assert a.solo
+    life = a.machine.me.incarnation
+    request = a.join(a)
+    net.wait(SECOND)
+    assert a.outcomes[request] == a.machine.me
+    assert not a.solo
+    assert a.machine.me.incarnation > life
+    net.mesh()
+    net.wait(10 * SECOND)
+    assert a.members == b.members == c.members == [1, 2, 3]
+
+
 def test_a_join_that_another_join_overtakes_has_an_outcome() -> None:
     net, a, b, c = three()
     c.leave()

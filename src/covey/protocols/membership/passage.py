@@ -45,7 +45,9 @@ from covey.wire.messages.membership import News, Op
 
 Effect = Any
 
-_ALL_OUT = ": it is out of the cluster itself; name a member, and where all are out start a new node to join"
+_ALL_OUT = (
+    ": it is out of the cluster itself; name a member, and where all are out let one of them join its own address"
+)
 # A dial of before the change ended so because of the cluster we were in; it says nothing about the one we enter.
 _OF_THE_CLUSTER = frozenset({Cause.CLUSTER, Cause.ALONE, Cause.GOODBYE})
 
@@ -117,15 +119,16 @@ class Passage:
     # --- joining ----------------------------------------------------------------------------------------------------
 
     def join(self, command: Join, now_us: int) -> list[Effect]:
-        """Dial the address; who is alone is in the shared cluster from here on, in a new life."""
+        """Dial the address; who is alone is in the shared cluster from here on, in a new life.
+
+        Our own address needs no dial: who is alone begins the cluster again, as its first member.
+        """
         ledger = self._ledger
         leaving = ledger.out() if self._waits.leaving and not self.solo else None  # first that, since this is later
         if max(ledger.rejoin_clock, leaving.clock if leaving is not None else 0) >= STAMP_MAX:
             raise UsageError("no stamp is left that beats what threw us out; nothing was changed")
         if (self.solo or leaving is not None) and not ledger.can_begin_life():
             raise UsageError("this site is in the last life there is; nothing was changed: start with another site")
-        if command.address == ledger.me.address:
-            return [Resolve(command.request, ledger.me)]
         effects = self.go_alone(leaving, now_us) if leaving is not None else []
         back = self._joining.back if self._joining is not None else None
         effects += self._refuse("another join came after it")
@@ -136,6 +139,8 @@ class Passage:
             self._enter(self._shared)
             ledger.write_return(now_us)
             effects += self._changed(now_us)
+        if command.address == ledger.me.address:
+            return [*effects, Resolve(command.request, ledger.me)]
         began = pack(ledger.clock.wall_ms(now_us), COUNTER_MASK)
         self._joining = Joining(command.request, command.address, back, began)
         self._timers.set(("join",), now_us + self._config.join_us_max)
