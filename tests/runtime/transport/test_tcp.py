@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import socket
 import struct
+import sys
 
 import pytest
 
@@ -19,14 +21,17 @@ from covey.protocols.links.vocabulary import (
     ConnectionFailed,
     ConnectionOpened,
 )
+from covey.runtime.addresses import parse_address
 from covey.runtime.transport import tcp
 from tests.runtime.transport.tcp_harness import (
+    Recorder,
     connect,
     dialled,
     every_loop,
     free_ports,
     need_ipv6,
     open_sockets,
+    own_tls,
     recorders,
     run_on,
     taken,
@@ -268,3 +273,25 @@ def test_a_connection_beyond_the_bound_is_closed_at_once(kind, monkeypatch):
             await one.until(lambda: len(one.of(ConnectionAccepted)) == 4)
 
     run_on(kind, main())
+
+
+@every_loop
+@pytest.mark.parametrize("steps", range(8))
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_a_stranger_that_comes_while_we_close_is_closed_too(kind, tls, steps, monkeypatch):
+    """Whatever step its welcome is at; a socket that is only dropped would be closed when the memory is wanted."""
+    dropped: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: dropped.append(unraisable.exc_value))
+
+    async def main() -> None:
+        recorder = Recorder(own_tls() if tls else None)
+        address = parse_address(await recorder.transport.listen("127.0.0.1:0"))
+        with socket.create_connection(address):
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            await recorder.transport.aclose()
+        await asyncio.sleep(0)
+
+    run_on(kind, main())
+    gc.collect()
+    assert dropped == []

@@ -108,6 +108,7 @@ class TcpTransport:
         self._accepted = 0
         self._server: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
+        self._strangers: dict[int, socket.socket] = {}  # accepted, and their welcome has not begun
         self._paused = False
         self._drained: asyncio.Event = asyncio.Event()
 
@@ -148,8 +149,11 @@ class TcpTransport:
     async def _accept(self, server: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            await _readable(server)  # and not `sock_accept`: cancelled in time, it would lose the socket it has
             try:
-                sock, peer = await loop.sock_accept(server)
+                sock, peer = server.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                continue
             except OSError as error:  # usually: too many open files
                 log.warning("event=accept_failed reason=%r", str(error))
                 await asyncio.sleep(0.1)
@@ -157,8 +161,10 @@ class TcpTransport:
             if len(self._connections) + len(self._tasks) >= CONNECTIONS_MAX:
                 sock.close()
                 continue
+            sock.setblocking(False)
             self._accepted -= 1
             number = self._accepted
+            self._strangers[number] = sock
             welcome = self._welcome(number, sock, format_address(*peer[:2]))
             self._tasks[number] = loop.create_task(welcome, name="covey welcome")
 
@@ -166,6 +172,7 @@ class TcpTransport:
         connection = _Connection(self, number)
         loop = asyncio.get_running_loop()
         try:
+            self._strangers.pop(number, None)
             _prepare(sock)
             if self._tls is None:
                 await loop.connect_accepted_socket(lambda: connection, sock)
@@ -336,6 +343,8 @@ class TcpTransport:
             self._accepting.cancel()
             self._accepting = None
         await asyncio.gather(*tasks, return_exceptions=True)
+        for sock in self._strangers.values():
+            sock.close()
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -346,8 +355,8 @@ class TcpTransport:
                 await asyncio.wait_for(self._drained.wait(), LINGER_SECONDS + 1)
 
 
-async def _peek(sock: socket.socket) -> bytes:
-    """The first byte that arrives, left where it is; b"" when the other side closes instead."""
+async def _readable(sock: socket.socket) -> None:
+    """Wait until there is something to read, or to accept."""
     loop = asyncio.get_running_loop()
     arrived: asyncio.Future[None] = loop.create_future()
     loop.add_reader(sock, lambda: None if arrived.done() else arrived.set_result(None))
@@ -355,6 +364,11 @@ async def _peek(sock: socket.socket) -> bytes:
         await arrived
     finally:
         loop.remove_reader(sock)
+
+
+async def _peek(sock: socket.socket) -> bytes:
+    """The first byte that arrives, left where it is; b"" when the other side closes instead."""
+    await _readable(sock)
     return sock.recv(1, socket.MSG_PEEK)
 
 
