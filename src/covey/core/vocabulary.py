@@ -214,6 +214,10 @@ class LoopLagged(msgspec.Struct, frozen=True, gc=False):
     lag_us: int
 
 
+class TurnEnded(msgspec.Struct, frozen=True, gc=False):
+    """Everything of this turn has been said: what was gathered is to be said and written now."""
+
+
 class PeerCongested(msgspec.Struct, frozen=True, gc=False):
     """The peer reads more slowly than we write; what is sent now waits in memory."""
 
@@ -260,6 +264,10 @@ class Multicast(msgspec.Struct, frozen=True, gc=False):
     to: tuple[Site, ...]
     message: Any
     channel: Channel = Channel.CONTROL
+
+
+class WantTurn(msgspec.Struct, frozen=True, gc=False):
+    """Tell us `TurnEnded` once the world has nothing more to say at once."""
 
 
 class Flood(msgspec.Struct, frozen=True, gc=False):
@@ -336,6 +344,40 @@ class Persist(msgspec.Struct, frozen=True, gc=False):
 
     log: str
     records: tuple[Record, ...]
+
+
+# --- rows: what machines that keep them say to the one that spreads them, and hear from it --------------------------
+
+
+class HoldInstance(msgspec.Struct, frozen=True, gc=False):
+    """This node wants the rows of `instance` from now on, and tells all others so."""
+
+    instance: bytes
+
+
+class ReleaseInstance(msgspec.Struct, frozen=True, gc=False):
+    """This node does not want them any more; its own rows of that instance go everywhere."""
+
+    instance: bytes
+
+
+class WriteRows(msgspec.Struct, frozen=True, gc=False):
+    """Change rows of our own life, all in this order: a key and its value from now on, None to remove it."""
+
+    instance: bytes
+    changes: tuple[tuple[bytes, bytes | None], ...]
+
+
+class RowsChanged(msgspec.Struct, frozen=True, gc=False):
+    """What is shown of one owner's rows changed: its rows are there, changed, gone or (it is held for down) hidden.
+
+    The fold of these facts is what is shown.
+    """
+
+    instance: bytes
+    owner: Site
+    incarnation: int
+    changes: tuple[tuple[bytes, bytes | None], ...]
 
 
 # --- events that several machines emit ------------------------------------------------------------------------------

@@ -34,11 +34,14 @@ from covey.protocols.membership.machine import Membership
 from covey.protocols.overlay.config import OverlayConfig
 from covey.protocols.overlay.machine import Overlay
 from covey.protocols.overlay.vocabulary import LeaveOverlay, SeedsResolved
+from covey.protocols.replication.config import ReplicationConfig
+from covey.protocols.replication.machine import Replication
 from covey.wire.messages import detector as detector_messages
 from covey.wire.messages import direct as direct_messages
 from covey.wire.messages import links as link_messages
 from covey.wire.messages import membership as membership_messages
 from covey.wire.messages import overlay as overlay_messages
+from covey.wire.messages import rows as rows_messages
 
 Route = tuple[tuple[str, Machine], ...]
 
@@ -51,6 +54,7 @@ class EngineConfig(msgspec.Struct, frozen=True):
     direct: DirectConfig = DirectConfig()
     membership: MembershipConfig = MembershipConfig()
     detector: DetectorConfig = DetectorConfig()
+    replication: ReplicationConfig = ReplicationConfig()
     gate: GateConfig = GateConfig()
 
 
@@ -87,6 +91,7 @@ class Engine:
         self.links = Links(config.links, nonces, now_us, identity=identity, address=address)
         self.overlay = Overlay(config.overlay, rng, now_us, me=me, solo=self.membership.solo)
         self.detector = Detector(config.detector, rng, now_us, me=me)
+        self.replication = Replication(config.replication, rng, now_us, me=me)
         self.direct = Direct(config.direct, identity.site)
         self.roster = Roster()
         self.machines: dict[str, Machine] = {
@@ -94,6 +99,7 @@ class Engine:
             "overlay": self.overlay,
             "membership": self.membership,
             "detector": self.detector,
+            "replication": self.replication,
             "direct": self.direct,
             "roster": self.roster,
         }
@@ -101,6 +107,7 @@ class Engine:
             **dict.fromkeys(overlay_messages.OverlayMessage.__args__, ("overlay", self.overlay)),
             **dict.fromkeys(membership_messages.MembershipMessage.__args__, ("membership", self.membership)),
             **dict.fromkeys(detector_messages.DetectorMessage.__args__, ("detector", self.detector)),
+            **dict.fromkeys(rows_messages.RowsMessage.__args__, ("replication", self.replication)),
             direct_messages.Payload: ("direct", self.direct),
             **dict.fromkeys(link_messages.LinkMessage.__args__, ("links", self.links)),
         }
@@ -109,11 +116,12 @@ class Engine:
     def _build_routes(self) -> dict[type, Route]:
         links, overlay, direct = self._named("links"), self._named("overlay"), self._named("direct")
         membership, detector, roster = self._named("membership"), self._named("detector"), self._named("roster")
+        rows = self._named("replication")
         by_hearers: dict[Route, tuple[type, ...]] = {
             (links,): (
                 link.BytesReceived, link.ConnectionAccepted, link.ConnectionClosed, link.ConnectionFailed,
                 link.ConnectionOpened, link.StrangerFailed, link.ConnectionPaused, link.ConnectionResumed,
-                link.TurnEnded, link.CloseLinks, v.Send, v.SendMany, v.Multicast, v.Dial, v.Disconnect, v.Pin, v.Unpin,
+                link.CloseLinks, v.Send, v.SendMany, v.Multicast, v.Dial, v.Disconnect, v.Pin, v.Unpin,
             ),
             (overlay,): (SeedsResolved, LeaveOverlay, v.Flood),
             (direct,): (SendPayloads, v.Abandon, v.PeerCongested, v.PeerDrained),
@@ -122,14 +130,16 @@ class Engine:
                 v.WallOffset, v.DigestsHeard, v.ClusterEntered, v.Superseded,
             ),
             (detector,): (detection.Stop, detection.PeerSpoke, v.DigestsChanged, v.LoopLagged),
-            (links, overlay, detector, roster): (v.ClusterChanged,),
-            (roster, detector, overlay): (v.MemberAdded, v.MemberRemoved),
-            (overlay, membership, roster): (v.LivenessChanged,),
-            (links, overlay, membership, detector): (v.Tick, v.AddressLearned),
+            (rows,): (v.HoldInstance, v.ReleaseInstance, v.WriteRows),
+            (rows, links): (v.TurnEnded,),
+            (links, overlay, detector, rows, roster): (v.ClusterChanged,),
+            (roster, detector, rows, overlay): (v.MemberAdded, v.MemberRemoved),
+            (overlay, membership, rows, roster): (v.LivenessChanged,),
+            (links, overlay, membership, detector, rows): (v.Tick, v.AddressLearned),
             (overlay, membership): (v.AddressAnswered, v.AddressFailed),
             (overlay, detector, direct): (v.PeerUnreached,),
-            (overlay, membership, detector, direct): (v.PeerConnected, v.PeerLost),
-            (): (MessagesReceived,),
+            (overlay, membership, detector, rows, direct): (v.PeerConnected, v.PeerLost),
+            (): (MessagesReceived, v.RowsChanged),
         }  # fmt: skip
         return {kind: hearers for hearers, kinds in by_hearers.items() for kind in kinds}
 

@@ -14,12 +14,22 @@ from typing import Any
 
 from covey.core.errors import ClosedError, CoveyError, UsageError
 from covey.core.ids import Contact
-from covey.core.vocabulary import AddressLearned, Emit, LoopLagged, Refuse, Resolve, Tick, WallOffset
+from covey.core.vocabulary import (
+    AddressLearned,
+    Emit,
+    LoopLagged,
+    Refuse,
+    Resolve,
+    Tick,
+    TurnEnded,
+    WallOffset,
+    WantTurn,
+)
 from covey.engine.engine import Engine
 from covey.engine.gate import Gate, Store
 from covey.engine.pump import Observer, Pump
 from covey.protocols.detector.vocabulary import Stop
-from covey.protocols.links.vocabulary import CloseConnection, CloseLinks, OpenConnection, TurnEnded, WantTurn, Write
+from covey.protocols.links.vocabulary import CloseConnection, CloseLinks, OpenConnection, Write
 from covey.protocols.overlay.vocabulary import LeaveOverlay, SeedsResolved
 from covey.runtime.addresses import format_address, is_loopback, is_wildcard, parse_address, split_address
 from covey.runtime.discovery import Seed

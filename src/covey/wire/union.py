@@ -1,12 +1,12 @@
 """The one union of all messages that travel on an open link, and who hears which.
 
-Tags: 0-15 handshake, 16-31 links, 32-47 overlay, 48-63 direct, 64-79 membership, 80-95 detector. A protocol takes the
-next free block of sixteen.
+Tags: 0-15 handshake, 16-31 links, 32-47 overlay, 48-63 direct, 64-79 membership, 80-95 detector,
+96-111 clients, 112-127 rows. A protocol takes the next free block of sixteen.
 """
 
 from __future__ import annotations
 
-from covey.wire.messages import detector, direct, links, membership, overlay
+from covey.wire.messages import detector, direct, links, membership, overlay, rows
 
 Message = (
     links.LinkMessage
@@ -14,4 +14,5 @@ Message = (
     | direct.DirectMessage
     | membership.MembershipMessage
     | detector.DetectorMessage
+    | rows.RowsMessage
 )

@@ -17,6 +17,7 @@ from covey.core.vocabulary import (
     PeerConnected,
     PeerUnreached,
     Send,
+    WantTurn,
 )
 from covey.protocols.links.config import LinksConfig
 from covey.protocols.links.handshake import ACCEPTED, Acceptor
@@ -30,7 +31,6 @@ from covey.protocols.links.vocabulary import (
     ConnectionResumed,
     LinkRefused,
     OpenConnection,
-    WantTurn,
 )
 from covey.wire import codec
 from tests.protocols.links.links_harness import SILENCE, Bare, identity, note

@@ -123,7 +123,11 @@ def test_a_peer_without_an_address_may_come_and_go():
 
 def test_neighbours_affirm_each_other_from_time_to_time():
     bare = Bare(5).befriend(1, 2)
-    affirmed = [effect for effect in bare.until(13 * CONFIG.affirm_period_us // 2) if effect == Multicast((site(1), site(2)), Affirm())]
+    affirmed = [
+        effect
+        for effect in bare.until(13 * CONFIG.affirm_period_us // 2)
+        if effect == Multicast((site(1), site(2)), Affirm())
+    ]
     assert 5 <= len(affirmed) <= 7
 
 

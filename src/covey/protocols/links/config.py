@@ -12,7 +12,9 @@ class LinksConfig(msgspec.Struct, frozen=True):
 
     connect_us_max: int = 3 * SECOND_US  # TCP, TLS and handshake together. Guess: 1 s is TCP's first retransmission
     handshake_us_max: int = 3 * SECOND_US  # what a stranger may take to prove itself. Guess
-    keepalive_us: int = 8 * SECOND_US  # guess: links that pings use are seldom quiet so long; partisan's ping waits 20 s
+    keepalive_us: int = (
+        8 * SECOND_US
+    )  # guess: links that pings use are seldom quiet so long; partisan's ping waits 20 s
     silence_us_max: int = 24 * SECOND_US  # three keepalives
     congested_us_max: int = 10 * SECOND_US  # guess: longer than any garbage collection, shorter than silence
     idle_us_max: int = 60 * SECOND_US  # an unpinned link nobody used. Guess

@@ -14,7 +14,9 @@ class MembershipConfig(msgspec.Struct, frozen=True):
 
     ephemeral: bool = True  # a node without storage: leaves when it stops, never votes, leaves no tombstone
     flood: bool = True  # fresh operations go to all neighbours at once; off only to compare with classy
-    digest_period_us: int = 2 * SECOND_US  # twice classy's sync_timeout: pings bring digests each second; without, guess
+    digest_period_us: int = (
+        2 * SECOND_US
+    )  # twice classy's sync_timeout: pings bring digests each second; without, guess
     sync_pause_us: int = 200_000  # between two syncs with one peer that do not make us equal. Guess
     again_us_max: int = 64 * SECOND_US  # between two times of telling a peer everything to no avail. Guess
     sync_ops_max: int = 1_000  # in one sync, about
