@@ -258,6 +258,20 @@ class SendMany(msgspec.Struct, frozen=True, gc=False):
     channel: Channel = Channel.CONTROL
 
 
+class SendData(msgspec.Struct, frozen=True, gc=False):
+    """Send messages to one peer on the `data` channel, waiting for the link where it is not ready.
+
+    Resolved once they are on the link; refused when they cannot be, and then none was sent. Request 0 asks for no
+    outcome. `bytes`: their size, about.
+    """
+
+    request: int
+    to: Site
+    address: str
+    messages: tuple[Any, ...]
+    bytes: int
+
+
 class Multicast(msgspec.Struct, frozen=True, gc=False):
     """Send one message, encoded once, over existing links; peers without a link are passed over."""
 

@@ -24,6 +24,9 @@ from covey.protocols.detector import vocabulary as detection
 from covey.protocols.detector.config import DetectorConfig
 from covey.protocols.detector.machine import Detector
 from covey.protocols.direct.machine import Direct, DirectConfig, SendPayloads
+from covey.protocols.groups import vocabulary as group
+from covey.protocols.groups.config import GroupsConfig
+from covey.protocols.groups.machine import Groups
 from covey.protocols.links import vocabulary as link
 from covey.protocols.links.config import LinksConfig
 from covey.protocols.links.handshake import Identity
@@ -38,6 +41,7 @@ from covey.protocols.replication.config import ReplicationConfig
 from covey.protocols.replication.machine import Replication
 from covey.wire.messages import detector as detector_messages
 from covey.wire.messages import direct as direct_messages
+from covey.wire.messages import groups as group_messages
 from covey.wire.messages import links as link_messages
 from covey.wire.messages import membership as membership_messages
 from covey.wire.messages import overlay as overlay_messages
@@ -55,6 +59,7 @@ class EngineConfig(msgspec.Struct, frozen=True):
     membership: MembershipConfig = MembershipConfig()
     detector: DetectorConfig = DetectorConfig()
     replication: ReplicationConfig = ReplicationConfig()
+    groups: GroupsConfig = GroupsConfig()
     gate: GateConfig = GateConfig()
 
 
@@ -92,6 +97,7 @@ class Engine:
         self.overlay = Overlay(config.overlay, rng, now_us, me=me, solo=self.membership.solo)
         self.detector = Detector(config.detector, rng, now_us, me=me)
         self.replication = Replication(config.replication, rng, now_us, me=me)
+        self.groups = Groups(config.groups, rng, now_us, me=me)
         self.direct = Direct(config.direct, identity.site)
         self.roster = Roster()
         self.machines: dict[str, Machine] = {
@@ -100,6 +106,7 @@ class Engine:
             "membership": self.membership,
             "detector": self.detector,
             "replication": self.replication,
+            "groups": self.groups,
             "direct": self.direct,
             "roster": self.roster,
         }
@@ -108,6 +115,7 @@ class Engine:
             **dict.fromkeys(membership_messages.MembershipMessage.__args__, ("membership", self.membership)),
             **dict.fromkeys(detector_messages.DetectorMessage.__args__, ("detector", self.detector)),
             **dict.fromkeys(rows_messages.RowsMessage.__args__, ("replication", self.replication)),
+            group_messages.Mail: ("groups", self.groups),
             direct_messages.Payload: ("direct", self.direct),
             **dict.fromkeys(link_messages.LinkMessage.__args__, ("links", self.links)),
         }
@@ -116,7 +124,7 @@ class Engine:
     def _build_routes(self) -> dict[type, Route]:
         links, overlay, direct = self._named("links"), self._named("overlay"), self._named("direct")
         membership, detector, roster = self._named("membership"), self._named("detector"), self._named("roster")
-        rows = self._named("replication")
+        rows, groups = self._named("replication"), self._named("groups")
         by_hearers: dict[Route, tuple[type, ...]] = {
             (links,): (
                 link.BytesReceived, link.ConnectionAccepted, link.ConnectionClosed, link.ConnectionFailed,
@@ -124,7 +132,10 @@ class Engine:
                 link.CloseLinks, v.Send, v.SendMany, v.Multicast, v.Dial, v.Disconnect, v.Pin, v.Unpin,
             ),
             (overlay,): (SeedsResolved, LeaveOverlay, v.Flood),
-            (direct,): (SendPayloads, v.Abandon, v.PeerCongested, v.PeerDrained),
+            (direct,): (SendPayloads, v.SendData, v.Abandon, v.PeerCongested, v.PeerDrained),
+            (groups,): (
+                group.SendMail, group.JoinGroup, group.LeaveGroup, group.OpenMailbox, group.CloseMailbox, v.RowsChanged,
+            ),
             (membership,): (
                 member.SetMember, member.SetMeta, member.Kick, member.Leave, member.Join, member.Flush, member.Cleanup,
                 v.WallOffset, v.DigestsHeard, v.ClusterEntered, v.Superseded,
@@ -132,14 +143,15 @@ class Engine:
             (detector,): (detection.Stop, detection.PeerSpoke, v.DigestsChanged, v.LoopLagged),
             (rows,): (v.HoldInstance, v.ReleaseInstance, v.WriteRows),
             (rows, links): (v.TurnEnded,),
-            (links, overlay, detector, rows, roster): (v.ClusterChanged,),
-            (roster, detector, rows, overlay): (v.MemberAdded, v.MemberRemoved),
-            (overlay, membership, rows, roster): (v.LivenessChanged,),
-            (links, overlay, membership, detector, rows): (v.Tick, v.AddressLearned),
+            (links, overlay, detector, groups, rows, roster): (v.ClusterChanged,),
+            (roster, detector, groups, rows, overlay): (v.MemberAdded, v.MemberRemoved),
+            (overlay, membership, groups, rows, roster): (v.LivenessChanged,),
+            (links, overlay, membership, detector, rows): (v.Tick,),
+            (links, overlay, membership, detector, groups, rows): (v.AddressLearned,),
             (overlay, membership): (v.AddressAnswered, v.AddressFailed),
             (overlay, detector, direct): (v.PeerUnreached,),
-            (overlay, membership, detector, rows, direct): (v.PeerConnected, v.PeerLost),
-            (): (MessagesReceived, v.RowsChanged),
+            (overlay, membership, detector, groups, rows, direct): (v.PeerConnected, v.PeerLost),
+            (): (MessagesReceived,),
         }  # fmt: skip
         return {kind: hearers for hearers, kinds in by_hearers.items() for kind in kinds}
 

@@ -1,12 +1,12 @@
 """The one union of all messages that travel on an open link, and who hears which.
 
 Tags: 0-15 handshake, 16-31 links, 32-47 overlay, 48-63 direct, 64-79 membership, 80-95 detector,
-96-111 clients, 112-127 rows. A protocol takes the next free block of sixteen.
+96-111 clients, 112-127 rows, 128-143 groups. A protocol takes the next free block of sixteen.
 """
 
 from __future__ import annotations
 
-from covey.wire.messages import detector, direct, links, membership, overlay, rows
+from covey.wire.messages import detector, direct, groups, links, membership, overlay, rows
 
 Message = (
     links.LinkMessage
@@ -15,4 +15,5 @@ Message = (
     | membership.MembershipMessage
     | detector.DetectorMessage
     | rows.RowsMessage
+    | groups.GroupMessage
 )
