@@ -20,6 +20,17 @@ from covey.api.events import (
     StorageTrouble,
     Subscription,
 )
+from covey.api.groups import (
+    CallFailed,
+    Group,
+    GroupCall,
+    GroupJoined,
+    GroupLeft,
+    GroupMember,
+    GroupMessage,
+    GroupUpdated,
+    Mailbox,
+)
 from covey.api.members import (
     Kicked,
     Member,
@@ -66,6 +77,7 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "AuthenticationError",
+    "CallFailed",
     "ClockSkew",
     "ClosedError",
     "ClusterMismatch",
@@ -76,6 +88,13 @@ __all__ = [
     "DecodeError",
     "Deposed",
     "FrameError",
+    "Group",
+    "GroupCall",
+    "GroupJoined",
+    "GroupLeft",
+    "GroupMember",
+    "GroupMessage",
+    "GroupUpdated",
     "InvariantError",
     "JoinFailed",
     "Kicked",
@@ -83,6 +102,7 @@ __all__ = [
     "LinkMended",
     "LinkRefused",
     "Lost",
+    "Mailbox",
     "Member",
     "MemberDown",
     "MemberKicked",

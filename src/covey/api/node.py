@@ -15,6 +15,7 @@ import msgspec
 
 from covey.api.config import Config
 from covey.api.events import Neighbor, Subscription
+from covey.api.groups import Group, Groups
 from covey.api.members import Kicked, Member, encode_meta, member_in, member_of
 from covey.api.options import check_options
 from covey.api.telling import NodeEvent, NodeState, Telling, neighbor_of
@@ -44,6 +45,7 @@ from covey.runtime.environment import Environment, RealEnvironment
 from covey.runtime.runner import Runner
 from covey.runtime.storage import Storage, Stored
 from covey.runtime.transport.base import Transport
+from covey.wire.keys import Key
 from covey.wire.payloads import encode_payload
 
 log = logging.getLogger(__name__)
@@ -131,6 +133,7 @@ class Node:
         self._runner: Runner | None = None
         self._engine: Engine | None = None
         self._direct: Direct | None = None
+        self._groups: Groups | None = None
         self._outgoing: dict[Site, list[bytes]] = {}  # sent in this turn of the event loop
         self._forks = _forks
         self._closing: asyncio.Task[None] | None = None
@@ -159,6 +162,8 @@ class Node:
             runner, engine = await self._make(stored, transport)
             self._check_starting()
             self._runner, self._engine, self._direct = runner, engine, engine.direct
+            self._groups = Groups(runner, engine.groups, environment.rng(), self.config.events_max)
+            self._telling.groups = self._groups
             self._telling.me = self._myself()
             await runner.start(options.listen, options.advertise)
             self._telling.me = self._myself()
@@ -238,7 +243,7 @@ class Node:
             log.warning("event=close_timeout seconds=%s", self.config.close_timeout)
         finally:
             self._state = "closed"
-            self._telling.hub.close(self._runner.dead)
+            self._telling.close(self._runner.dead)
             log.info("event=node_closed site=%s", self.site.hex())
 
     async def _abort(self) -> None:
@@ -246,7 +251,7 @@ class Node:
         assert self._runner is not None
         self._state = "closed"
         await self._runner.abort()
-        self._telling.hub.close()
+        self._telling.close(None)
 
     async def __aenter__(self) -> Node:
         await self.start()
@@ -533,6 +538,21 @@ class Node:
         if contact is None or not contact.address:
             raise UnknownName(f"no address of site {short(site)} is known here; nothing was sent")
         return contact.address
+
+    # --- groups -----------------------------------------------------------------------------------------------------
+
+    def group(self, key: Key, scope: str = "") -> Group:
+        """The group of all mailboxes anywhere that joined `key` in this scope. Raises `ConfigError` for no key."""
+        self._live(closing=False)
+        assert self._groups is not None
+        return self._groups.group(key, scope)
+
+    def groups(self, scope: str = "") -> list[Key]:
+        """The keys of all groups of this scope that have a member, as far as this node knows."""
+        self._live()
+        assert self._groups is not None
+        self._groups.hold(scope.encode())
+        return self._groups.keys(scope)
 
     # --- events -----------------------------------------------------------------------------------------------------
 

@@ -134,7 +134,8 @@ class Engine:
             (overlay,): (SeedsResolved, LeaveOverlay, v.Flood),
             (direct,): (SendPayloads, v.SendData, v.Abandon, v.PeerCongested, v.PeerDrained),
             (groups,): (
-                group.SendMail, group.JoinGroup, group.LeaveGroup, group.OpenMailbox, group.CloseMailbox, v.RowsChanged,
+                group.SendMail, group.JoinGroup, group.LeaveGroup, group.UpdateMeta, group.HoldScope, group.OpenMailbox,
+                group.CloseMailbox, v.RowsChanged,
             ),
             (membership,): (
                 member.SetMember, member.SetMeta, member.Kick, member.Leave, member.Join, member.Flush, member.Cleanup,

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from covey.core.errors import ClosedError, CoveyError, UsageError
-from covey.core.ids import Contact
+from covey.core.ids import Contact, Site
 from covey.core.vocabulary import (
     AddressLearned,
     Emit,
@@ -242,6 +242,15 @@ class Runner:
         if not self._open:
             raise ClosedError("the node is closed") from self.dead
         self._feed(incoming)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether facts and commands still reach the machines."""
+        return self._open
+
+    def ready(self, site: Site) -> bool:
+        """Whether data for `site` would be on its link at once; always for ourselves."""
+        return site == self.contact.site or self.engine.direct.ready(site)
 
     def check_thread(self) -> None:
         """Raises `UsageError` on any thread but the event loop's."""

@@ -42,6 +42,7 @@ from covey.protocols.groups.vocabulary import (
     CloseMailbox,
     GroupChanged,
     GroupEntry,
+    HoldScope,
     JoinGroup,
     Kind,
     LeaveGroup,
@@ -49,6 +50,7 @@ from covey.protocols.groups.vocabulary import (
     MailReceived,
     OpenMailbox,
     SendMail,
+    UpdateMeta,
 )
 from covey.wire.messages.groups import Mail
 
@@ -123,6 +125,8 @@ class Groups:
             RowsChanged: self._on_rows,
             JoinGroup: self._on_join,
             LeaveGroup: self._on_leave,
+            UpdateMeta: self._on_meta,
+            HoldScope: self._on_hold,
             OpenMailbox: self._on_open,
             CloseMailbox: self._on_close,
             PeerConnected: self._on_connected,
@@ -190,11 +194,21 @@ class Groups:
         place = (command.scope, command.group)
         count, meta = joins.get(place, (0, b""))
         joins[place] = (count + 1, meta if command.meta is None else command.meta)
-        effects: list[Effect] = []
-        if command.scope not in self._scopes:
-            self._scopes[command.scope] = None
-            effects.append(HoldInstance(PREFIX + command.scope))
-        return [*effects, self._write(command.mailbox, place)]
+        return [*self._on_hold(HoldScope(command.scope), now_us), self._write(command.mailbox, place)]
+
+    def _on_hold(self, command: HoldScope, now_us: int) -> list[Effect]:
+        if command.scope in self._scopes:
+            return []
+        self._scopes[command.scope] = None
+        return [HoldInstance(PREFIX + command.scope)]
+
+    def _on_meta(self, command: UpdateMeta, now_us: int) -> list[Effect]:
+        joins = self._joins(command.mailbox)
+        place = (command.scope, command.group)
+        if place not in joins:
+            raise UsageError("the mailbox is no member of that group; nothing was changed")
+        joins[place] = (joins[place][0], command.meta)
+        return [self._write(command.mailbox, place)]
 
     def _on_leave(self, command: LeaveGroup, now_us: int) -> list[Effect]:
         joins = self._mailboxes.get(command.mailbox, {})

@@ -50,6 +50,21 @@ class JoinGroup(msgspec.Struct, frozen=True, gc=False):
     meta: bytes | None
 
 
+class UpdateMeta(msgspec.Struct, frozen=True, gc=False):
+    """A member says something else of itself from now on."""
+
+    mailbox: int
+    scope: bytes
+    group: bytes
+    meta: bytes
+
+
+class HoldScope(msgspec.Struct, frozen=True, gc=False):
+    """Know the groups of a scope from now on, without being in any."""
+
+    scope: bytes
+
+
 class LeaveGroup(msgspec.Struct, frozen=True, gc=False):
     """Up to `count` times fewer a member. Does nothing where it is none."""
 
