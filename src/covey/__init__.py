@@ -20,17 +20,17 @@ from covey.api.events import (
     StorageTrouble,
     Subscription,
 )
-from covey.api.groups import (
+from covey.api.group_values import (
     CallFailed,
-    Group,
     GroupCall,
     GroupJoined,
     GroupLeft,
     GroupMember,
     GroupMessage,
     GroupUpdated,
-    Mailbox,
 )
+from covey.api.groups import Group
+from covey.api.mailboxes import Mailbox
 from covey.api.members import (
     Kicked,
     Member,

@@ -162,7 +162,8 @@ class Node:
             runner, engine = await self._make(stored, transport)
             self._check_starting()
             self._runner, self._engine, self._direct = runner, engine, engine.direct
-            self._groups = Groups(runner, engine.groups, environment.rng(), self.config.events_max)
+            config = self.config
+            self._groups = Groups(self._live, engine.groups, environment.rng(), config.events_max, config.send_timeout)
             self._telling.groups = self._groups
             self._telling.me = self._myself()
             await runner.start(options.listen, options.advertise)
@@ -236,6 +237,8 @@ class Node:
 
     async def _close(self) -> None:
         assert self._runner is not None
+        if self._groups is not None and self._state == "open":
+            self._groups.turn_away()
         self._state = "closing"
         try:
             await asyncio.wait_for(self._runner.close(), self.config.close_timeout)
@@ -549,9 +552,8 @@ class Node:
 
     def groups(self, scope: str = "") -> list[Key]:
         """The keys of all groups of this scope that have a member, as far as this node knows."""
-        self._live()
+        self._live(closing=False)
         assert self._groups is not None
-        self._groups.hold(scope.encode())
         return self._groups.keys(scope)
 
     # --- events -----------------------------------------------------------------------------------------------------

@@ -4,7 +4,8 @@ Who is a member is an owned row of the node that the mailbox lives on, so a grou
 node shows of another one goes with it, and comes back with it. Nothing here knows how rows travel.
 
 Mail is at most once, and in order between two mailboxes. It is numbered for each such pair, so the receiver is told how
-many are missing in front of what it gets; that happens only where a link broke.
+many are missing in front of what it gets; that happens only where a link broke. Answers to calls are not numbered: each
+belongs to its call, and who waits for it has a deadline.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from covey.core.vocabulary import (
     WriteRows,
 )
 from covey.protocols.groups.config import GroupsConfig
-from covey.protocols.groups.streams import Streams
+from covey.protocols.groups.rows import COUNT_MAX, PREFIX, decode_row, decode_value, encode_row, encode_value
+from covey.protocols.groups.streams import EPOCH, Streams
 from covey.protocols.groups.vocabulary import (
     Address,
     CloseMailbox,
@@ -57,15 +59,14 @@ from covey.wire.messages.groups import Mail
 Effect = Any
 Place = tuple[bytes, bytes]  # (scope, group)
 
-PREFIX = b"groups:"  # of the instances that hold the rows of scopes
+TARGETS_AT_ONCE = 3_000  # mailboxes of one node in one message: with their numbers they take at most 60,000 bytes
+TARGET_BYTES = 20
 
-_encoder = msgspec.msgpack.Encoder()
-_key_decoder = msgspec.msgpack.Decoder(tuple[bytes, int])
-_value_decoder = msgspec.msgpack.Decoder(tuple[int, bytes])
+_CLOSED = msgspec.msgpack.encode("the mailbox is closed")
 
 
 class GroupsStatistics(msgspec.Struct, frozen=True):
-    """What is there, and counts since the start."""
+    """What is there, and counts since the start. `nonsense`: rows that no covey writes."""
 
     mailboxes: int
     groups: int
@@ -74,28 +75,7 @@ class GroupsStatistics(msgspec.Struct, frozen=True):
     received: int
     lost: int
     undeliverable: int
-
-
-def encode_row(place_group: bytes, mailbox: int) -> bytes:
-    """The key of the row that says that a mailbox is a member of a group."""
-    return _encoder.encode((place_group, mailbox))
-
-
-def decode_row(key: bytes) -> tuple[bytes, int] | None:
-    """The group and the mailbox of a row; None for what is no row of ours."""
-    try:
-        return _key_decoder.decode(key)
-    except (ValueError, RecursionError):
-        return None
-
-
-def decode_value(value: bytes) -> tuple[int, bytes] | None:
-    """How often, and with which metadata; None for nonsense."""
-    try:
-        count, meta = _value_decoder.decode(value)
-    except (ValueError, RecursionError):
-        return None
-    return (count, meta) if 0 < count <= 2**31 else None
+    nonsense: int
 
 
 class Groups:
@@ -103,7 +83,8 @@ class Groups:
 
     Law: a group's view is the fold of its `GroupChanged`; n joins need n leaves; letters of one sender reach one
     mailbox in the order in which they were sent, each at most once, with the number of those that are missing.
-    Invariants: what we say of our mailboxes is what they joined; nobody is filed in a group without a count.
+    Invariants: a group exists while it has a member; nobody is filed in one without a count; a mailbox is in scopes
+    that are held; only open mailboxes have streams.
     """
 
     def __init__(self, config: GroupsConfig, rng: Random, now_us: int, *, me: Contact) -> None:
@@ -118,7 +99,7 @@ class Groups:
         self._linked: dict[Site, int] = {}  # the life on the other end of a data link
         self._said = Streams(config.streams_max)
         self._heard = Streams(config.streams_max)
-        self._counts = dict.fromkeys(("sent", "received", "lost", "undeliverable"), 0)
+        self._counts = dict.fromkeys(("sent", "received", "lost", "undeliverable", "nonsense"), 0)
         self._handlers: dict[type, Callable[[Any, int], list[Effect]]] = {
             MessagesReceived: self._on_messages,
             SendMail: self._on_send,
@@ -151,8 +132,13 @@ class Groups:
             invariant(bool(view), "a group exists while it has a member")
             for address, entry in view.items():
                 invariant(entry.address == address and entry.count > 0, "a member is filed under its address")
-        for number in self._mailboxes:
+        for number, joins in self._mailboxes.items():
             invariant(0 < number < self._next, "a number is used once in a life")
+            for (scope, _), (count, _) in joins.items():
+                invariant(count > 0 and scope in self._scopes, "who joined has a count, in a scope that is held")
+        invariant(len(self._scopes) <= self._config.scopes_max, "scopes are bounded")
+        for streams in (self._said, self._heard):
+            invariant(streams.mailboxes() <= self._mailboxes.keys(), "only open mailboxes have streams")
         self._said.check()
         self._heard.check()
 
@@ -170,9 +156,13 @@ class Groups:
         """The groups of a scope that have a member."""
         return [group for held, group in self.views if held == scope]
 
-    def joined(self, mailbox: int, scope: bytes, group: bytes) -> int:
-        """How often one of our mailboxes is a member of a group."""
-        return self._mailboxes.get(mailbox, {}).get((scope, group), (0, b""))[0]
+    def address(self, mailbox: int) -> Address:
+        """One of our mailboxes as others see it in this life."""
+        return Address(self._me.site, self._me.incarnation, mailbox)
+
+    def joined(self, mailbox: int, scope: bytes, group: bytes) -> GroupEntry:
+        """What one of our mailboxes has joined, and what it says of itself there."""
+        return GroupEntry(self.address(mailbox), *self._mailboxes.get(mailbox, {}).get((scope, group), (0, b"")))
 
     # --- our own mailboxes ------------------------------------------------------------------------------------------
 
@@ -181,7 +171,7 @@ class Groups:
             raise UsageError(f"{len(self._mailboxes)} mailboxes are open, as many as there may be; nothing was opened")
         number, self._next = self._next, self._next + 1
         self._mailboxes[number] = {}
-        return [Resolve(command.request, Address(self._me.site, self._me.incarnation, number))]
+        return [Resolve(command.request, number)]
 
     def _joins(self, mailbox: int) -> dict[Place, tuple[int, bytes]]:
         joins = self._mailboxes.get(mailbox)
@@ -193,12 +183,17 @@ class Groups:
         joins = self._joins(command.mailbox)
         place = (command.scope, command.group)
         count, meta = joins.get(place, (0, b""))
+        if count >= COUNT_MAX:
+            raise UsageError(f"the mailbox has joined {count} times, as often as it may; nothing was changed")
+        held = self._on_hold(HoldScope(command.scope), now_us)
         joins[place] = (count + 1, meta if command.meta is None else command.meta)
-        return [*self._on_hold(HoldScope(command.scope), now_us), self._write(command.mailbox, place)]
+        return [*held, self._write(command.mailbox, place)]
 
     def _on_hold(self, command: HoldScope, now_us: int) -> list[Effect]:
         if command.scope in self._scopes:
             return []
+        if len(self._scopes) >= self._config.scopes_max:
+            raise UsageError(f"{len(self._scopes)} scopes are in use, as many as there may be; nothing was changed")
         self._scopes[command.scope] = None
         return [HoldInstance(PREFIX + command.scope)]
 
@@ -232,7 +227,7 @@ class Groups:
         """What we say of one mailbox in one group, as a row."""
         scope, group = place
         joined = self._mailboxes.get(mailbox, {}).get(place)
-        value = None if joined is None else _encoder.encode(joined)
+        value = None if joined is None else encode_value(*joined)
         return WriteRows(PREFIX + scope, ((encode_row(group, mailbox), value),))
 
     # --- everybody's members ----------------------------------------------------------------------------------------
@@ -246,7 +241,8 @@ class Groups:
         for key, value in fact.changes:
             row = decode_row(key)
             said = None if value is None else decode_value(value)
-            if row is None or (value is not None and said is None):
+            self._counts["nonsense"] += row is None or (said is None and value is not None)
+            if row is None:
                 continue
             group, mailbox = row
             address = Address(fact.owner, fact.incarnation, mailbox)
@@ -269,46 +265,68 @@ class Groups:
         me = self._me
         if command.sender not in self._mailboxes:
             raise UsageError("the mailbox is closed; nothing was sent")
-        self._counts["sent"] += len(command.mailboxes)
         life = me if command.site == me.site else self._lives.get(command.site)
         if life is None or life.incarnation != command.incarnation:
+            self._counts["undeliverable"] += len(command.mailboxes)
             return self._refuse(command, f"site {short(command.site)} is not there in that life any more")
+        self._counts["sent"] += len(command.mailboxes)
         targets = tuple([(mailbox, self._number(command, mailbox)) for mailbox in command.mailboxes])
         if life is me:
-            letters = self._letters(Address(me.site, me.incarnation, command.sender), targets, command)
-            if not letters:
-                return self._refuse(command, "the mailbox is closed")
-            effects: list[Effect] = [Resolve(command.request)] if command.request else []
-            return [*effects, Emit(MailReceived(tuple(letters)))]
-        mail = Mail(
-            command.incarnation, command.sender, targets, command.kind, command.number, msgspec.Raw(command.payload)
-        )
-        size = len(command.payload) + 16 * len(targets) + 32
-        return [SendData(command.request, command.site, life.address, (mail,), size)]
+            return self._deliver(targets, command)
+        payload = msgspec.Raw(command.payload)
+        mails = [
+            Mail(command.incarnation, command.sender, targets[at : at + TARGETS_AT_ONCE], command.kind, command.number,
+                 payload)
+            for at in range(0, len(targets), TARGETS_AT_ONCE)
+        ]  # fmt: skip
+        size = len(mails) * (len(command.payload) + 64) + TARGET_BYTES * len(targets)
+        return [SendData(command.request, command.site, life.address, tuple(mails), size)]
 
     def _number(self, command: SendMail, mailbox: int) -> int:
         """The number of this letter between these two mailboxes."""
+        if command.kind >= Kind.REPLY:
+            return 0
         receiver = Address(command.site, command.incarnation, mailbox)
-        number = self._said.get(command.sender, receiver)
+        number = self._said.next(command.sender, receiver)
+        if number is None:
+            number = self._said.first()
         self._said.set(command.sender, receiver, number + 1)
         return number
 
+    def _deliver(self, targets: Sequence[tuple[int, int]], command: SendMail) -> list[Effect]:
+        """To mailboxes of our own."""
+        letters = self._letters(self.address(command.sender), targets, command)
+        if not letters:
+            return self._refuse(command, "the mailbox is closed")
+        effects: list[Effect] = [Resolve(command.request)] if command.request else []
+        return [*effects, Emit(MailReceived(tuple(letters)))]
+
     def _refuse(self, command: SendMail, why: str) -> list[Effect]:
-        self._counts["undeliverable"] += len(command.mailboxes)
         if not command.request:
             return []
         return [Refuse(command.request, PeerUnreachable(f"{why}; nothing was delivered"))]
 
     def _on_messages(self, received: MessagesReceived, now_us: int) -> list[Effect]:
         letters: list[Letter] = []
+        effects: list[Effect] = []
         life = self._linked.get(received.peer)
         for mail in received.messages:
             if life is None or mail.to != self._me.incarnation:
                 self._counts["undeliverable"] += len(mail.targets)
                 continue
-            sender = Address(received.peer, life, mail.sender)
-            letters += self._letters(sender, mail.targets, mail)
-        return [Emit(MailReceived(tuple(letters)))] if letters else []
+            letters += self._letters(Address(received.peer, life, mail.sender), mail.targets, mail)
+            if mail.kind == Kind.CALL:
+                effects += self._turn_away(received.peer, life, mail)
+        return [*effects, Emit(MailReceived(tuple(letters)))] if letters else effects
+
+    def _turn_away(self, peer: Site, life: int, call: Mail) -> list[Effect]:
+        """A call of a mailbox that is closed is answered, so that nobody waits for it."""
+        refusals = tuple(
+            Mail(life, mailbox, ((call.sender, 0),), Kind.FAILURE, call.number, msgspec.Raw(_CLOSED))
+            for mailbox, _ in call.targets
+            if mailbox not in self._mailboxes
+        )
+        return [SendData(0, peer, "", refusals, 128 * len(refusals))] if refusals else []
 
     def _letters(self, sender: Address, targets: Sequence[tuple[int, int]], mail: Mail | SendMail) -> list[Letter]:
         """Mail as our mailboxes get it; closed ones get none."""
@@ -318,14 +336,26 @@ class Groups:
             if mailbox not in self._mailboxes:
                 self._counts["undeliverable"] += 1
                 continue
-            lost = number - self._heard.get(mailbox, sender)
-            if lost < 0:  # it came before
+            lost = 0 if mail.kind >= Kind.REPLY else self._missing(mailbox, sender, number)
+            if lost is None:
                 continue
-            self._heard.set(mailbox, sender, number + 1)
             self._counts["received"] += 1
             self._counts["lost"] += lost
             letters.append(Letter(mailbox, sender, lost, Kind(mail.kind), mail.number, payload))
         return letters
+
+    def _missing(self, mailbox: int, sender: Address, number: int) -> int | None:
+        """How many never came before this letter; None if it came before itself.
+
+        Where an epoch ended, or we had to forget what came, only what is certain is counted.
+        """
+        due = self._heard.next(mailbox, sender)
+        if due is not None and number < due:
+            return None
+        self._heard.set(mailbox, sender, number + 1)
+        if due is not None and number // EPOCH == due // EPOCH:
+            return number - due
+        return 0 if due is None and self._heard.overflowed else number % EPOCH
 
     # --- links and lives --------------------------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ class Address(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class OpenMailbox(msgspec.Struct, frozen=True, gc=False):
-    """Resolved at once with the new mailbox's `Address`."""
+    """Resolved at once with the number of the new mailbox."""
 
     request: int
 
