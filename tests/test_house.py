@@ -47,14 +47,16 @@ LINES_AIM = 300
 LINES_MAX = 600
 LARGE: dict[str, int] = {
     "src/covey/api/node.py": 570,
-    "src/covey/core/vocabulary.py": 360,
+    "src/covey/core/vocabulary.py": 400,
     "src/covey/protocols/detector/machine.py": 430,
     "src/covey/protocols/detector/opinions.py": 330,
     "src/covey/protocols/links/machine.py": 600,
     "src/covey/protocols/membership/ledger.py": 320,
     "src/covey/protocols/membership/machine.py": 390,
     "src/covey/protocols/overlay/machine.py": 600,
-    "src/covey/runtime/runner.py": 370,
+    "src/covey/protocols/replication/machine.py": 590,
+    "src/covey/rows/owned.py": 370,
+    "src/covey/runtime/runner.py": 380,
     "src/covey/runtime/transport/tcp.py": 370,
     "src/covey/sim/world.py": 330,
     "tests/api/test_events.py": 520,

@@ -58,7 +58,7 @@ def _value(annotation: Any) -> Any:
     if annotation in BY_ANNOTATION:
         return BY_ANNOTATION[annotation]
     if get_origin(annotation) is tuple:
-        return (_value(get_args(annotation)[0]),)
+        return tuple(_value(part) for part in get_args(annotation) if part is not ...)
     if get_origin(annotation) in (Union, UnionType):
         return _value(get_args(annotation)[0])
     return example(annotation)

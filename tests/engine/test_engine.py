@@ -41,7 +41,7 @@ from tests.engine.engine_words import FRIEND, ME, OTHER, PEER, build, example, f
 from tests.wire.strategies import MESSAGE_KINDS, MESSAGES
 
 ENGINE = build()
-MACHINES = ["links", "overlay", "membership", "detector", "direct", "roster"]
+MACHINES = ["links", "overlay", "membership", "detector", "replication", "direct", "roster"]
 ROUTED = [(kind, name) for kind, hearers in ENGINE.routes.items() for name, _ in hearers]
 
 
@@ -49,6 +49,7 @@ ROUTED = [(kind, name) for kind, hearers in ENGINE.routes.items() for name, _ in
 def test_every_fact_and_command_is_handled_by_each_machine_that_is_to_hear_it(kind, name):
     engine = build()
     machine = engine.machines[name]
+    engine.replication.handle(v.HoldInstance(example(v.WriteRows).instance), 0)
     for now_us in (1, 2):
         effects = machine.handle(example(kind), now_us)
         assert isinstance(effects, (list, tuple))

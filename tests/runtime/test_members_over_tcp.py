@@ -1,4 +1,4 @@
-"""Five durable processes on loopback: killed, restarted, stopped for a while, ended in order. What the others say of it."""
+"""Five durable processes on loopback: killed, restarted, stopped for a while, ended in order. What others say of it."""
 
 from __future__ import annotations
 

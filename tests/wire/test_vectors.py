@@ -52,6 +52,7 @@ from covey.wire.messages.overlay import (
     Shuffle,
     ShuffleReply,
 )
+from covey.wire.messages.rows import OwnedOps, OwnedPart, OwnedPositions, OwnedPull, RowSum
 from tests.wire.strategies import HANDSHAKE_KINDS, MESSAGE_KINDS
 
 VECTORS = Path(__file__).parent.parent / "vectors"
@@ -110,6 +111,15 @@ EXAMPLES: dict[str, Any] = {
     "Table of nothing": Table(A, B, (), False),
     "TableDigest": TableDigest(b"l" * 8),
     "Stopped": Stopped(1_700_000_000_000),
+    "OwnedOps": OwnedOps(b"orders", A, 1_700_000_000_000, 300, ((b"key", b"value"), (b"", None)), True),
+    "OwnedOps of nothing": OwnedOps(b"", B, 2**53, 2**53, (), False),
+    "OwnedPull": OwnedPull(b"orders", A, 1_700_000_000_000, 299),
+    "OwnedPull of a part": OwnedPull(b"orders", A, 1_700_000_000_000, 299, True, b"key"),
+    "OwnedPart": OwnedPart(b"orders", A, 1_700_000_000_000, 70_000, None, ((b"key", b"value"), (b"k\xff", b"")), False),
+    "OwnedPart of nothing": OwnedPart(b"", B, 0, 0, b"key", (), True),
+    "RowSum": RowSum(b"rowsums!"),
+    "OwnedPositions": OwnedPositions(((b"", ((A, 1_700_000_000_000, 12), (B, 2**53, 300))), (b"orders", ())), True),
+    "OwnedPositions of nothing": OwnedPositions((), False),
 }
 
 _ELEVEN = ["Affirm", "KeepAlive", "Join", "ForwardJoin", "NeighborRequest", "NeighborReply", "Disconnect", "Shuffle",

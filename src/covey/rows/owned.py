@@ -112,11 +112,13 @@ class OwnerRows:
 class Staging:
     """An owner's rows that arrive in parts; nothing of them is shown before they are whole."""
 
-    __slots__ = ("base", "incarnation", "rows")
+    __slots__ = ("base", "cursor", "incarnation", "rows", "until")
 
     def __init__(self, incarnation: int, base: int) -> None:
         self.incarnation = incarnation
         self.base = base  # the owner's number when the first part was told; later parts may be newer
+        self.until = base  # the highest of their numbers: before it, what was told is of no single moment
+        self.cursor: bytes | None = None  # the last key; the next part begins behind it
         self.rows: dict[bytes, bytes] = {}
 
 
@@ -141,6 +143,10 @@ class OwnedTable:
         rows = self._owners.get(owner)
         return Position(owner, 0, 0) if rows is None else Position(owner, rows.incarnation, rows.seq)
 
+    def owners(self) -> list[Site]:
+        """Everybody of whom a life counts, shown or hidden."""
+        return list(self._owners)
+
     def positions(self) -> list[Position]:
         """What is had of every owner that is shown and has ever written, in order."""
         return sorted(
@@ -149,10 +155,20 @@ class OwnedTable:
             if rows.shown and rows.seq
         )
 
+    def is_shown(self, owner: Site) -> bool:
+        """Whether an owner's rows are shown; hidden ones are kept, and go on being applied."""
+        rows = self._owners.get(owner)
+        return rows is not None and rows.shown
+
     def get(self, owner: Site, key: bytes) -> bytes | None:
         """One row as it is shown."""
         rows = self._owners.get(owner)
         return rows.rows.get(key) if rows is not None and rows.shown else None
+
+    def kept(self, owner: Site, key: bytes) -> bytes | None:
+        """One row, shown or hidden."""
+        rows = self._owners.get(owner)
+        return None if rows is None else rows.rows.get(key)
 
     def view(self) -> Iterator[tuple[Site, int, bytes, bytes]]:
         """Every row that is shown: owner, its life, key, value."""
@@ -189,6 +205,13 @@ class OwnedTable:
             return []
         self._toggle(owner, rows)
         return [(key, None) for key in rows.rows]
+
+    def void(self, owner: Site, seq: int) -> list[Change]:
+        """Everything that an owner did up to `seq` is void, whether it came here or not; what it did later stands."""
+        rows = self._owners[owner]
+        if seq < rows.seq:
+            return []
+        return self._replace(owner, rows, {}, seq)
 
     def _show(self, owner: Site, rows: OwnerRows, shown: bool) -> list[Change]:
         if rows.shown is shown:
@@ -255,16 +278,26 @@ class OwnedTable:
         self._sorted.pop(owner, None)
         return part, True
 
-    def stage(self, owner: Site, seq: int, cursor: bytes | None, rows: Iterable[tuple[bytes, bytes]]) -> int | None:
-        """Put one part aside. Returns the number behind which operations are to be asked for; None: it is of no use."""
+    def stage(self, owner: Site, seq: int, cursor: bytes | None, rows: Sequence[tuple[bytes, bytes]]) -> Staging | None:
+        """Put one part aside; None: it does not go on where the last one ended, or is older than the first.
+
+        A part without a cursor begins anew.
+        """
         incarnation = self._owners[owner].incarnation
-        staging = self._staging.get(owner)
         if cursor is None:
             staging = self._staging[owner] = Staging(incarnation, seq)
-        elif staging is None or staging.incarnation != incarnation:
-            return None
+        else:
+            known = self._staging.get(owner)
+            if known is None or known.incarnation != incarnation or known.cursor != cursor or seq < known.base:
+                return None
+            if rows and rows[-1][0] <= cursor:
+                return None
+            staging = known
+        if rows:
+            staging.cursor = rows[-1][0]
+        staging.until = max(staging.until, seq)
         staging.rows.update(rows)
-        return staging.base
+        return staging
 
     def finish(self, owner: Site, ops: Sequence[Change]) -> list[Change]:
         """The last part is here, and the operations since the first one: show it all, if it is newer than what is here.
@@ -275,14 +308,22 @@ class OwnedTable:
         staging = self._staging.pop(owner)
         rows = self._owners[owner]
         seq = staging.base + len(ops)
-        if staging.incarnation != rows.incarnation or seq <= rows.seq:
+        if staging.incarnation != rows.incarnation or seq <= rows.seq or seq < staging.until:
             return []
         for key, value in ops:
             if value is None:
                 staging.rows.pop(key, None)
             else:
                 staging.rows[key] = value
-        old, new = rows.rows, staging.rows
+        return self._replace(owner, rows, staging.rows, seq)
+
+    def unstage(self, owner: Site) -> None:
+        """Whoever told the parts does not go on."""
+        self._staging.pop(owner, None)
+
+    def _replace(self, owner: Site, rows: OwnerRows, new: dict[bytes, bytes], seq: int) -> list[Change]:
+        """From now on `new` is what the operations up to `seq` left behind."""
+        old = rows.rows
         changes: list[Change] = [(key, None) for key in old if key not in new]
         changes += [(key, value) for key, value in new.items() if old.get(key) != value]
         self.version += 1
@@ -297,10 +338,6 @@ class OwnedTable:
             return []
         self._toggle(owner, rows, +1)
         return changes
-
-    def unstage(self, owner: Site) -> None:
-        """Whoever told the parts does not go on."""
-        self._staging.pop(owner, None)
 
     def _toggle(self, owner: Site, rows: OwnerRows, sign: int = -1) -> None:
         """Take what is shown of an owner out of the digest, or put it in."""
@@ -320,5 +357,9 @@ class OwnedTable:
                 total += fingerprint(owner, rows.incarnation, rows.seq)
         invariant(total % DIGEST_MODULUS == self.digest, "the digest is the sum of what is shown")
         for owner, staging in self._staging.items():
-            invariant(owner in self._owners, "only rows of owners that count are staged")
-            invariant(staging.base >= 0, "a base is a number of an operation")
+            rows_of_life = self._owners.get(owner)
+            invariant(
+                rows_of_life is not None and rows_of_life.incarnation == staging.incarnation,
+                "only rows of lives that count are staged",
+            )
+            invariant(0 <= staging.base <= staging.until, "parts are told as of the first one or later")

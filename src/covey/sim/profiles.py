@@ -90,6 +90,7 @@ def build_membership(seed: int, telling: bool) -> tuple[World, Callable[[], None
 
 
 def check_all_events(world: World) -> None:
+    """Every living node's neighbour events tell its view."""
     for node in world.alive():
         check_events(node)
 

@@ -52,6 +52,8 @@ class Lives:
         life = self._lives.get(contact.site)
         if life is None:  # it does not belong yet; membership will say so
             self._lives[contact.site] = Life(contact, state, False)
+        elif contact.incarnation == life.contact.incarnation and life.state is Liveness.STOPPED:
+            return before  # irrevocable for that life
         elif contact.incarnation >= life.contact.incarnation:
             address = contact.address or life.contact.address
             life.contact = Contact(contact.site, contact.incarnation, address)

@@ -14,19 +14,21 @@ from covey.rows.owned import Change
 class Pull:
     """We asked `holder` for what is missing of one owner. Once its parts are here, `tail` is what followed them."""
 
-    __slots__ = ("base", "holder", "instance", "owner", "staged", "tail")
+    __slots__ = ("after", "base", "holder", "instance", "owner", "staged", "tail", "until")
 
-    def __init__(self, instance: bytes, owner: Site, holder: Site) -> None:
+    def __init__(self, instance: bytes, owner: Site, holder: Site, after: int) -> None:
         self.instance = instance
         self.owner = owner
         self.holder = holder
+        self.after = after  # what we had when we asked
         self.staged = False
         self.base = 0
+        self.until = 0
         self.tail: list[Change] = []
 
-    def stage(self, base: int) -> None:
-        """All parts are here, as of `base` or later."""
-        self.staged, self.base, self.tail = True, base, []
+    def stage(self, base: int, until: int) -> None:
+        """All parts are here, the first as of `base`, the latest as of `until`."""
+        self.staged, self.base, self.until, self.tail = True, base, until, []
 
     @property
     def next_seq(self) -> int:
@@ -51,9 +53,9 @@ class Pulls:
         """The pull under way for this owner, if there is one."""
         return self._pulls.get((instance, owner))
 
-    def begin(self, instance: bytes, owner: Site, holder: Site, now_us: int) -> Pull:
+    def begin(self, instance: bytes, owner: Site, holder: Site, after: int, now_us: int) -> Pull:
         """Ask `holder`, and wait for it for a while."""
-        pull = self._pulls[instance, owner] = Pull(instance, owner, holder)
+        pull = self._pulls[instance, owner] = Pull(instance, owner, holder, after)
         self.renew(pull, now_us)
         return pull
 

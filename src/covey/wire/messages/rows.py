@@ -14,11 +14,12 @@ ROW_KEY_BYTES_MAX = KEY_BYTES_MAX + 64
 ROW_VALUE_BYTES_MAX = 65_536
 OPS_MAX = 16_384  # operations or rows in one message
 POSITIONS_MAX = 4_096  # positions in one message
+SEQ_MAX = 2**53  # of one owner's operations in one life
 
 Instance: TypeAlias = Annotated[bytes, msgspec.Meta(max_length=INSTANCE_BYTES_MAX)]
 RowKey: TypeAlias = Annotated[bytes, msgspec.Meta(max_length=ROW_KEY_BYTES_MAX)]
 RowValue: TypeAlias = Annotated[bytes, msgspec.Meta(max_length=ROW_VALUE_BYTES_MAX)]
-Seq: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Seq: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=SEQ_MAX)]
 Digest: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=8, max_length=8)]
 OpTuple: TypeAlias = Annotated[tuple[tuple[RowKey, RowValue | None], ...], msgspec.Meta(max_length=OPS_MAX)]
 RowTuple: TypeAlias = Annotated[tuple[tuple[RowKey, RowValue], ...], msgspec.Meta(max_length=OPS_MAX)]
