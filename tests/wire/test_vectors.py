@@ -35,6 +35,7 @@ from covey.wire.messages.detector import (
     TableDigest,
 )
 from covey.wire.messages.direct import Payload
+from covey.wire.messages.groups import Mail
 from covey.wire.messages.handshake import Accepted, Hello, Proof, Refused, Welcome
 from covey.wire.messages.links import Goodbye, KeepAlive
 from covey.wire.messages.membership import Digests, Forgotten, News, Op, Sync
@@ -120,6 +121,9 @@ EXAMPLES: dict[str, Any] = {
     "RowSum": RowSum(b"rowsums!"),
     "OwnedPositions": OwnedPositions(((b"", ((A, 1_700_000_000_000, 12), (B, 2**53, 300))), (b"orders", ())), True),
     "OwnedPositions of nothing": OwnedPositions((), False),
+    "Mail": Mail(2**53, 7, ((1, 0), (300, 2**53)), 0, 0, msgspec.Raw(b"\xa2hi")),
+    "Mail that calls": Mail(1_700_000_000_000, 1, ((70_000, 5),), 1, 12, msgspec.Raw(b"\x81\xa1q\x01")),
+    "Mail that answers": Mail(1_700_000_000_000, 2**53, ((1, 0),), 3, 2**53, msgspec.Raw(b"\xa4busy")),
 }
 
 _ELEVEN = ["Affirm", "KeepAlive", "Join", "ForwardJoin", "NeighborRequest", "NeighborReply", "Disconnect", "Shuffle",
