@@ -311,8 +311,8 @@ class Group:
         """Every distinct member but `exclude`."""
         view = self._view()
         left_out = None
-        if exclude is not None:
-            left_out = self._groups.machine.address(_check_mailbox(exclude, "exclude")._number)
+        if exclude is not None and _check_mailbox(exclude, "exclude")._groups is self._groups:
+            left_out = self._groups.machine.address(exclude._number)
         return [member_of(entry) for address, entry in view.items() if address != left_out]
 
     def random_peers(self, count: int, exclude: Mailbox | None = None) -> list[GroupMember]:
