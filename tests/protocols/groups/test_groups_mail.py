@@ -115,6 +115,25 @@ def test_a_member_that_is_removed_is_unreachable():
     assert member.feed(MemberRemoved(BOB)) == []
 
 
+@pytest.mark.parametrize("state", [Liveness.DOWN, Liveness.STOPPED])
+def test_a_member_that_is_held_for_down_is_unreachable_until_it_is_not(state):
+    """Its link may still seem open. Answers go: whoever asked was alive a moment ago."""
+    member = opened()
+    contact = Contact(ANN, 1, "2:1")
+    member.feed(LivenessChanged(contact, state, ""))
+    (refused,) = member.send(1, (ANN, 1, 7), request=1)
+    assert "is held for down; nothing was delivered" in str(refused.error)
+    member.send(1, (ANN, 1, 7), kind=REPLY)
+    member.feed(LivenessChanged(contact, Liveness.SUSPECT, ""))
+    member.send(1, (ANN, 1, 7), request=2)
+    assert [data.request for data in member.sent] == [0, 2]
+    assert member.sent[1].messages[0].targets == ((7, 0),), "what was refused was not numbered"
+    member.feed(LivenessChanged(contact, state, ""))
+    member.knows(ANN, 2)
+    member.send(1, (ANN, 2, 7), request=3)
+    assert member.sent[-1].request == 3, "the life after it is another matter"
+
+
 def test_an_address_that_is_not_told_again_stays():
     member = opened()
     member.feed(LivenessChanged(Contact(ANN, 1, ""), Liveness.SUSPECT, ""))

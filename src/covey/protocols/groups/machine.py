@@ -24,6 +24,7 @@ from covey.core.vocabulary import (
     ClusterChanged,
     Emit,
     HoldInstance,
+    Liveness,
     LivenessChanged,
     MemberAdded,
     MemberRemoved,
@@ -96,6 +97,7 @@ class Groups:
         self._scopes: dict[bytes, None] = {}
         self.views: dict[Place, dict[Address, GroupEntry]] = {}
         self._lives: dict[Site, Contact] = {}  # of the members, as far as is known
+        self._down: dict[Site, None] = {}  # those of them that are held for down, or said that they are
         self._linked: dict[Site, int] = {}  # the life on the other end of a data link
         self._said = Streams(config.streams_max)
         self._heard = Streams(config.streams_max)
@@ -136,6 +138,7 @@ class Groups:
             invariant(0 < number < self._next, "a number is used once in a life")
             for (scope, _), (count, _) in joins.items():
                 invariant(count > 0 and scope in self._scopes, "who joined has a count, in a scope that is held")
+        invariant(self._down.keys() <= self._lives.keys(), "who is held for down is known")
         invariant(len(self._scopes) <= self._config.scopes_max, "scopes are bounded")
         for streams in (self._said, self._heard):
             invariant(streams.mailboxes() <= self._mailboxes.keys(), "only open mailboxes have streams")
@@ -269,6 +272,9 @@ class Groups:
         if life is None or life.incarnation != command.incarnation:
             self._counts["undeliverable"] += len(command.mailboxes)
             return self._refuse(command, f"site {short(command.site)} is not there in that life any more")
+        if command.site in self._down and command.kind < Kind.REPLY:  # an open link may only seem so
+            self._counts["undeliverable"] += len(command.mailboxes)
+            return self._refuse(command, f"site {short(command.site)} is held for down")
         self._counts["sent"] += len(command.mailboxes)
         targets = tuple([(mailbox, self._number(command, mailbox)) for mailbox in command.mailboxes])
         if life is me:
@@ -380,6 +386,11 @@ class Groups:
             self._forget(contact.site)
         address = contact.address or (known.address if known is not None else "")
         self._lives[contact.site] = Contact(contact.site, contact.incarnation, address)
+        if type(fact) is LivenessChanged:
+            if fact.state >= Liveness.DOWN:
+                self._down[contact.site] = None
+            else:
+                self._down.pop(contact.site, None)
         return []
 
     def _on_member_removed(self, fact: MemberRemoved, now_us: int) -> list[Effect]:
@@ -388,6 +399,7 @@ class Groups:
         return []
 
     def _forget(self, site: Site) -> None:
+        self._down.pop(site, None)
         self._said.forget(site)
         self._heard.forget(site)
 
@@ -395,6 +407,7 @@ class Groups:
         """A new life: our mailboxes live on in it, under new addresses; the rows write anew what they joined."""
         self._me = Contact(self._me.site, fact.incarnation, self._me.address)
         self._lives.clear()
+        self._down.clear()
         self._linked.clear()
         self._said.clear()
         self._heard.clear()
