@@ -503,6 +503,8 @@ class Replication:
         return self._judge(self._lives.added(fact.contact), fact.contact.site, now_us)
 
     def _on_member_removed(self, fact: MemberRemoved, now_us: int) -> list[Effect]:
+        if fact.site == self._me.site:
+            return []
         return self._judge(self._lives.removed(fact.site), fact.site, now_us)
 
     def _on_liveness(self, fact: LivenessChanged, now_us: int) -> list[Effect]:
