@@ -125,9 +125,12 @@ class Watcher:
                 invariant(entry.state not in UNSEEN, f"{short(owner)} is shown and not held for down")
 
     def _check_positions(self, tables: dict[bytes, OwnedTable]) -> None:
-        """Hidden or not: whatever came of a life stays until that life, or its instance, is over here."""
+        """Hidden or not: whatever came of a life stays until that life, or its holding of the instance, is over."""
         now = {
-            (instance, owner): table.position(owner) for instance, table in tables.items() for owner in table.owners()
+            (instance, owner): table.position(owner)
+            for instance, table in tables.items()
+            for owner in table.owners()
+            if instance == SYSTEM or tables[SYSTEM].kept(owner, instance) is not None
         }
         for at, before in self._positions.items():
             after = now.get(at)

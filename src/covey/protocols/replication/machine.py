@@ -488,7 +488,9 @@ class Replication:
         else:
             changes = table.admit(owner, incarnation, False)
             if self.tables[SYSTEM].kept(owner, instance) is None:  # let go of, not only hidden
-                table.void(owner, table.position(owner).seq)
+                self._pulls.end(instance, owner)
+                table.drop(owner)
+                table.admit(owner, incarnation, False)
         return self._changed(instance, owner, incarnation, changes)
 
     def _shows(self, instance: bytes, owner: Site) -> bool:
