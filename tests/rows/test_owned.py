@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,58 +9,15 @@ from hypothesis import strategies as st
 from covey.core.errors import InvariantError
 from covey.core.ids import Site
 from covey.rows.owned import Change, OwnedTable, Position, Staging, change_bytes, fingerprint
-
-A, B, C = (Site(bytes([number]) * 16) for number in (1, 2, 3))
-KEYS = st.sampled_from([b"", b"a", b"b", b"c", b"d", b"e"])
-OPS = st.lists(st.tuples(KEYS, st.none() | st.binary(max_size=3)), max_size=20)
-MANY = 1 << 20
-
-
-def replay(ops: list[Change]) -> dict[bytes, bytes]:
-    """What operations leave behind, one after the other."""
-    rows: dict[bytes, bytes] = {}
-    for key, value in ops:
-        if value is None:
-            rows.pop(key, None)
-        else:
-            rows[key] = value
-    return rows
-
-
-def fold(rows: dict[bytes, bytes], changes: list[Change]) -> None:
-    """Apply what a table said changed; each change is one."""
-    assert len({key for key, _ in changes}) == len(changes)
-    for key, value in changes:
-        assert rows.get(key) != value
-        if value is None:
-            del rows[key]
-        else:
-            rows[key] = value
-
-
-def table(*lives: tuple[Site, int]) -> OwnedTable:
-    made = OwnedTable()
-    for owner, incarnation in lives or [(A, 1)]:
-        made.admit(owner, incarnation, True)
-    return made
-
-
-def filled(ops: list[Change]) -> OwnedTable:
-    made = table()
-    made.apply(A, 1, ops)
-    return made
-
-
-def state(made: OwnedTable) -> Any:
-    return list(made.view()), made.positions(), made.digest, made.version
-
+from tests.rows.owned_words import MANY, OPS, A, B, C, filled, fold, replay, state, table
 
 # --- operations -----------------------------------------------------------------------------------------------------
 
 
 @given(OPS, st.data())
 def test_any_cut_of_the_sequence_with_repetitions_leaves_what_applying_it_once_leaves(ops, data):
-    cut, shown, at = table(), {}, 0
+    cut, at = table(), 0
+    shown: dict[bytes, bytes] = {}
     while at < len(ops):
         first = data.draw(st.integers(0, at), label="from")
         at = data.draw(st.integers(first, len(ops)), label="to") if first < at else at + 1
@@ -203,7 +158,9 @@ def test_after_tells_the_next_operations_as_many_as_fit_and_one_at_least(ops, si
 
 @given(st.lists(OPS, max_size=6), st.integers(0, 400), st.integers(0, 6))
 def test_trim_keeps_a_gapless_tail_and_forgets_only_what_all_have_or_what_is_above_the_bound(parts, size, version):
-    made, ops, versions = table(), [], []
+    made = table()
+    ops: list[Change] = []
+    versions: list[int] = []
     for part in parts:
         made.apply(A, len(ops) + 1, part)
         ops += part
@@ -219,91 +176,6 @@ def test_trim_keeps_a_gapless_tail_and_forgets_only_what_all_have_or_what_is_abo
     if kept[0]:  # the last one that went: all had it, or with it the log was too long
         assert versions[kept[0] - 1] <= version or tail + change_bytes(ops[kept[0] - 1]) > bound
     made.trim(B, 0, 0)
-
-
-# --- whole owners, in parts -----------------------------------------------------------------------------------------
-
-
-@given(OPS, st.lists(OPS, max_size=8), OPS, st.integers(1, 120))
-def test_a_client_that_is_told_parts_while_the_server_changes_ends_with_exactly_its_rows(start, meanwhile, had, size):
-    server, client = filled(start), table()
-    client.apply(A, 1, had)  # whatever it had; it is behind, so of no matter
-    shown = client.rows_of(A)
-    ops, cursor, doing = list(start), None, iter(meanwhile)
-    while True:
-        rows, last = server.part(A, cursor, size)
-        assert rows or last
-        staging = client.stage(A, server.position(A).seq, cursor, rows)
-        assert staging is not None
-        assert client.rows_of(A) == replay(had)  # nothing is shown before the end
-        cursor = rows[-1][0] if rows else cursor
-        if last:
-            break
-        step = next(doing, [])
-        server.apply(A, len(ops) + 1, step)
-        ops += step
-    tail = server.after(A, staging.base, MANY)
-    assert tail is not None
-    changes = client.finish(A, tail)
-    client.check()
-    if len(ops) > len(had):
-        fold(shown, changes)
-        assert shown == client.rows_of(A) == server.rows_of(A)
-        assert client.position(A) == server.position(A)
-        assert client.digest == server.digest
-        assert client.after(A, len(ops), MANY) == []
-        assert client.after(A, len(ops) - 1, MANY) is None
-    else:
-        assert (changes, client.rows_of(A)) == ([], shown)
-
-
-ROWS = [(bytes([key]), b"x") for key in range(9)]
-
-
-def test_a_part_that_comes_twice_late_or_out_of_order_is_not_staged():
-    """Found by reading: a first part told twice, then the last one, showed the rows without those between."""
-    made = table()
-    first, second, last = ROWS[:3], ROWS[3:6], ROWS[6:]
-    assert made.stage(A, 9, first[-1][0], second) is None  # nothing began
-    assert made.stage(A, 9, None, first) is not None
-    assert made.stage(A, 9, first[-1][0], second) is not None
-    assert made.stage(A, 9, None, first) is not None  # told twice: it begins anew
-    assert made.stage(A, 9, second[-1][0], last) is None
-    assert made.stage(A, 8, first[-1][0], second) is None  # told before the first part was
-    assert made.stage(A, 9, first[-1][0], first) is None  # does not get on
-    assert made.stage(A, 9, first[-1][0], second) is not None
-    assert made.stage(A, 9, second[-1][0], last) is not None
-    assert made.finish(A, []) == ROWS
-    made.check()
-
-
-def test_parts_are_of_no_single_moment_before_the_operations_up_to_the_latest_are_there():
-    made = table()
-    made.stage(A, 9, None, ROWS[:3])
-    staging = made.stage(A, 11, ROWS[2][0], ROWS[3:])
-    assert staging is not None
-    assert (staging.base, staging.until) == (9, 11)
-    assert made.finish(A, [(b"y", b"")]) == []
-    assert made.position(A).seq == 0
-
-
-@pytest.mark.parametrize("ends", [lambda made: made.admit(A, 2, True), lambda made: made.unstage(A)])
-def test_what_was_staged_of_a_life_that_is_over_or_given_up_is_of_no_use(ends):
-    made = table()
-    made.stage(A, 9, None, ROWS[:3])
-    ends(made)
-    assert made.stage(A, 9, ROWS[2][0], ROWS[3:]) is None
-    assert list(made.view()) == []
-    made.check()
-
-
-def test_a_staging_that_is_overtaken_by_operations_changes_nothing():
-    made = table()
-    made.stage(A, 2, None, ROWS)
-    made.apply(A, 1, [(b"a", b"1"), (b"b", b"2"), (b"c", b"3")])
-    before = state(made)
-    assert made.finish(A, []) == []
-    assert state(made) == before
 
 
 # --- check ----------------------------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ from covey.core.vocabulary import HoldInstance, WriteRows
 from covey.protocols.replication.machine import Replication
 from covey.rows.owned import OwnedTable
 from covey.sim.faults import KINDS, draw_plan
-from covey.sim.profiles import PROFILES, build_rows, run_profile
-from covey.sim.rows import RowsWorld, check_rows, rows_pending
+from covey.sim.profiles import PROFILES, run_profile
+from covey.sim.rows import RowsWorld, build_rows, check_rows, rows_pending
 
 ROWS = PROFILES["rows"]
 QUICK = (2, 5)

@@ -59,7 +59,7 @@ class Watcher:
         self._node = node
         self._written = written
         self._shown: dict[Row, tuple[int, bytes]] = {}
-        self._positions: dict[tuple[bytes, Site], Position] = {}
+        self._positions: dict[tuple[bytes, Site], tuple[bytes | None, Position]] = {}
         self.heard = 0
 
     def handle(self, incoming: Any, now_us: int) -> Sequence[Any]:
@@ -127,17 +127,17 @@ class Watcher:
     def _check_positions(self, tables: dict[bytes, OwnedTable]) -> None:
         """Hidden or not: whatever came of a life stays until that life, or its holding of the instance, is over."""
         now = {
-            (instance, owner): table.position(owner)
+            (instance, owner): (tables[SYSTEM].kept(owner, instance), table.position(owner))
             for instance, table in tables.items()
             for owner in table.owners()
-            if instance == SYSTEM or tables[SYSTEM].kept(owner, instance) is not None
         }
-        for at, before in self._positions.items():
-            after = now.get(at)
-            invariant(after is None or after >= before, f"what is had of {short(at[1])} does not go back")
+        for at, (holding, before) in self._positions.items():
+            held, after = now.get(at, (None, before))
+            stays = held == holding and (held is not None or at[0] == SYSTEM)
+            invariant(after >= before or not stays, f"what is had of {short(at[1])} does not go back")
         self._positions = now
 
-    def statistics(self) -> ReplicationStatistics:
+    def statistics(self) -> ReplicationStatistics:  # a machine has them; these are of the one it watches
         return self._node.engine.replication.statistics()
 
 

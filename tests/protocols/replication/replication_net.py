@@ -99,9 +99,9 @@ class Node:
                 for to in sites:
                     net.send(self.site, to, message, channel)
             case Flood(message, but):
-                for to in net.neighbours.get(self.number, ()):
-                    if site(to) != but:
-                        net.send(self.site, site(to), message, Channel.CONTROL)
+                for number in net.neighbours.get(self.number, ()):
+                    if site(number) != but:
+                        net.send(self.site, site(number), message, Channel.CONTROL)
             case _:
                 raise AssertionError(f"nobody does {effect!r}")
 
@@ -217,10 +217,10 @@ class Net:
             return False
         source, target, message = self.flying.pop(self.rng.randrange(len(self.flying)) if self.reorder else 0)
         numbers = source[0], target[0]
-        node = next((node for node in self.nodes if node.site == target and node.alive), None)
-        if node is not None and numbers not in self.cut:
+        goal = next((node for node in self.nodes if node.site == target and node.alive), None)
+        if goal is not None and numbers not in self.cut:
             self.carried.append((*numbers, message))
-            node.feed(MessagesReceived(source, (message,)))
+            goal.feed(MessagesReceived(source, (message,)))
         return True
 
     def run(self, messages_max: int = 20_000) -> None:
