@@ -14,6 +14,7 @@ from covey.protocols.overlay.config import OverlayConfig
 from covey.sim.checkers import check_events, check_links, overlay_pending
 from covey.sim.faults import FaultInjector, draw_plan
 from covey.sim.membership import Commander, check_membership, membership_pending
+from covey.sim.rows import build_rows, check_rows, rows_pending
 from covey.sim.world import World
 
 SECOND_US = 1_000_000
@@ -112,6 +113,16 @@ PROFILES = {
         pending=membership_pending,
         safety=check_membership,
         finish=check_all_events,
+        faulty_us=60 * SECOND_US,
+        budget_us=180 * SECOND_US,
+        quiet_us=20 * SECOND_US,
+    ),
+    "rows": Profile(
+        name="rows",
+        build=build_rows,
+        pending=rows_pending,
+        safety=check_rows,
+        finish=check_rows,
         faulty_us=60 * SECOND_US,
         budget_us=180 * SECOND_US,
         quiet_us=20 * SECOND_US,

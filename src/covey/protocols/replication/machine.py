@@ -49,9 +49,10 @@ from covey.core.vocabulary import (
 from covey.protocols.replication.config import ReplicationConfig
 from covey.protocols.replication.holders import Holders, base_of, value_of
 from covey.protocols.replication.lives import Lives
+from covey.protocols.replication.pieces import operations_in_pieces, positions_in_pieces
 from covey.protocols.replication.pulls import Pull, Pulls
 from covey.protocols.replication.vocabulary import SYSTEM, ReplicationStatistics
-from covey.rows.owned import Change, OwnedTable, Position, change_bytes
+from covey.rows.owned import Change, OwnedTable, Position
 from covey.wire.messages.rows import (
     INSTANCE_BYTES_MAX,
     ROW_KEY_BYTES_MAX,
@@ -65,8 +66,6 @@ from covey.wire.messages.rows import (
 )
 
 Effect = Any
-
-POSITION_BYTES = 32  # in a message, about
 
 
 class Replication:
@@ -182,23 +181,11 @@ class Replication:
         effects: list[Effect] = []
         unsaid, self._unsaid = self._unsaid, {}
         for instance, (first, ops) in unsaid.items():
-            for at, chunk in self._chunks(ops):
+            for at, chunk in operations_in_pieces(ops, self._config.bytes_aim):
                 effects += self._push(instance, OwnedOps(
                     instance, self._me.site, self._me.incarnation, first + at, tuple(chunk), False
                 ), None)  # fmt: skip
         return effects
-
-    def _chunks(self, ops: list[Change]) -> list[tuple[int, list[Change]]]:
-        """Operations in pieces that a message aims at, each with the place of its first."""
-        chunks: list[tuple[int, list[Change]]] = []
-        size = self._config.bytes_aim
-        for at, op in enumerate(ops):
-            size += change_bytes(op)
-            if size > self._config.bytes_aim:
-                chunks.append((at, []))
-                size = change_bytes(op)
-            chunks[-1][1].append(op)
-        return chunks
 
     def _push(self, instance: bytes, message: OwnedOps, teller: Site | None) -> list[Effect]:
         """Tell news to those who hold them: directly where they are few, else to the neighbours, who tell theirs."""
@@ -373,20 +360,7 @@ class Replication:
 
     def _compare(self, peer: Site, told: list[tuple[bytes, list[Position]]], answer: bool) -> list[Effect]:
         """Tell positions, in as many messages as it takes."""
-        room = self._config.positions_max
-        messages: list[list[tuple[bytes, tuple[tuple[Site, int, int], ...]]]] = []
-        left = 0
-        for instance, positions in told:
-            rest = tuple((at.owner, at.incarnation, at.seq) for at in positions)
-            while True:
-                if left <= 0:
-                    messages.append([])
-                    left = room
-                part, rest = rest[:left], rest[left:]
-                messages[-1].append((instance, part))
-                left -= len(part) + 1 + len(instance) // POSITION_BYTES
-                if not rest:
-                    break
+        messages = positions_in_pieces(told, self._config.positions_max)
         return [self._send(peer, OwnedPositions(tuple(some), answer), Channel.CONTROL) for some in messages]
 
     def _on_positions(self, peer: Site, message: OwnedPositions, now_us: int) -> list[Effect]:
@@ -488,7 +462,9 @@ class Replication:
         else:
             changes = table.admit(owner, incarnation, False)
             if self.tables[SYSTEM].kept(owner, instance) is None:  # let go of, not only hidden
-                table.void(owner, table.position(owner).seq)
+                self._pulls.end(instance, owner)
+                table.drop(owner)
+                table.admit(owner, incarnation, False)
         return self._changed(instance, owner, incarnation, changes)
 
     def _shows(self, instance: bytes, owner: Site) -> bool:
@@ -503,6 +479,8 @@ class Replication:
         return self._judge(self._lives.added(fact.contact), fact.contact.site, now_us)
 
     def _on_member_removed(self, fact: MemberRemoved, now_us: int) -> list[Effect]:
+        if fact.site == self._me.site:
+            return []
         return self._judge(self._lives.removed(fact.site), fact.site, now_us)
 
     def _on_liveness(self, fact: LivenessChanged, now_us: int) -> list[Effect]:
