@@ -213,12 +213,9 @@ class Groups:
     async def broadcast(self, sender: int, targets: list[GroupMember], payload: bytes, timeout: float | None) -> int:
         """One letter to many, one message for each node; returns to how many it is on its way."""
         seconds = self._seconds(timeout)
-        nodes: dict[tuple[Site, int], list[int]] = {}
-        for member in targets:
-            nodes.setdefault(member.life, []).append(member.mailbox)
         runner, posts, sent = self._live(False), list[_Post](), 0
         try:
-            for life, mailboxes in nodes.items():
+            for life, mailboxes in _by_node(targets).items():
                 posts.append(_Post(runner, sender, life, tuple(mailboxes), g.Kind.VALUE, 0, payload))
             async with asyncio.timeout(seconds):
                 await asyncio.gather(
@@ -231,6 +228,11 @@ class Groups:
                 sent += post.end()
         self._live(True)
         return sent
+
+    def tell(self, sender: int, targets: list[GroupMember], payload: bytes) -> None:
+        """The same without waiting, and nobody hears what became of it."""
+        for life, mailboxes in _by_node(targets).items():
+            self.feed(g.SendMail(0, sender, *life, tuple(mailboxes), g.Kind.VALUE, 0, payload))
 
     def _seconds(self, timeout: float | None) -> float:
         seconds = self._send_timeout if timeout is None else timeout
@@ -353,6 +355,13 @@ def encode_scope(scope: str) -> bytes:
     if encoded is None or len(encoded) > SCOPE_BYTES_MAX:
         raise ConfigError(f"scope must be a str of at most {SCOPE_BYTES_MAX} bytes, not {scope!r:.60}")
     return encoded
+
+
+def _by_node(targets: list[GroupMember]) -> dict[tuple[Site, int], list[int]]:
+    nodes: dict[tuple[Site, int], list[int]] = {}
+    for member in targets:
+        nodes.setdefault(member.life, []).append(member.mailbox)
+    return nodes
 
 
 def _check_mailbox(mailbox: Mailbox, what: str) -> Mailbox:
