@@ -43,6 +43,7 @@ from covey.api.members import (
     PartitionSuspected,
 )
 from covey.api.node import Node, NodeStatistics
+from covey.api.presence import Presence, PresenceChanged, PresenceEntry, PresenceJoined, PresenceLeft
 from covey.api.telling import NodeState
 from covey.core.errors import (
     AuthenticationError,
@@ -124,6 +125,11 @@ __all__ = [
     "PartitionSuspected",
     "PeerError",
     "PeerUnreachable",
+    "Presence",
+    "PresenceChanged",
+    "PresenceEntry",
+    "PresenceJoined",
+    "PresenceLeft",
     "ProtocolViolation",
     "Site",
     "SiteConflict",

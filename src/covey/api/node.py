@@ -18,6 +18,8 @@ from covey.api.events import Neighbor, Subscription
 from covey.api.groups import Group, Groups
 from covey.api.members import Kicked, Member, encode_meta, member_in, member_of
 from covey.api.options import check_options
+from covey.api.presence import SCOPE as PRESENCE_SCOPE
+from covey.api.presence import Presence
 from covey.api.telling import NodeEvent, NodeState, Telling, neighbor_of
 from covey.core import vocabulary as v
 from covey.core.errors import (
@@ -555,6 +557,10 @@ class Node:
         self._live(closing=False)
         assert self._groups is not None
         return self._groups.keys(scope)
+
+    def presence(self, topic: Key) -> Presence:
+        """Who is there under `topic`, by keys of your own. Raises `ConfigError` for no key."""
+        return Presence(self.group(topic, PRESENCE_SCOPE))
 
     # --- events -----------------------------------------------------------------------------------------------------
 
