@@ -46,17 +46,18 @@ WORLDLY = {"asyncio", "datetime", "logging", "os", "random", "secrets", "socket"
 LINES_AIM = 300
 LINES_MAX = 600
 LARGE: dict[str, int] = {
-    "src/covey/api/node.py": 570,
-    "src/covey/core/vocabulary.py": 400,
+    "src/covey/api/node.py": 600,
+    "src/covey/core/vocabulary.py": 420,
     "src/covey/protocols/detector/machine.py": 430,
     "src/covey/protocols/detector/opinions.py": 330,
+    "src/covey/protocols/groups/machine.py": 420,
     "src/covey/protocols/links/machine.py": 600,
     "src/covey/protocols/membership/ledger.py": 320,
     "src/covey/protocols/membership/machine.py": 390,
     "src/covey/protocols/overlay/machine.py": 600,
     "src/covey/protocols/replication/machine.py": 570,
     "src/covey/rows/owned.py": 370,
-    "src/covey/runtime/runner.py": 380,
+    "src/covey/runtime/runner.py": 390,
     "src/covey/runtime/transport/tcp.py": 370,
     "src/covey/sim/rows.py": 320,
     "src/covey/sim/world.py": 330,

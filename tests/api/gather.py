@@ -56,3 +56,8 @@ def seen_by(box: covey.Mailbox, other: covey.Mailbox) -> covey.GroupMember:
     """`other` as a member that `box` sees."""
     (found,) = [member for member in box.peers() if member == other.member]
     return found
+
+
+async def alone_is(group: covey.Group, me: covey.Mailbox, meta: Any) -> None:
+    """Wait until exactly `me` is in the group, and says so."""
+    await until(lambda: [(m.address, m.meta) for m in group.members()] == [(me.member.address, meta)])

@@ -20,7 +20,8 @@ from covey.wire.limits import FRAME_BYTES_MAX
 from covey.wire.payloads import decode_payload, encode_payload
 
 if TYPE_CHECKING:
-    from covey.api.groups import Group, Groups
+    from covey.api.group_node import Groups
+    from covey.api.groups import Group
 
 log = logging.getLogger(__name__)
 

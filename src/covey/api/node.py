@@ -15,7 +15,8 @@ import msgspec
 
 from covey.api.config import Config
 from covey.api.events import Neighbor, Subscription
-from covey.api.groups import Group, Groups
+from covey.api.group_node import Groups
+from covey.api.groups import Group
 from covey.api.members import Kicked, Member, encode_meta, member_in, member_of
 from covey.api.options import check_options
 from covey.api.presence import SCOPE as PRESENCE_SCOPE
@@ -550,7 +551,7 @@ class Node:
         """The group of all mailboxes anywhere that joined `key` in this scope. Raises `ConfigError` for no key."""
         self._live(closing=False)
         assert self._groups is not None
-        return self._groups.group(key, scope)
+        return Group(self._groups, key, scope)
 
     def groups(self, scope: str = "") -> list[Key]:
         """The keys of all groups of this scope that have a member, as far as this node knows."""

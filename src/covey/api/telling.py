@@ -23,7 +23,7 @@ from covey.api.events import (
     StorageRecovered,
     StorageTrouble,
 )
-from covey.api.groups import Groups
+from covey.api.group_node import Groups
 from covey.core import vocabulary as v
 from covey.core.errors import DecodeError, SiteConflict
 from covey.core.ids import Contact, Site, short

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+import msgspec
+
 from covey.core.errors import CoveyError
 from covey.core.ids import Contact, Site
 from covey.core.vocabulary import (
@@ -31,6 +33,7 @@ from covey.protocols.groups import vocabulary as g
 from covey.protocols.groups.config import GroupsConfig
 from covey.protocols.groups.machine import Groups
 from covey.wire.codec import decode_body, encode_message, join_body
+from covey.wire.messages.groups import Mail
 
 Change = tuple[bytes, bytes | None]
 ME, ANN, BOB = (Site(bytes([number]) * 16) for number in (1, 2, 3))
@@ -255,3 +258,22 @@ class Net:
             for target in range(len(self.members)):
                 while source != target and self.deliver(source, target):
                     pass
+
+
+def mail(number: int = 0, *, to: int = 1, sender: int = 5, target: int = 1, kind: int = 0, call: int = 0) -> Mail:
+    return Mail(to, sender, ((target, number),), kind, call, msgspec.Raw(HI))
+
+
+def opened(*, linked: bool = True) -> Member:
+    """One mailbox, and ann is there."""
+    member = Member()
+    member.open()
+    member.knows(ANN, linked=linked)
+    return member
+
+
+def hear(member: Member, *mails: Mail) -> list[int]:
+    """What is missing before each letter that these bring."""
+    before = len(member.letters)
+    member.feed(MessagesReceived(ANN, mails))
+    return [letter.lost for letter in member.letters[before:]]
