@@ -66,7 +66,7 @@ LARGE: dict[str, int] = {
     "tests/api/test_options.py": 310,
     "tests/api/test_send.py": 410,
     "tests/protocols/detector/detector_world.py": 340,
-    "tests/protocols/direct/test_direct.py": 330,
+    "tests/protocols/direct/test_direct.py": 360,
     "tests/protocols/links/links_harness.py": 370,
     "tests/protocols/links/test_dialling.py": 330,
     "tests/protocols/overlay/test_paper.py": 340,

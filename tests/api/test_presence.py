@@ -39,8 +39,8 @@ def test_entries_of_one_key_are_one_wherever_they_are():
         one, two, three = (node.presence(TOPIC) for node in await together(cluster, 3))
         async with one.track("ann", {"device": "phone"}), two.track("ann", {"device": "tab"}), two.track("bob"):
             await until(lambda: len(three.list()) == 2 and len(three.list()["ann"]) == 2)
+            await until(lambda: all(len(presence.list().get("ann", ())) == 2 for presence in (one, two)))
             for presence in (one, two, three):
-                await until(lambda presence=presence: len(presence.list().get("ann", ())) == 2)
                 listed = presence.list()
                 assert sorted(meta["device"] for meta in listed["ann"]) == ["phone", "tab"]
                 assert listed["bob"] == [None] and len(listed) == 2

@@ -16,6 +16,7 @@ from covey.core.vocabulary import (
     MessagesReceived,
 )
 from covey.engine.engine import Engine, EngineConfig
+from covey.protocols.groups.vocabulary import Kind
 from covey.protocols.links.handshake import Identity
 from covey.wire.messages.overlay import Affirm
 
@@ -32,6 +33,7 @@ BY_ANNOTATION: dict[Any, Any] = {
     Liveness: Liveness.SUSPECT,
     Channel: Channel.CONTROL,
     Cause: Cause.RESET,
+    Kind: Kind.VALUE,
     str: "peer:1",
     int: 1,
     bytes: b"bytes",
