@@ -118,6 +118,7 @@ def test_a_payload_that_is_no_msgpack_is_lost_and_the_node_lives(kind):
             assert isinstance(call, covey.GroupCall)
             me.group._groups.answer(me._number, _address(to), covey_kind(kind), 1, b"\xa1\xff")
             await asyncio.sleep(1)
+            assert cluster._nodes[1].statistics().payloads_undecodable == 1
             if kind < 2:
                 assert unread(other) == [covey.Lost(1)]
                 call.reply("fine")

@@ -60,6 +60,7 @@ class Mailbox:
         self._cause: BaseException | None = None
         self._number = 0
         self._unanswered: dict[tuple[g.Address, int], None] = {}
+        self._dropped: weakref.finalize[[], Mailbox] | None = None  # closes it when nothing refers to it any more
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -75,7 +76,10 @@ class Mailbox:
         self._number = self._groups.open(self)
         self._state = "open"
         loop, groups, number = asyncio.get_running_loop(), self._groups, self._number
-        weakref.finalize(self, lambda: loop.is_closed() or loop.call_soon_threadsafe(groups.closed, number))
+        self._dropped = weakref.finalize(
+            self, lambda: loop.is_closed() or loop.call_soon_threadsafe(groups.closed, number)
+        )
+        self._dropped.atexit = False
 
     async def __aenter__(self) -> Mailbox:
         await self.start()
@@ -109,6 +113,8 @@ class Mailbox:
         if self._state != "closed":
             self._state, self._cause = "closed", cause
             self._unanswered.clear()
+            if self._dropped is not None:
+                self._dropped.detach()
             self._wake()
 
     def _open(self) -> int:

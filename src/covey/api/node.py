@@ -343,7 +343,7 @@ class Node:
         return NodeStatistics(
             self._engine.statistics(),
             runner.lag_us / 1000,
-            self._telling.undecodable,
+            self._telling.undecodable + (self._groups.undecodable if self._groups is not None else 0),
             {".".join(key): count for key, count in metrics.heard.items()} if metrics else {},
             {".".join(key): count for key, count in metrics.said.items()} if metrics else {},
         )
