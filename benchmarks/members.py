@@ -46,6 +46,13 @@ class MemberProcess:
         """What it said last of one kind."""
         return next((said for said in reversed(self.said) if said["event"] == event), None)
 
+    def heard(self, event: str) -> dict[str, Any]:
+        """What it said last of a kind that it has said. Raises `LookupError` if it has not."""
+        said = self.last(event)
+        if said is None:
+            raise LookupError(f"{self.orders.name} has said nothing of {event!r}")
+        return said
+
     def alive(self) -> int:
         """How many members it holds for alive."""
         said = self.last("alive")
@@ -100,7 +107,7 @@ class Members:
         for process in self.processes:
             process.tell("go")
         await self.until(lambda: all(process.alive() == count for process in self.processes), seconds, "joined")
-        return max(float(process.last("alive")["at"]) for process in self.processes) - begin_s  # type: ignore[index]
+        return max(float(process.heard("alive")["at"]) for process in self.processes) - begin_s
 
     async def wait_down(self, victim: MemberProcess, since_s: float, seconds: float) -> tuple[float, float, list[str]]:
         """Seconds until the first and until all others gave `victim` up, and the causes they said."""
@@ -117,7 +124,7 @@ class Members:
             process.said = [said for said in process.said if said["event"] != "counters"]
             process.tell("count")
         await self.until(lambda: all(process.last("counters") for process in self.processes), 10, "counted")
-        return [process.last("counters") for process in self.processes]  # type: ignore[misc]
+        return [process.heard("counters") for process in self.processes]
 
 
 @contextlib.asynccontextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from random import Random
 
-from covey.core.ids import draw_site
+from covey.core.ids import Site, draw_site
 from covey.protocols.membership.vocabulary import Join, Kick, Leave, SetMember
 from covey.protocols.overlay.vocabulary import SeedsResolved
 from covey.sim.faults import FaultInjector
@@ -80,9 +80,9 @@ class Commander:
         if member:  # people notice, some day
             self._world.schedule(self._world.now_us + 5 * SECOND_US, -1, lambda: self._throw_out(node, target))
 
-    def _throw_out(self, node: SimNode, target: object) -> None:
+    def _throw_out(self, node: SimNode, target: Site) -> None:
         if node.alive and node.paused_until_us <= self._world.now_us:
-            node.feed(Kick(self._number(), target))  # type: ignore[arg-type]
+            node.feed(Kick(self._number(), target))
 
     def _leave(self, node: SimNode) -> None:
         node.feed(Leave(self._number()))

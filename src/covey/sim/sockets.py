@@ -86,7 +86,7 @@ class Sockets:
         if not arrivals:
             self._taken(pipe, target, len(data))
         for copy, at_us in enumerate(arrivals):
-            self._world.schedule(at_us, target, lambda copy=copy: self._deliver(pipe, target, data, copy))  # type: ignore[misc]
+            self._world.schedule(at_us, target, partial(self._deliver, pipe, target, data, copy))
 
     def _deliver(self, pipe: Pipe, target: int, data: bytes, copy: int) -> None:
         if self._held_back(pipe, target):

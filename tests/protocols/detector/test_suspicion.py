@@ -32,7 +32,7 @@ def suspicion(confirmations: int, short: float, long: float, expected: int = 3) 
     [(0, 0, 30.0), (1, 2, 14.0), (2, 3, 4.81), (3, 4, -2.0)],
 )
 def test_m27_what_remains_of_a_suspicion_of_2_to_30_s(confirmations: int, elapsed: int, remaining: float) -> None:
-    left_us = suspicion(confirmations, 2, 30).remaining_us(elapsed * SECOND)
+    left_us = suspicion(confirmations, 2, 30).due_us() - elapsed * SECOND
     assert left_us / SECOND == pytest.approx(remaining, abs=0.005)
 
 

@@ -71,7 +71,3 @@ class Suspicion:
     def due_us(self) -> int:
         """When the suspect is down unless it refutes."""
         return self.started_us + self.timeout_us()
-
-    def remaining_us(self, now_us: int) -> int:
-        """Negative when it is overdue."""
-        return self.due_us() - now_us

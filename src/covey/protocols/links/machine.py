@@ -511,8 +511,9 @@ class Links:
     def _watch(self, connection: Connection, now_us: int) -> list[Effect]:
         """Is the other side still there, does it know that we are, and does anybody need this link?
 
-        A pinned link says so again and again. Another one only asks where something was said and nothing heard since:
-        whoever hears a keepalive and was quiet itself answers it.
+        A pinned link says so again and again. Another one only asks, one keepalive before its silence is over, where
+        something was said and nothing heard since; mostly the next ping comes first. Who hears a keepalive and was
+        quiet itself answers it.
         """
         config = self._config
         assert connection.contact is not None
@@ -523,14 +524,17 @@ class Links:
         if not pinned and now_us - connection.used_us >= config.idle_us_max:
             return self._endings.drop(connection, Cause.IDLE, "nobody uses this link", now_us)
         effects: list[Effect] = []
-        last_us = connection.said_us if pinned else max(connection.asked_us, connection.urged_us)
-        if quiet_since_us >= 0 and now_us - last_us >= config.keepalive_us and not connection.paused:
-            last_us = connection.urged_us = now_us
+        over_us = quiet_since_us + config.silence_us_max
+        speak_us = connection.said_us + config.keepalive_us if pinned else over_us - config.keepalive_us
+        if not pinned and connection.urged_us >= speak_us:
+            speak_us = over_us  # it was asked already
+        if quiet_since_us >= 0 and now_us >= speak_us and not connection.paused:
+            connection.urged_us = now_us
             effects.append(self._keepalive(connection, now_us))
+            speak_us = now_us + config.keepalive_us if pinned else over_us
         due = connection.used_us + config.idle_us_max
         if quiet_since_us >= 0:
-            asking = min(last_us + config.keepalive_us, quiet_since_us + config.silence_us_max)
-            due = asking if pinned else min(due, asking)
+            due = min(speak_us, over_us) if pinned else min(due, speak_us)
         self._timers.set(("alive", connection.number), max(due, now_us + config.keepalive_us // 10))
         return effects
 

@@ -77,7 +77,8 @@ class Writer:
         connection.said_us = connection.used_us = now_us
         if connection.asked_us < 0:
             connection.asked_us = now_us
-            self._table.timers.set_earlier(("alive", connection.number), now_us + self._config.keepalive_us)
+            ask_us = now_us + self._config.silence_us_max - self._config.keepalive_us
+            self._table.timers.set_earlier(("alive", connection.number), ask_us)
         counts["frames_out"] += frames
         counts["bytes_out"] += len(data)
         counts["messages_out"] += before - connection.queued_messages
