@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 
@@ -148,6 +149,24 @@ async def test_who_is_kicked_says_so_is_not_run_again_and_joins(node, run, ask, 
             assert (await fourth.event("joined"))["site"] == one["site"]
             assert again["site"] == two["site"]
             assert {member["name"] for member in (await until_members(ask, again, 2))["members"]} == {"a", "b"}
+
+
+@pytest.mark.slow
+@pytest.mark.serial
+async def test_who_was_kicked_while_it_was_away_is_ended_by_the_news(node, run, ask, secret_file, tmp_path):
+    async with node(name="a") as (_, one):
+        member = ("--storage", str(tmp_path / "b.db"), "--seed", one["address"])
+        async with node(*member, name="b") as (second, two):
+            await until_members(ask, one, 2)
+            second.process.send_signal(signal.SIGTERM)
+            assert (await second.ended())[0] == 0
+        assert (await ask("kick", two["site"], *at(one)))[0] == 0
+        async with run("node", "orders", *LOOPBACK, "--secret-file", secret_file, "--json", *member) as third:
+            status, out, err = await third.ended()
+        assert status == 2
+        assert [record["event"] for record in map(json.loads, out)][-1] == "kicked"
+        assert f"this node, {two['site'][:8]}, was thrown out of 'orders' by {one['site'][:8]}" in err[-1]
+        assert "it was ended" in err[-1]
 
 
 @pytest.mark.slow
