@@ -20,6 +20,17 @@ from covey.api.events import (
     StorageTrouble,
     Subscription,
 )
+from covey.api.group_values import (
+    CallFailed,
+    GroupCall,
+    GroupJoined,
+    GroupLeft,
+    GroupMember,
+    GroupMessage,
+    GroupUpdated,
+)
+from covey.api.groups import Group
+from covey.api.mailboxes import Mailbox
 from covey.api.members import (
     Kicked,
     Member,
@@ -32,6 +43,7 @@ from covey.api.members import (
     PartitionSuspected,
 )
 from covey.api.node import Node, NodeStatistics
+from covey.api.presence import Presence, PresenceChanged, PresenceEntry, PresenceJoined, PresenceLeft
 from covey.api.telling import NodeState
 from covey.core.errors import (
     AuthenticationError,
@@ -66,6 +78,7 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "AuthenticationError",
+    "CallFailed",
     "ClockSkew",
     "ClosedError",
     "ClusterMismatch",
@@ -76,6 +89,13 @@ __all__ = [
     "DecodeError",
     "Deposed",
     "FrameError",
+    "Group",
+    "GroupCall",
+    "GroupJoined",
+    "GroupLeft",
+    "GroupMember",
+    "GroupMessage",
+    "GroupUpdated",
     "InvariantError",
     "JoinFailed",
     "Kicked",
@@ -83,6 +103,7 @@ __all__ = [
     "LinkMended",
     "LinkRefused",
     "Lost",
+    "Mailbox",
     "Member",
     "MemberDown",
     "MemberKicked",
@@ -104,6 +125,11 @@ __all__ = [
     "PartitionSuspected",
     "PeerError",
     "PeerUnreachable",
+    "Presence",
+    "PresenceChanged",
+    "PresenceEntry",
+    "PresenceJoined",
+    "PresenceLeft",
     "ProtocolViolation",
     "Site",
     "SiteConflict",

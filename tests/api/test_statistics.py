@@ -30,7 +30,9 @@ def test_every_machine_reports():
             await one.send(other.site, number)
         await asyncio.sleep(0.1)
         sender, receiver = one.statistics(), other.statistics()
-        assert list(sender.machines) == ["links", "overlay", "membership", "detector", "direct", "clients", "roster"]
+        assert list(sender.machines) == [
+            "links", "overlay", "membership", "detector", "replication", "groups", "direct", "clients", "roster"
+        ]  # fmt: skip
         assert sender.machines["direct"].sent == receiver.machines["direct"].received == 11
         assert sender.machines["overlay"].active == 1
         assert sender.machines["links"].links == 2  # one for control, one for data

@@ -16,6 +16,7 @@ from covey.core.vocabulary import (
     MessagesReceived,
 )
 from covey.engine.engine import Engine, EngineConfig
+from covey.protocols.groups.vocabulary import Kind
 from covey.protocols.links.handshake import Identity
 from covey.protocols.membership.vocabulary import SyncMessage
 from covey.wire.messages.membership import Sync
@@ -34,6 +35,7 @@ BY_ANNOTATION: dict[Any, Any] = {
     Liveness: Liveness.SUSPECT,
     Channel: Channel.CONTROL,
     Cause: Cause.RESET,
+    Kind: Kind.VALUE,
     str: "peer:1",
     int: 1,
     bytes: b"bytes",
@@ -61,7 +63,7 @@ def _value(annotation: Any) -> Any:
     if annotation in BY_ANNOTATION:
         return BY_ANNOTATION[annotation]
     if get_origin(annotation) is tuple:
-        return (_value(get_args(annotation)[0]),)
+        return tuple(_value(part) for part in get_args(annotation) if part is not ...)
     if get_origin(annotation) in (Union, UnionType):
         return _value(get_args(annotation)[0])
     return example(annotation)

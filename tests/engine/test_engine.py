@@ -30,6 +30,7 @@ from covey.engine.gate import Gate, Persisted
 from covey.engine.pump import Pump
 from covey.protocols.detector import vocabulary as detector_vocabulary
 from covey.protocols.direct import machine as direct_vocabulary
+from covey.protocols.groups import vocabulary as groups_vocabulary
 from covey.protocols.links import vocabulary as links_vocabulary
 from covey.protocols.membership import vocabulary as membership_vocabulary
 from covey.protocols.membership.ledger import CLUSTER
@@ -41,7 +42,7 @@ from tests.engine.engine_words import FRIEND, ME, OTHER, PEER, build, example, f
 from tests.wire.strategies import MESSAGE_KINDS, MESSAGES
 
 ENGINE = build()
-MACHINES = ["links", "overlay", "membership", "detector", "direct", "clients", "roster"]
+MACHINES = ["links", "overlay", "membership", "detector", "replication", "groups", "direct", "clients", "roster"]
 ROUTED = [(kind, name) for kind, hearers in ENGINE.routes.items() for name, _ in hearers]
 
 
@@ -49,6 +50,9 @@ ROUTED = [(kind, name) for kind, hearers in ENGINE.routes.items() for name, _ in
 def test_every_fact_and_command_is_handled_by_each_machine_that_is_to_hear_it(kind, name):
     engine = build()
     machine = engine.machines[name]
+    engine.replication.handle(v.HoldInstance(example(v.WriteRows).instance), 0)
+    engine.groups.handle(groups_vocabulary.OpenMailbox(1), 0)
+    engine.groups.handle(example(groups_vocabulary.JoinGroup), 0)
     for now_us in (1, 2):
         effects = machine.handle(example(kind), now_us)
         assert isinstance(effects, (list, tuple))
@@ -87,6 +91,7 @@ VOCABULARIES = [
     direct_vocabulary,
     membership_vocabulary,
     detector_vocabulary,
+    groups_vocabulary,
     gate_vocabulary,
     roster_vocabulary,
 ]
@@ -99,10 +104,11 @@ EVENTS = {
     "direct": {"PayloadsReceived"},
     "membership": {"MemberJoined", "MemberLeft", "Kicked", "ClockSkew", "SelfChanged"},
     "detector": {"LinkBroken", "LinkMended", "SelfAccused"},
+    "groups": {"GroupChanged", "MailReceived"},
     "gate": {"StorageTrouble", "StorageRecovered"},
     "roster": {"MemberChanged", "PartitionSuspected"},
 }
-INSIDE_OTHERS = {"Record", "Outcome", "RosterEntry", "SyncMessage"}
+INSIDE_OTHERS = {"Record", "Outcome", "RosterEntry", "SyncMessage", "Address", "GroupEntry", "Letter"}
 
 
 @pytest.mark.parametrize("module", VOCABULARIES, ids=lambda m: m.__name__)

@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from covey.core.errors import InvariantError
-from covey.core.vocabulary import Cause, Channel, Emit, PeerUnreached, Persist, Resolve, Send
+from covey.core.vocabulary import Cause, Channel, Emit, PeerUnreached, Persist, Resolve, Send, WantTurn
 from covey.engine.gate import Gate, GateStatistics, Persisted, Store
-from covey.protocols.links.vocabulary import WantTurn
 from tests.engine.gate_words import CONFIG, SITE, entries, failed, keep, open_gate, say, stored
 
 

@@ -10,14 +10,10 @@ from typing import Any
 import msgspec
 
 from covey.core.ids import Contact, Site
-from covey.core.vocabulary import AddressLearned, LoopLagged, MessagesReceived, Tick, WallOffset
+from covey.core.vocabulary import AddressLearned, LoopLagged, MessagesReceived, Tick, TurnEnded, WallOffset
 from covey.engine.gate import Gate, GateConfig, Persisted
 from covey.protocols.detector.vocabulary import Stop
-from covey.protocols.links.vocabulary import (
-    BytesReceived,
-    CloseLinks,
-    TurnEnded,
-)
+from covey.protocols.links.vocabulary import BytesReceived, CloseLinks
 from covey.protocols.overlay.vocabulary import LeaveOverlay, SeedsResolved
 from covey.runtime.runner import Runner
 from covey.testing import Cluster, run

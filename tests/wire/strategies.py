@@ -46,6 +46,10 @@ def _of(info: inspect.Type) -> st.SearchStrategy[Any]:
             return st.text(max_size=min(20, longest or 20)) | st.just("x" * (longest or 20))
         case inspect.BytesType(min_length=least, max_length=longest):
             return st.binary(min_size=least or 0, max_size=40 if longest is None else longest)
+        case inspect.TupleType(item_types=items):
+            return st.tuples(*map(_of, items))
+        case inspect.NoneType():
+            return st.none()
         case inspect.VarTupleType(item_type=item):
             return st.lists(_of(item), max_size=4).map(tuple)
         case inspect.BoolType():

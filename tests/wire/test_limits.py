@@ -5,13 +5,16 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from covey.core.errors import DecodeError
 from covey.core.ids import ADDRESS_LENGTH_MAX, INCARNATION_MAX, ClusterId, Contact, Site
 from covey.core.vocabulary import Liveness
 from covey.protocols.membership.config import MembershipConfig
+from covey.protocols.replication.config import ReplicationConfig
+from covey.rows.owned import ROW_BYTES
 from covey.wire import limits
-from covey.wire.codec import encode_handshake, encode_message, join_body
+from covey.wire.codec import decode_body, encode_handshake, encode_message, join_body
 from covey.wire.framing import Splitter, frame
-from covey.wire.messages import detector, membership
+from covey.wire.messages import detector, membership, rows
 from covey.wire.messages.direct import Payload
 from covey.wire.messages.handshake import Hello, Welcome
 from covey.wire.messages.overlay import Disconnect, Shuffle
@@ -38,11 +41,20 @@ FROZEN_OF_DETECTOR = {
     "DIGEST_BYTES": 8,
     "DIGESTS_BYTES_MAX": 64,
 }
+FROZEN_OF_ROWS = {
+    "INSTANCE_BYTES_MAX": 1_088,
+    "ROW_KEY_BYTES_MAX": 1_088,
+    "ROW_VALUE_BYTES_MAX": 65_536,
+    "OPS_MAX": 16_384,
+    "POSITIONS_MAX": 4_096,
+    "SEQ_MAX": 2**53,
+    "KEY_BYTES_MAX": 1_024,
+}
 
 
 @pytest.mark.parametrize(
     "module, frozen",
-    [(limits, FROZEN), (membership, FROZEN_OF_MEMBERSHIP), (detector, FROZEN_OF_DETECTOR)],
+    [(limits, FROZEN), (membership, FROZEN_OF_MEMBERSHIP), (detector, FROZEN_OF_DETECTOR), (rows, FROZEN_OF_ROWS)],
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_a_limit_never_changes_between_versions(module, frozen):
@@ -90,3 +102,46 @@ def test_the_longest_sync_of_a_default_member_fits_in_a_frame():
     count = 2 * config.sync_bytes_aim // len(msgspec.msgpack.encode(op)) + 2
     sync = membership.Sync(2**53, 2**53, 2**53, (op,) * count, bytes(8), True, INCARNATION_MAX)
     assert len(join_body([encode_message(sync)])) <= limits.FRAME_BYTES_MAX
+
+
+def test_the_longest_messages_about_rows_fit_in_a_frame():
+    """As a default member says them: up to `bytes_aim` and the row that crosses it, or `positions_max` positions."""
+    config, site = ReplicationConfig(), Site(b"s" * 16)
+    instance, key, value = (
+        bytes(rows.INSTANCE_BYTES_MAX), bytes(rows.ROW_KEY_BYTES_MAX), bytes(rows.ROW_VALUE_BYTES_MAX)
+    )  # fmt: skip
+    small = ((b"", b""),) * (config.bytes_aim // ROW_BYTES)
+    for told in (small, (*small, (key, value))):
+        assert len(told) <= rows.OPS_MAX
+        part = rows.OwnedPart(instance, site, INCARNATION_MAX, rows.SEQ_MAX, key, told, False)
+        ops = rows.OwnedOps(instance, site, INCARNATION_MAX, rows.SEQ_MAX, told, False)
+        assert all(len(join_body([encode_message(message)])) <= limits.FRAME_BYTES_MAX for message in (part, ops))
+    assert config.positions_max <= rows.POSITIONS_MAX
+    position = (site, INCARNATION_MAX, rows.SEQ_MAX)
+    positions = rows.OwnedPositions(((instance, (position,) * config.positions_max),), True)
+    assert len(join_body([encode_message(positions)])) <= limits.FRAME_BYTES_MAX
+
+
+SITE = Site(b"s" * 16)
+TOO_MUCH: dict[str, rows.RowsMessage] = {
+    "instance": rows.OwnedPull(bytes(rows.INSTANCE_BYTES_MAX + 1), SITE, 1, 0),
+    "key": rows.OwnedOps(b"", SITE, 1, 1, ((bytes(rows.ROW_KEY_BYTES_MAX + 1), b""),), False),
+    "value": rows.OwnedPart(b"", SITE, 1, 1, None, ((b"", bytes(rows.ROW_VALUE_BYTES_MAX + 1)),), True),
+    "cursor": rows.OwnedPull(b"", SITE, 1, 0, True, bytes(rows.ROW_KEY_BYTES_MAX + 1)),
+    "operations": rows.OwnedOps(b"", SITE, 1, 1, ((b"", None),) * (rows.OPS_MAX + 1), False),
+    "rows": rows.OwnedPart(b"", SITE, 1, 1, None, ((b"", b""),) * (rows.OPS_MAX + 1), True),
+    "positions": rows.OwnedPositions(((b"", ((SITE, 1, 1),) * (rows.POSITIONS_MAX + 1)),), True),
+    "instances": rows.OwnedPositions(((b"", ()),) * (rows.POSITIONS_MAX + 1), True),
+    "number": rows.OwnedOps(b"", SITE, 1, rows.SEQ_MAX + 1, (), False),
+    "negative number": rows.OwnedPull(b"", SITE, 1, -1),
+    "life": rows.OwnedPull(b"", SITE, INCARNATION_MAX + 1, 0),
+    "site": rows.OwnedPull(b"", Site(b"short"), 1, 0),
+    "digest": rows.RowSum(bytes(9)),
+    "removed row in a part": rows.OwnedPart(b"", SITE, 1, 1, None, ((b"", None),), True),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("what", TOO_MUCH)
+def test_a_message_about_rows_that_no_member_sends_is_refused_whole(what):
+    with pytest.raises(DecodeError):
+        decode_body(join_body([encode_message(TOO_MUCH[what])]))

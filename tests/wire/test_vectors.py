@@ -36,6 +36,7 @@ from covey.wire.messages.detector import (
     TableDigest,
 )
 from covey.wire.messages.direct import Payload
+from covey.wire.messages.groups import Mail
 from covey.wire.messages.handshake import Accepted, Hello, Proof, Refused, Welcome
 from covey.wire.messages.links import Goodbye, KeepAlive
 from covey.wire.messages.membership import Digests, Forgotten, News, Op, Sync
@@ -53,6 +54,7 @@ from covey.wire.messages.overlay import (
     Shuffle,
     ShuffleReply,
 )
+from covey.wire.messages.rows import OwnedOps, OwnedPart, OwnedPositions, OwnedPull, RowSum
 from tests.wire.strategies import HANDSHAKE_KINDS, MESSAGE_KINDS
 
 VECTORS = Path(__file__).parent.parent / "vectors"
@@ -114,6 +116,18 @@ EXAMPLES: dict[str, Any] = {
     "Ask": Ask(7, "kick", b"\x81\xa3who\xa4cafe"),
     "Answer": Answer(2**53, b"\x80", True, ""),
     "Answer that is none": Answer(0, b"", False, "UnknownName: nobody is called cafe"),
+    "OwnedOps": OwnedOps(b"orders", A, 1_700_000_000_000, 300, ((b"key", b"value"), (b"", None)), True),
+    "OwnedOps of nothing": OwnedOps(b"", B, 2**53, 2**53, (), False),
+    "OwnedPull": OwnedPull(b"orders", A, 1_700_000_000_000, 299),
+    "OwnedPull of a part": OwnedPull(b"orders", A, 1_700_000_000_000, 299, True, b"key"),
+    "OwnedPart": OwnedPart(b"orders", A, 1_700_000_000_000, 70_000, None, ((b"key", b"value"), (b"k\xff", b"")), False),
+    "OwnedPart of nothing": OwnedPart(b"", B, 0, 0, b"key", (), True),
+    "RowSum": RowSum(b"rowsums!"),
+    "OwnedPositions": OwnedPositions(((b"", ((A, 1_700_000_000_000, 12), (B, 2**53, 300))), (b"orders", ())), True),
+    "OwnedPositions of nothing": OwnedPositions((), False),
+    "Mail": Mail(2**53, 7, ((1, 0), (300, 2**53)), 0, 0, msgspec.Raw(b"\xa2hi")),
+    "Mail that calls": Mail(1_700_000_000_000, 1, ((70_000, 5),), 1, 12, msgspec.Raw(b"\x81\xa1q\x01")),
+    "Mail that answers": Mail(1_700_000_000_000, 2**53, ((1, 0),), 3, 2**53, msgspec.Raw(b"\xa4busy")),
 }
 
 _ELEVEN = ["Affirm", "KeepAlive", "Join", "ForwardJoin", "NeighborRequest", "NeighborReply", "Disconnect", "Shuffle",

@@ -16,8 +16,13 @@ import msgspec
 from covey.api.clients import Desk
 from covey.api.config import Config
 from covey.api.events import Neighbor, Subscription
+from covey.api.group_node import Groups
+from covey.api.groups import Group
 from covey.api.members import Kicked, Member, encode_meta, member_in, member_of
 from covey.api.options import check_options
+from covey.api.outbox import Outbox
+from covey.api.presence import SCOPE as PRESENCE_SCOPE
+from covey.api.presence import Presence
 from covey.api.telling import NodeEvent, NodeState, Telling, neighbor_of
 from covey.core import vocabulary as v
 from covey.core.errors import (
@@ -25,9 +30,7 @@ from covey.core.errors import (
     ConfigError,
     CoveyError,
     DeadlineExceeded,
-    Overloaded,
     SiteConflict,
-    UnknownName,
     UsageError,
 )
 from covey.core.ids import SITE_BYTES, Contact, Site, draw_site, short
@@ -35,7 +38,6 @@ from covey.engine.engine import Engine
 from covey.engine.gate import Gate
 from covey.engine.lives import next_incarnation
 from covey.observe.metrics import Metrics
-from covey.protocols.direct.machine import Direct, SendPayloads
 from covey.protocols.links.handshake import Identity
 from covey.protocols.membership import vocabulary as membership
 from covey.protocols.membership.ledger import home_of
@@ -45,13 +47,11 @@ from covey.runtime.environment import Environment, RealEnvironment
 from covey.runtime.runner import Runner
 from covey.runtime.storage import Storage, Stored
 from covey.runtime.transport.base import Transport
-from covey.wire.payloads import encode_payload
+from covey.wire.keys import Key
 
 log = logging.getLogger(__name__)
 
 R = TypeVar("R")
-
-OUTGOING_MAX = 256  # values of one turn handed to the machines at once; guess: a frame of small ones
 
 _forks = 0
 
@@ -131,8 +131,8 @@ class Node:
         self._environment = _environment or RealEnvironment()
         self._runner: Runner | None = None
         self._engine: Engine | None = None
-        self._direct: Direct | None = None
-        self._outgoing: dict[Site, list[bytes]] = {}  # sent in this turn of the event loop
+        self._outbox: Outbox | None = None
+        self._groups: Groups | None = None
         self._forks = _forks
         self._closing: asyncio.Task[None] | None = None
         self._metrics = Metrics() if self.config.metrics else None
@@ -160,7 +160,10 @@ class Node:
             self._check_starting()
             runner, engine = await self._make(stored, transport)
             self._check_starting()
-            self._runner, self._engine, self._direct = runner, engine, engine.direct
+            self._runner, self._engine, self._outbox = runner, engine, Outbox(self._live, engine)
+            config = self.config
+            self._groups = Groups(self._live, engine.groups, environment.rng(), config.events_max, config.send_timeout)
+            self._telling.groups = self._groups
             self._telling.me = self._myself()
             await runner.start(options.listen, options.advertise)
             runner.feed(v.Tick())  # what machines do first, they have done when this returns
@@ -234,6 +237,8 @@ class Node:
 
     async def _close(self) -> None:
         assert self._runner is not None
+        if self._groups is not None and self._state == "open":
+            self._groups.turn_away()
         self._state = "closing"
         await self._desk.aclose()
         try:
@@ -242,7 +247,7 @@ class Node:
             log.warning("event=close_timeout seconds=%s", self.config.close_timeout)
         finally:
             self._state = "closed"
-            self._telling.hub.close(self._runner.dead)
+            self._telling.close(self._runner.dead)
             log.info("event=node_closed site=%s", self.site.hex())
 
     async def _abort(self) -> None:
@@ -251,7 +256,7 @@ class Node:
         self._state = "closed"
         await self._desk.aclose()
         await self._runner.abort()
-        self._telling.hub.close()
+        self._telling.close(None)
 
     async def __aenter__(self) -> Node:
         await self.start()
@@ -337,7 +342,7 @@ class Node:
         return NodeStatistics(
             self._engine.statistics(),
             runner.lag_us / 1000,
-            self._telling.undecodable,
+            self._telling.undecodable + (self._groups.undecodable if self._groups is not None else 0),
             {".".join(key): count for key, count in metrics.heard.items()} if metrics else {},
             {".".join(key): count for key, count in metrics.said.items()} if metrics else {},
         )
@@ -464,22 +469,7 @@ class Node:
         `DeadlineExceeded`. Except after `DeadlineExceeded`, an error means that it was not sent.
         """
         seconds = self.config.send_timeout if timeout is None else _seconds("timeout", timeout)
-        if self._send_at_once(site, payload):
-            return
-        request, outcome = self._send(site, payload)
-        if outcome.done():
-            return outcome.result()
-        runner = self._live()
-        try:
-            async with asyncio.timeout(seconds):
-                await outcome
-        except TimeoutError:
-            raise DeadlineExceeded(f"site {short(site)} took nothing for {seconds} s; it may still be sent") from None
-        finally:
-            if not outcome.done() or outcome.cancelled():
-                runner.forget_request(request)
-                if runner.dead is None and self._state == "open":
-                    runner.feed(v.Abandon(request))
+        await self._posting().send(site, payload, seconds)
 
     def send_nowait(self, site: Site, payload: Any) -> None:
         """Like `send`, without waiting: `Overloaded` when the link is not ready to take it at once, and nothing is
@@ -487,66 +477,31 @@ class Node:
 
         Where there is no link yet one is made, and the value goes with it.
         """
-        if self._send_at_once(site, payload):
-            return
-        runner = self._live()
-        if self._direct is not None and type(site) is bytes and self._direct.congested(site):
-            raise Overloaded(f"site {short(site)} reads too slowly; nothing was sent: use `await send`, or try again")
-        request, outcome = self._send(site, payload)
-        if outcome.done():
-            return outcome.result()
-        runner.forget_request(request)
+        self._posting().send_nowait(site, payload)
 
-    def _send_at_once(self, site: Site, payload: Any) -> bool:
-        """The short way, taken nearly always: the link is open and the receiver keeps up."""
-        runner = self._live(closing=False)
-        if type(site) is not bytes or self._direct is None or not self._direct.ready(site):
-            return False
-        value = encode_payload(payload)
-        if not self._outgoing:
-            runner.at_end_of_turn(self._flush_outgoing)
-        waiting = self._outgoing.get(site)
-        if waiting is None:
-            self._outgoing[site] = [value]
-        else:
-            waiting.append(value)
-            if len(waiting) >= OUTGOING_MAX:
-                self._flush_outgoing()
-        return True
+    def _posting(self) -> Outbox:
+        if self._outbox is None:
+            self._live()  # raises: it was never started
+        assert self._outbox is not None
+        return self._outbox
 
-    def _flush_outgoing(self) -> None:
-        """What one turn of the event loop sent to one site goes to the machines as one command."""
-        outgoing, self._outgoing = self._outgoing, {}
-        runner = self._runner
-        if runner is None or runner.dead is not None:
-            return
-        for site, values in outgoing.items():
-            runner.feed(SendPayloads(0, site, "", tuple(values)))
+    # --- groups -----------------------------------------------------------------------------------------------------
 
-    def _send(self, site: Site, payload: Any) -> tuple[int, asyncio.Future[None]]:
-        runner = self._live(closing=False)
-        if type(site) is not bytes or len(site) != SITE_BYTES:
-            raise UsageError(f"site must be {SITE_BYTES} bytes (Neighbor.site, Message.sender), not {site!r:.60}")
-        value = encode_payload(payload)
-        self._flush_outgoing()  # order: what was sent before goes before
-        request, outcome = runner.request()
-        try:
-            runner.feed(SendPayloads(request, site, self._address_of(site), (value,)))
-        except BaseException:
-            runner.forget_request(request)
-            raise
-        return request, outcome
+    def group(self, key: Key, scope: str = "") -> Group:
+        """The group of all mailboxes anywhere that joined `key` in this scope. Raises `ConfigError` for no key."""
+        self._live(closing=False)
+        assert self._groups is not None
+        return Group(self._groups, key, scope)
 
-    def _address_of(self, site: Site) -> str:
-        engine = self._engine
-        assert engine is not None
-        if engine.links.linked(site, v.Channel.DATA) or site == self.site:
-            return ""
-        known = engine.roster.entries.get(site)
-        contact = known.contact if known is not None else engine.overlay.contact(site) or engine.links.contact(site)
-        if contact is None or not contact.address:
-            raise UnknownName(f"no address of site {short(site)} is known here; nothing was sent")
-        return contact.address
+    def groups(self, scope: str = "") -> list[Key]:
+        """The keys of all groups of this scope that have a member, as far as this node knows."""
+        self._live(closing=False)
+        assert self._groups is not None
+        return self._groups.keys(scope)
+
+    def presence(self, topic: Key) -> Presence:
+        """Who is there under `topic`, by keys of your own. Raises `ConfigError` for no key."""
+        return Presence(self.group(topic, PRESENCE_SCOPE))
 
     # --- events -----------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from covey.api.events import (
     StorageRecovered,
     StorageTrouble,
 )
+from covey.api.group_node import Groups
 from covey.core import vocabulary as v
 from covey.core.errors import DecodeError, SiteConflict
 from covey.core.ids import Contact, Site, short
@@ -30,6 +31,7 @@ from covey.engine import gate, roster
 from covey.protocols.clients.machine import ClientAsked
 from covey.protocols.detector import vocabulary as detector
 from covey.protocols.direct.machine import PayloadsReceived
+from covey.protocols.groups import vocabulary as g
 from covey.protocols.links import vocabulary as link
 from covey.protocols.membership import vocabulary as membership
 from covey.protocols.overlay import vocabulary as overlay
@@ -79,6 +81,7 @@ class Telling:
     def __init__(self, on_conflict: Callable[[SiteConflict], None], on_asked: Callable[[ClientAsked], None]) -> None:
         self.hub: EventHub[NodeState, NodeEvent] = EventHub(self.state)
         self.undecodable = 0
+        self.groups: Groups | None = None
         self._on_conflict = on_conflict
         self._on_asked = on_asked
         self._members: dict[Site, m.Member] = {}
@@ -96,6 +99,12 @@ class Telling:
                 self._on_payloads(sender, values)
             case roster.MemberChanged(before, after) if m.same(before, after):
                 pass  # only why it is held for what it is
+            case g.MailReceived():
+                if self.groups is not None:
+                    self.groups.on_mail(event)
+            case g.GroupChanged():
+                if self.groups is not None:
+                    self.groups.on_changed(event)
             case roster.MemberChanged():
                 self._on_member(m.event_of(event))
             case membership.SelfChanged(contact, meta):
@@ -118,9 +127,15 @@ class Telling:
             case v.SiteContested(detail):
                 self._on_conflict(SiteConflict(f"{detail}; this node ended: give it a storage of its own"))
             case BaseException():
-                self.hub.close(event)
+                self.close(event)
             case _:
                 self._on_rare(event)
+
+    def close(self, cause: BaseException | None) -> None:
+        """The node ends: every stream does, after what it still holds."""
+        self.hub.close(cause)
+        if self.groups is not None:
+            self.groups.close(cause)
 
     def _on_rare(self, event: Any) -> None:
         match event:

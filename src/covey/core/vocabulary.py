@@ -218,6 +218,10 @@ class LoopLagged(msgspec.Struct, frozen=True, gc=False):
     lag_us: int
 
 
+class TurnEnded(msgspec.Struct, frozen=True, gc=False):
+    """Everything of this turn has been said: what was gathered is to be said and written now."""
+
+
 class PeerCongested(msgspec.Struct, frozen=True, gc=False):
     """The peer reads more slowly than we write; what is sent now waits in memory."""
 
@@ -258,12 +262,30 @@ class SendMany(msgspec.Struct, frozen=True, gc=False):
     channel: Channel = Channel.CONTROL
 
 
+class SendData(msgspec.Struct, frozen=True, gc=False):
+    """Send messages to one peer on the `data` channel, waiting for the link where it is not ready.
+
+    Resolved once they are on the link; refused when they cannot be, and then none was sent. Request 0 asks for no
+    outcome. `bytes`: their size, about.
+    """
+
+    request: int
+    to: Site
+    address: str
+    messages: tuple[Any, ...]
+    bytes: int
+
+
 class Multicast(msgspec.Struct, frozen=True, gc=False):
     """Send one message, encoded once, over existing links; peers without a link are passed over."""
 
     to: tuple[Site, ...]
     message: Any
     channel: Channel = Channel.CONTROL
+
+
+class WantTurn(msgspec.Struct, frozen=True, gc=False):
+    """Tell us `TurnEnded` once the world has nothing more to say at once."""
 
 
 class Flood(msgspec.Struct, frozen=True, gc=False):
@@ -340,6 +362,40 @@ class Persist(msgspec.Struct, frozen=True, gc=False):
 
     log: str
     records: tuple[Record, ...]
+
+
+# --- rows: what machines that keep them say to the one that spreads them, and hear from it --------------------------
+
+
+class HoldInstance(msgspec.Struct, frozen=True, gc=False):
+    """This node wants the rows of `instance` from now on, and tells all others so."""
+
+    instance: bytes
+
+
+class ReleaseInstance(msgspec.Struct, frozen=True, gc=False):
+    """This node does not want them any more; its own rows of that instance go everywhere."""
+
+    instance: bytes
+
+
+class WriteRows(msgspec.Struct, frozen=True, gc=False):
+    """Change rows of our own life, all in this order: a key and its value from now on, None to remove it."""
+
+    instance: bytes
+    changes: tuple[tuple[bytes, bytes | None], ...]
+
+
+class RowsChanged(msgspec.Struct, frozen=True, gc=False):
+    """What is shown of one owner's rows changed: its rows are there, changed, gone or (it is held for down) hidden.
+
+    The fold of these facts is what is shown.
+    """
+
+    instance: bytes
+    owner: Site
+    incarnation: int
+    changes: tuple[tuple[bytes, bytes | None], ...]
 
 
 # --- events that several machines emit ------------------------------------------------------------------------------

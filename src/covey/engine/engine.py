@@ -25,6 +25,9 @@ from covey.protocols.detector import vocabulary as detection
 from covey.protocols.detector.config import DetectorConfig
 from covey.protocols.detector.machine import Detector
 from covey.protocols.direct.machine import Direct, DirectConfig, SendPayloads
+from covey.protocols.groups import vocabulary as group
+from covey.protocols.groups.config import GroupsConfig
+from covey.protocols.groups.machine import Groups
 from covey.protocols.links import vocabulary as link
 from covey.protocols.links.config import LinksConfig
 from covey.protocols.links.handshake import Identity
@@ -35,12 +38,16 @@ from covey.protocols.membership.machine import Membership
 from covey.protocols.overlay.config import OverlayConfig
 from covey.protocols.overlay.machine import Overlay
 from covey.protocols.overlay.vocabulary import LeaveOverlay, SeedsResolved
+from covey.protocols.replication.config import ReplicationConfig
+from covey.protocols.replication.machine import Replication
 from covey.wire.messages import client as client_messages
 from covey.wire.messages import detector as detector_messages
 from covey.wire.messages import direct as direct_messages
+from covey.wire.messages import groups as group_messages
 from covey.wire.messages import links as link_messages
 from covey.wire.messages import membership as membership_messages
 from covey.wire.messages import overlay as overlay_messages
+from covey.wire.messages import rows as rows_messages
 
 Route = tuple[tuple[str, Machine], ...]
 
@@ -54,6 +61,8 @@ class EngineConfig(msgspec.Struct, frozen=True):
     membership: MembershipConfig = MembershipConfig()
     detector: DetectorConfig = DetectorConfig()
     clients: ClientsConfig = ClientsConfig()
+    replication: ReplicationConfig = ReplicationConfig()
+    groups: GroupsConfig = GroupsConfig()
     gate: GateConfig = GateConfig()
 
 
@@ -90,6 +99,8 @@ class Engine:
         self.links = Links(config.links, nonces, now_us, identity=identity, address=address)
         self.overlay = Overlay(config.overlay, rng, now_us, me=me, solo=self.membership.solo)
         self.detector = Detector(config.detector, rng, now_us, me=me)
+        self.replication = Replication(config.replication, rng, now_us, me=me)
+        self.groups = Groups(config.groups, rng, now_us, me=me)
         self.direct = Direct(config.direct, identity.site)
         self.clients = Clients(config.clients)
         self.roster = Roster()
@@ -98,6 +109,8 @@ class Engine:
             "overlay": self.overlay,
             "membership": self.membership,
             "detector": self.detector,
+            "replication": self.replication,
+            "groups": self.groups,
             "direct": self.direct,
             "clients": self.clients,
             "roster": self.roster,
@@ -106,6 +119,8 @@ class Engine:
             **dict.fromkeys(overlay_messages.OverlayMessage.__args__, ("overlay", self.overlay)),
             **dict.fromkeys(membership_messages.MembershipMessage.__args__, ("membership", self.membership)),
             **dict.fromkeys(detector_messages.DetectorMessage.__args__, ("detector", self.detector)),
+            **dict.fromkeys(rows_messages.RowsMessage.__args__, ("replication", self.replication)),
+            group_messages.Mail: ("groups", self.groups),
             direct_messages.Payload: ("direct", self.direct),
             **dict.fromkeys(client_messages.ClientMessage.__args__, ("clients", self.clients)),
             **dict.fromkeys(link_messages.LinkMessage.__args__, ("links", self.links)),
@@ -115,31 +130,37 @@ class Engine:
     def _build_routes(self) -> dict[type, Route]:
         links, overlay, direct = self._named("links"), self._named("overlay"), self._named("direct")
         membership, detector, roster = self._named("membership"), self._named("detector"), self._named("roster")
-        clients = self._named("clients")
+        clients, rows, groups = self._named("clients"), self._named("replication"), self._named("groups")
         by_hearers: dict[Route, tuple[type, ...]] = {
             (links,): (
                 link.BytesReceived, link.ConnectionAccepted, link.ConnectionClosed, link.ConnectionFailed,
                 link.ConnectionOpened, link.StrangerFailed, link.ConnectionPaused, link.ConnectionResumed,
-                link.TurnEnded, link.CloseLinks, v.Send, v.SendMany, v.Multicast, v.Dial, v.Disconnect, v.Pin, v.Unpin,
+                link.CloseLinks, v.Send, v.SendMany, v.Multicast, v.Dial, v.Disconnect, v.Pin, v.Unpin,
             ),
             (overlay,): (SeedsResolved, LeaveOverlay, v.Flood),
-            (direct,): (SendPayloads, v.Abandon),
+            (direct,): (SendPayloads, v.SendData, v.Abandon),
             (direct, clients): (v.PeerCongested, v.PeerDrained),
             (clients,): (AnswerClient,),
+            (groups,): (
+                group.SendMail, group.JoinGroup, group.LeaveGroup, group.UpdateMeta, group.HoldScope, group.OpenMailbox,
+                group.CloseMailbox, v.RowsChanged,
+            ),
             (membership,): (
                 member.SetMember, member.SetMeta, member.Kick, member.Leave, member.Join, member.Flush, member.Cleanup,
                 member.GetData, member.ReceiveSync, member.Wipe,
                 v.WallOffset, v.DigestsHeard, v.ClusterEntered, v.Superseded,
             ),
             (detector,): (detection.Stop, detection.PeerSpoke, v.DigestsChanged, v.LoopLagged),
-            (links, overlay, detector, roster): (v.ClusterChanged,),
-            (roster, detector, overlay): (v.MemberAdded, v.MemberRemoved),
-            (overlay, membership, roster): (v.LivenessChanged,),
-            (links, overlay, membership, detector, clients): (v.Tick,),
-            (links, overlay, membership, detector): (v.AddressLearned,),
+            (rows,): (v.HoldInstance, v.ReleaseInstance, v.WriteRows),
+            (rows, links): (v.TurnEnded,),
+            (links, overlay, detector, groups, rows, roster): (v.ClusterChanged,),
+            (roster, detector, groups, rows, overlay): (v.MemberAdded, v.MemberRemoved),
+            (overlay, membership, groups, rows, roster): (v.LivenessChanged,),
+            (links, overlay, membership, detector, clients, rows): (v.Tick,),
+            (links, overlay, membership, detector, groups, rows): (v.AddressLearned,),
             (overlay, membership): (v.AddressAnswered, v.AddressFailed),
             (overlay, detector, direct): (v.PeerUnreached,),
-            (overlay, membership, detector, direct, clients): (v.PeerConnected, v.PeerLost),
+            (overlay, membership, detector, groups, rows, direct, clients): (v.PeerConnected, v.PeerLost),
             (): (MessagesReceived,),
         }  # fmt: skip
         return {kind: hearers for hearers, kinds in by_hearers.items() for kind in kinds}

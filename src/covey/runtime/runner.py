@@ -13,13 +13,23 @@ from collections.abc import Callable
 from typing import Any
 
 from covey.core.errors import ClosedError, CoveyError, UsageError
-from covey.core.ids import Contact
-from covey.core.vocabulary import AddressLearned, Emit, LoopLagged, Refuse, Resolve, Tick, WallOffset
+from covey.core.ids import Contact, Site
+from covey.core.vocabulary import (
+    AddressLearned,
+    Emit,
+    LoopLagged,
+    Refuse,
+    Resolve,
+    Tick,
+    TurnEnded,
+    WallOffset,
+    WantTurn,
+)
 from covey.engine.engine import Engine
 from covey.engine.gate import Gate, Store
 from covey.engine.pump import Observer, Pump
 from covey.protocols.detector.vocabulary import Stop
-from covey.protocols.links.vocabulary import CloseConnection, CloseLinks, OpenConnection, TurnEnded, WantTurn, Write
+from covey.protocols.links.vocabulary import CloseConnection, CloseLinks, OpenConnection, Write
 from covey.protocols.overlay.vocabulary import LeaveOverlay, SeedsResolved
 from covey.runtime.addresses import format_address, is_loopback, is_wildcard, parse_address, split_address
 from covey.runtime.discovery import Seed
@@ -232,6 +242,15 @@ class Runner:
         if not self._open:
             raise ClosedError("the node is closed") from self.dead
         self._feed(incoming)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether facts and commands still reach the machines."""
+        return self._open
+
+    def ready(self, site: Site) -> bool:
+        """Whether data for `site` would be on its link at once; always for ourselves."""
+        return site == self.contact.site or self.engine.direct.ready(site)
 
     def check_thread(self) -> None:
         """Raises `UsageError` on any thread but the event loop's."""

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from covey.core.errors import invariant
 from covey.core.ids import Site
-from covey.core.vocabulary import Emit, Refuse, Resolve, Tick
+from covey.core.vocabulary import Emit, Refuse, Resolve, Tick, TurnEnded, WantTurn
 from covey.engine.engine import Engine, EngineConfig
 from covey.engine.gate import Gate, Store
 from covey.engine.pump import Pump
 from covey.observe.stories import Stories
 from covey.protocols.links.handshake import Identity
-from covey.protocols.links.vocabulary import CloseConnection, OpenConnection, TurnEnded, WantTurn, Write
+from covey.protocols.links.vocabulary import CloseConnection, OpenConnection, Write
 from covey.sim.disk import Disk
 
 if TYPE_CHECKING:

@@ -12,12 +12,14 @@ from covey.engine.engine import EngineConfig
 from covey.protocols.detector.config import DetectorConfig
 from covey.protocols.membership.config import MembershipConfig
 from covey.protocols.overlay.config import OverlayConfig
+from covey.protocols.replication.config import ReplicationConfig
 from covey.sim.checkers import check_events, check_links, overlay_pending
 from covey.sim.commands import Commander
 from covey.sim.faults import KINDS, FaultInjector, draw_plan
 from covey.sim.life_laws import LifeLaws, LifeProgress, lives_pending
 from covey.sim.record_laws import RecordLaws
 from covey.sim.record_progress import RecordProgress, record_pending
+from covey.sim.rows import RowsWorld, Writers, check_rows, rows_pending
 from covey.sim.world import World
 
 SECOND_US = 1_000_000
@@ -163,6 +165,40 @@ def build_detector(seed: int, telling: bool) -> Scene:
     return Scene(world, lambda: injector.stop(everybody=False), pending, safety, progress.look, safety)
 
 
+def build_rows(seed: int, telling: bool) -> Scene:
+    """2-8 nodes with few or many holders, short or long logs; in some runs they also kick each other, leave, rejoin."""
+    rng = derive(seed, "rows profile")
+    plan = draw_plan(rng)
+    count = rng.randint(2, 8)
+    rows = ReplicationConfig(
+        direct_max=rng.choice((1, 3, 8)),
+        bytes_aim=rng.choice((150, 1_000, 65_536)),
+        log_bytes_min=rng.choice((150, 1_000, 65_536)),
+        positions_max=rng.choice((3, 2_048)),
+    )
+    membership = MembershipConfig(ephemeral=rng.random() < 0.3)
+    config = EngineConfig(membership=membership, replication=rows)
+    world = RowsWorld(seed, config=config, faults=plan.network(rng), telling=telling)
+    seeds = tuple(f"n{index}:1" for index in range(min(count, rng.choice((1, 2, 3)))))
+    world.start_node(seeds)
+    injector = FaultInjector(world, plan, derive(seed, "faults"), seeds, keep_disk=0.7)
+    writers = Writers(world, derive(seed, "writers"))
+    commander = Commander(world, injector, derive(seed, "commands"), seeds) if rng.random() < 0.3 else None
+    for _ in range(count - 1):
+        world.start_node(seeds)
+
+    def stop() -> None:
+        writers.stop()
+        injector.stop()
+        if commander is not None:
+            commander.stop()
+
+    def safety() -> None:
+        check_rows(world)
+
+    return Scene(world, stop, lambda: rows_pending(world), safety, nothing, safety)
+
+
 PROFILES = {
     "overlay": Profile(
         "overlay", build_overlay, faulty_us=60 * SECOND_US, budget_us=180 * SECOND_US, quiet_us=20 * SECOND_US
@@ -173,6 +209,7 @@ PROFILES = {
     "detector": Profile(
         "detector", build_detector, faulty_us=45 * SECOND_US, budget_us=120 * SECOND_US, quiet_us=10 * SECOND_US
     ),
+    "rows": Profile("rows", build_rows, faulty_us=60 * SECOND_US, budget_us=180 * SECOND_US, quiet_us=20 * SECOND_US),
 }
 
 

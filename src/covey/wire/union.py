@@ -1,12 +1,12 @@
 """The one union of all messages that travel on an open link, and who hears which.
 
-Tags: 0-15 handshake, 16-31 links, 32-47 overlay, 48-63 direct, 64-79 membership, 80-95 detector, 96-111 client.
-A protocol takes the next free block of sixteen.
+Tags: 0-15 handshake, 16-31 links, 32-47 overlay, 48-63 direct, 64-79 membership, 80-95 detector, 96-111 client,
+112-127 rows, 128-143 groups. A protocol takes the next free block of sixteen.
 """
 
 from __future__ import annotations
 
-from covey.wire.messages import client, detector, direct, links, membership, overlay
+from covey.wire.messages import client, detector, direct, groups, links, membership, overlay, rows
 
 Message = (
     links.LinkMessage
@@ -15,4 +15,6 @@ Message = (
     | membership.MembershipMessage
     | detector.DetectorMessage
     | client.ClientMessage
+    | rows.RowsMessage
+    | groups.GroupMessage
 )

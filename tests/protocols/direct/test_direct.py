@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from covey.core.errors import InvariantError, Overloaded, PeerUnreachable
-from covey.core.vocabulary import Abandon, Cause, Emit, MessagesReceived, Resolve, Send, SendMany
+from covey.core.vocabulary import Abandon, Cause, Emit, MessagesReceived, Resolve, Send, SendData, SendMany
 from covey.protocols.direct.machine import DirectConfig, PayloadsReceived
 from tests.protocols.direct.direct_words import (
     ANN,
@@ -35,7 +35,7 @@ def test_over_a_link_a_value_goes_at_once():
 
 
 def test_several_values_go_together():
-    assert linked().send(7, "a", "b") == [SendMany(ANN, [payload("a"), payload("b")], DATA), Resolve(7)]
+    assert linked().send(7, "a", "b") == [SendMany(ANN, (payload("a"), payload("b")), DATA), Resolve(7)]
 
 
 def test_request_zero_wants_no_outcome():
@@ -75,7 +75,7 @@ def test_the_first_value_dials_and_the_others_wait_for_it():
         Resolve(1),
         Send(ANN, payload("two"), "", DATA),
         Resolve(2),
-        SendMany(ANN, [payload("three"), payload("four")], DATA),
+        SendMany(ANN, (payload("three"), payload("four")), DATA),
         Resolve(3),
     ]
     assert speaker.direct.statistics().waiting == 0
@@ -324,3 +324,27 @@ def test_an_outbox_that_breaks_its_laws_is_an_invariant_error():
     speaker.direct._open[ANN] = False
     with pytest.raises(InvariantError, match="open and drained"):
         speaker.direct.check()
+
+
+# --- other machines' data -------------------------------------------------------------------------------------------
+
+
+def test_data_of_another_machine_takes_the_same_way_and_its_turn():
+    speaker = Speaker()
+    data = SendData(2, ANN, "there:1", (payload("a"), payload("b")), 40)
+    speaker.send(1, "with the dial")
+    assert speaker.feed(data) == []
+    assert speaker.connected() == [Resolve(1), SendMany(ANN, (payload("a"), payload("b")), DATA), Resolve(2)]
+
+
+def test_data_of_another_machine_for_ourselves_is_not_for_us_to_hear():
+    """Whoever sends it delivers to itself; here it is a peer like any other, and cannot be reached."""
+    speaker = Speaker()
+    assert speaker.feed(SendData(2, ME, "", (payload("a"),), 20)) == [Send(ME, payload("a"), "", DATA)]
+
+
+def test_data_counts_with_the_size_it_says():
+    speaker = linked(DirectConfig(waiting_bytes_max=100))
+    speaker.congested()
+    assert speaker.feed(SendData(1, ANN, "", (payload("a"),), 100)) == []
+    assert outcomes(speaker.feed(SendData(2, ANN, "", (payload("a"),), 1))) == [(2, Overloaded)]

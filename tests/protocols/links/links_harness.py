@@ -26,6 +26,8 @@ from covey.core.vocabulary import (
     Pin,
     Send,
     Tick,
+    TurnEnded,
+    WantTurn,
 )
 from covey.protocols.links.config import LinksConfig
 from covey.protocols.links.handshake import Dialler, Identity
@@ -38,8 +40,6 @@ from covey.protocols.links.vocabulary import (
     ConnectionFailed,
     ConnectionOpened,
     OpenConnection,
-    TurnEnded,
-    WantTurn,
     Write,
 )
 from covey.wire.framing import Splitter, frame

@@ -24,6 +24,8 @@ from covey.core.vocabulary import (
     ProtocolViolation,
     Send,
     Tick,
+    TurnEnded,
+    WantTurn,
 )
 from covey.protocols.links.config import LinksConfig
 from covey.protocols.links.handshake import ACCEPTED, Acceptor, Dialler, HandshakeFailed
@@ -33,8 +35,6 @@ from covey.protocols.links.vocabulary import (
     ConnectionAccepted,
     ConnectionClosed,
     LinkRefused,
-    TurnEnded,
-    WantTurn,
     Write,
 )
 from covey.wire import codec

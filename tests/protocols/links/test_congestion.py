@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from random import Random
 
-from covey.core.vocabulary import Cause, Channel, PeerCongested, PeerConnected, PeerDrained, PeerLost, SendMany
+from covey.core.vocabulary import (
+    Cause,
+    Channel,
+    PeerCongested,
+    PeerConnected,
+    PeerDrained,
+    PeerLost,
+    SendMany,
+    TurnEnded,
+    WantTurn,
+)
 from covey.protocols.links.config import LinksConfig
 from covey.protocols.links.handshake import Dialler
 from covey.protocols.links.vocabulary import (
@@ -12,8 +22,6 @@ from covey.protocols.links.vocabulary import (
     ConnectionAccepted,
     ConnectionPaused,
     ConnectionResumed,
-    TurnEnded,
-    WantTurn,
     Write,
 )
 from covey.wire import codec

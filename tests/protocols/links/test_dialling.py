@@ -18,6 +18,7 @@ from covey.core.vocabulary import (
     PeerUnreached,
     Send,
     SiteContested,
+    WantTurn,
 )
 from covey.protocols.links.config import LinksConfig
 from covey.protocols.links.handshake import ACCEPTED, Acceptor
@@ -31,7 +32,6 @@ from covey.protocols.links.vocabulary import (
     ConnectionResumed,
     LinkRefused,
     OpenConnection,
-    WantTurn,
 )
 from covey.wire import codec
 from tests.protocols.links.links_harness import SILENCE, Bare, identity, note

@@ -22,6 +22,7 @@ from covey.core.vocabulary import (
     Send,
     SendMany,
     Tick,
+    TurnEnded,
     Unpin,
 )
 from covey.protocols.links.config import LinksConfig
@@ -38,7 +39,6 @@ from covey.protocols.links.vocabulary import (
     ConnectionResumed,
     OpenConnection,
     StrangerFailed,
-    TurnEnded,
     Write,
 )
 from covey.wire import codec

@@ -6,9 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from covey.core.vocabulary import Cause, Channel, MessagesReceived, Multicast, PeerUnreached, Send, SendMany
+from covey.core.vocabulary import (
+    Cause,
+    Channel,
+    MessagesReceived,
+    Multicast,
+    PeerUnreached,
+    Send,
+    SendMany,
+    TurnEnded,
+    WantTurn,
+)
 from covey.protocols.links.table import NODES
-from covey.protocols.links.vocabulary import BytesReceived, TurnEnded, WantTurn, Write
+from covey.protocols.links.vocabulary import BytesReceived, Write
 from covey.wire import codec
 from covey.wire.framing import Splitter, frame
 from covey.wire.limits import FRAME_AIM_BYTES, FRAME_BYTES_MAX, PAYLOAD_BYTES_MAX

@@ -16,16 +16,10 @@ from covey.core.vocabulary import (
     PeerLost,
     PeerUnreached,
     ProtocolViolation,
+    TurnEnded,
 )
 from covey.protocols.links.table import NODES
-from covey.protocols.links.vocabulary import (
-    BytesReceived,
-    CloseConnection,
-    CloseLinks,
-    ConnectionAccepted,
-    TurnEnded,
-    Write,
-)
+from covey.protocols.links.vocabulary import BytesReceived, CloseConnection, CloseLinks, ConnectionAccepted, Write
 from covey.wire import codec
 from covey.wire.framing import Splitter, frame
 from covey.wire.limits import FRAME_BYTES_MAX

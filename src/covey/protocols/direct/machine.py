@@ -1,4 +1,4 @@
-"""Direct: a user's value from one node to one node.
+"""Direct: a user's value, or another machine's data, from one node to one node.
 
 At most once, in order per sender and receiver, on the `data` channel. The sender waits while the receiver's link is
 being made or is congested, so memory at the sender is bounded and nothing is dropped there without an error.
@@ -28,6 +28,7 @@ from covey.core.vocabulary import (
     Refuse,
     Resolve,
     Send,
+    SendData,
     SendMany,
 )
 from covey.wire.messages.direct import Payload
@@ -49,6 +50,14 @@ class SendPayloads(msgspec.Struct, frozen=True, gc=False):
     def bytes(self) -> int:
         """The size of all values together."""
         return sum(map(len, self.values))
+
+    @property
+    def messages(self) -> tuple[Payload, ...]:
+        """The values as they travel."""
+        return tuple([Payload(msgspec.Raw(value)) for value in self.values])
+
+
+Command = SendPayloads | SendData
 
 
 class PayloadsReceived(msgspec.Struct, frozen=True, gc=False):
@@ -80,7 +89,7 @@ class _Outbox:
     __slots__ = ("bytes", "dialling", "waiting")
 
     def __init__(self) -> None:
-        self.waiting: deque[SendPayloads] = deque()
+        self.waiting: deque[Command] = deque()
         self.bytes = 0
         self.dialling: list[int] = []  # requests whose value lies with the dial
 
@@ -105,7 +114,7 @@ class Direct:
             peer, messages = incoming.peer, incoming.messages
             self._received += len(messages)
             return (Emit(PayloadsReceived(peer, tuple([bytes(message.value) for message in messages]))),)
-        if kind is SendPayloads:
+        if kind is SendPayloads or kind is SendData:
             return self._on_send(incoming)
         match incoming:
             case PeerConnected() | PeerLost() | PeerUnreached() | PeerCongested() | PeerDrained():
@@ -138,11 +147,11 @@ class Direct:
         """Whether `site` has a link and reads too slowly."""
         return self._open.get(site) is True
 
-    def _on_send(self, command: SendPayloads) -> Sequence[Any]:
+    def _on_send(self, command: Command) -> Sequence[Any]:
         congested = self._open.get(command.to)
         if congested is False:
             return self._hand_over(command)
-        if command.to == self._me:
+        if command.to == self._me and isinstance(command, SendPayloads):
             self._sent += len(command.values)
             self._received += len(command.values)
             received = Emit(PayloadsReceived(self._me, command.values))
@@ -151,10 +160,10 @@ class Direct:
         outbox = self._outboxes.get(command.to)
         if outbox is None:
             outbox = self._outboxes[command.to] = _Outbox()
-            if congested is None and len(command.values) == 1:  # the first value goes with the dial
+            messages = command.messages
+            if congested is None and len(messages) == 1:  # the first value goes with the dial
                 outbox.dialling.append(command.request)
-                payload = Payload(msgspec.Raw(command.values[0]))
-                return [Send(command.to, payload, command.address, Channel.DATA)]
+                return [Send(command.to, messages[0], command.address, Channel.DATA)]
             if congested is None:  # several are sent whole or not at all, so a word without meaning makes the link
                 dial = [Send(command.to, KeepAlive(), command.address, Channel.DATA)]
         if (
@@ -174,13 +183,13 @@ class Direct:
         outbox.bytes += command.bytes
         return dial
 
-    def _hand_over(self, command: SendPayloads) -> Sequence[Any]:
-        values = command.values
-        self._sent += len(values)
-        if len(values) == 1:
-            send: Any = Send(command.to, Payload(msgspec.Raw(values[0])), "", Channel.DATA)
+    def _hand_over(self, command: Command) -> Sequence[Any]:
+        messages = command.messages
+        self._sent += len(messages)
+        if len(messages) == 1:
+            send: Any = Send(command.to, messages[0], "", Channel.DATA)
         else:
-            send = SendMany(command.to, [Payload(msgspec.Raw(value)) for value in values], Channel.DATA)
+            send = SendMany(command.to, messages, Channel.DATA)
         return (send, Resolve(command.request)) if command.request else (send,)
 
     def _on_link(self, fact: PeerConnected | PeerLost | PeerUnreached | PeerCongested | PeerDrained) -> Sequence[Any]:

@@ -78,7 +78,7 @@ class Links:
             v.Send: self._on_send,
             v.SendMany: self._on_send_many,
             v.Multicast: self._on_multicast,
-            link.TurnEnded: lambda fact, now_us: self._writer.end_turn(now_us),
+            v.TurnEnded: lambda fact, now_us: self._writer.end_turn(now_us),
             v.Tick: self._on_tick,
             link.ConnectionPaused: self._writer.pause,
             link.ConnectionResumed: self._writer.resume,

@@ -63,10 +63,6 @@ class ConnectionResumed(msgspec.Struct, frozen=True, gc=False):
     connection: int
 
 
-class TurnEnded(msgspec.Struct, frozen=True, gc=False):
-    """Everything of this turn has been said: write it."""
-
-
 # --- commands -------------------------------------------------------------------------------------------------------
 
 
@@ -95,10 +91,6 @@ class CloseConnection(msgspec.Struct, frozen=True, gc=False):
     """Close behind what was written. No fact about this connection may follow."""
 
     connection: int
-
-
-class WantTurn(msgspec.Struct, frozen=True, gc=False):
-    """Tell us `TurnEnded` once the world has nothing more to say at once."""
 
 
 # --- events ---------------------------------------------------------------------------------------------------------

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from covey.core.vocabulary import Cause, PeerCongested, PeerDrained
+from covey.core.vocabulary import Cause, PeerCongested, PeerDrained, WantTurn
 from covey.protocols.links.config import LinksConfig
 from covey.protocols.links.connection import Connection, Stage
 from covey.protocols.links.table import Table
-from covey.protocols.links.vocabulary import ConnectionPaused, ConnectionResumed, WantTurn, Write
+from covey.protocols.links.vocabulary import ConnectionPaused, ConnectionResumed, Write
 from covey.wire import codec
 from covey.wire.framing import frame
 from covey.wire.limits import FRAME_AIM_BYTES

@@ -1,0 +1,131 @@
+"""What users see of groups: members, what happens to them, and what they are sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from covey.core.errors import PeerError, UsageError
+from covey.core.ids import Site
+from covey.protocols.groups import vocabulary as g
+from covey.wire.payloads import decode_payload
+
+REASON_MAX = 1_000  # characters of the reason why a call failed. Guess
+
+
+class GroupMember(msgspec.Struct, frozen=True):
+    """A member of a group: one mailbox of one life of one node. It is the same member while its address is the same."""
+
+    site: Site
+    incarnation: int
+    mailbox: int
+    meta: Any = None
+
+    @property
+    def address(self) -> tuple[Site, int, int]:
+        """What tells members apart."""
+        return self.site, self.incarnation, self.mailbox
+
+    @property
+    def life(self) -> tuple[Site, int]:
+        """The life of the node that it lives on."""
+        return self.site, self.incarnation
+
+    def __hash__(self) -> int:
+        return hash(self.address)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, GroupMember) and self.address == other.address
+
+
+class GroupJoined(msgspec.Struct, frozen=True):
+    """`member` is a member `count` more times."""
+
+    member: GroupMember
+    count: int
+
+
+class GroupLeft(msgspec.Struct, frozen=True):
+    """`member` is a member `count` fewer times: it left, ended, or its node did or is held for down."""
+
+    member: GroupMember
+    count: int
+
+
+class GroupUpdated(msgspec.Struct, frozen=True):
+    """`member` says something else of itself."""
+
+    member: GroupMember
+
+
+GroupEvent = GroupJoined | GroupLeft | GroupUpdated
+
+
+class GroupMessage(msgspec.Struct, frozen=True):
+    """A value that a member sent to this mailbox."""
+
+    sender: GroupMember
+    payload: Any
+
+
+class CallFailed(PeerError):
+    """The callee answered that it could not: it raised, refused, has too much unread, or closed its mailbox.
+
+    The text is its own.
+    """
+
+
+class GroupCall(msgspec.Struct, frozen=True):
+    """A value whose sender waits for an answer: `reply` or `fail`, once."""
+
+    sender: GroupMember
+    payload: Any
+    _answer: Callable[[g.Kind, Any], None]
+
+    def reply(self, value: Any = None) -> None:
+        """Give the caller `value`. Raises `UsageError` the second time, and for what cannot be sent."""
+        self._answer(g.Kind.REPLY, value)
+
+    def fail(self, reason: str) -> None:
+        """Tell the caller that there will be no value: it gets `CallFailed(reason)`. Raises `UsageError` likewise."""
+        self._answer(g.Kind.FAILURE, clean(reason))
+
+
+def member_of(entry: g.GroupEntry) -> GroupMember:
+    """One member as users see it; what it says and nobody understands is None."""
+    address = entry.address
+    try:
+        meta = decode_payload(entry.meta) if entry.meta else None
+    except PeerError:
+        meta = None
+    return GroupMember(address.site, address.incarnation, address.mailbox, meta)
+
+
+def events_of(before: g.GroupEntry | None, after: g.GroupEntry | None) -> list[GroupEvent]:
+    """What one change is to users."""
+    had, has = (0 if entry is None else entry.count for entry in (before, after))
+    entry = after or before
+    assert entry is not None
+    member = member_of(entry)
+    events: list[GroupEvent] = []
+    if has > had:
+        events.append(GroupJoined(member, has - had))
+    elif has < had:
+        events.append(GroupLeft(member, had - has))
+    if before is not None and after is not None and before.meta != after.meta:
+        events.append(GroupUpdated(member))
+    return events
+
+
+def check_member(to: GroupMember) -> GroupMember:
+    """`to`, if it is a member. Raises `UsageError`."""
+    if not isinstance(to, GroupMember):
+        raise UsageError(f"to must be a GroupMember (of peers(), members() or GroupMessage.sender), not {to!r:.60}")
+    return to
+
+
+def clean(reason: str) -> str:
+    """A reason as it travels: text that is valid, and not too long."""
+    return str(reason)[:REASON_MAX].encode("utf-8", "replace").decode()

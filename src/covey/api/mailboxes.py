@@ -1,0 +1,291 @@
+"""`Mailbox`: a member of a group that lives here, what it is sent, and what it sends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import weakref
+from collections import deque
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from covey.api.events import Lost
+from covey.api.group_values import GroupCall, GroupMember, GroupMessage, check_member, clean, member_of
+from covey.core.errors import ClosedError, ConfigError, DecodeError, UsageError
+from covey.core.ids import short
+from covey.protocols.groups import vocabulary as g
+from covey.protocols.groups.rows import META_BYTES_MAX
+from covey.wire.limits import FRAME_BYTES_MAX
+from covey.wire.payloads import decode_payload, encode_payload
+
+if TYPE_CHECKING:
+    from covey.api.group_node import Groups
+    from covey.api.groups import Group
+
+log = logging.getLogger(__name__)
+
+MAILBOX_MAX = 10_000  # unread messages of one mailbox. Guess: about 5 MB of small ones
+MAIL_BYTES_MAX = FRAME_BYTES_MAX - 65_536  # a frame also names its receivers, up to 3,000 mailboxes of one node
+
+
+def encode_mail(payload: Any, what: str = "payload") -> bytes:
+    """A payload as it travels in mail. Raises `UsageError`, or `ValueTooLarge` above 983,040 bytes."""
+    return encode_payload(payload, what, MAIL_BYTES_MAX)
+
+
+def encode_meta(meta: Any) -> bytes:
+    """What a member says of itself. Raises `UsageError`, or `ValueTooLarge` above 64 KiB."""
+    return encode_payload(meta, "meta", META_BYTES_MAX)
+
+
+class Mailbox:
+    """A member of a group, here: what others send to it is read with `async for message in me`.
+
+    Messages are `GroupMessage`, `GroupCall`, and `Lost(n)` where n did not come: their link broke, or nobody read.
+    Beyond `mailbox_max` unread ones, what comes is lost too; calls are refused then.
+    """
+
+    def __init__(self, groups: Groups, group: Group, meta: bytes, mailbox_max: int) -> None:
+        if type(mailbox_max) is not int or mailbox_max < 1:
+            raise ConfigError(f"mailbox_max must be an int of at least 1, not {mailbox_max!r}")
+        self.group = group
+        self._groups = groups
+        self._meta = meta
+        self._max = mailbox_max
+        self._queue: deque[GroupMessage | GroupCall | Lost] = deque()
+        self._unread = 0  # messages in the queue; between two of them stands at most one `Lost`
+        self._waiter: asyncio.Future[None] | None = None
+        self._state = "new"
+        self._cause: BaseException | None = None
+        self._number = 0
+        self._unanswered: dict[tuple[g.Address, int], None] = {}
+        self._dropped: weakref.finalize[[], Mailbox] | None = None  # closes it when nothing refers to it any more
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> Mailbox:
+        """Open the mailbox and join. It ends with `close`, with the node, or when nothing refers to it any more."""
+        self._begin()
+        self._join(self.group, self._meta)
+        return self
+
+    def _begin(self) -> None:
+        if self._state != "new":
+            raise UsageError(f"this mailbox is {self._state}; ask the group for another one")
+        self._number = self._groups.open(self)
+        self._state = "open"
+        loop, groups, number = asyncio.get_running_loop(), self._groups, self._number
+        self._dropped = weakref.finalize(
+            self, lambda: loop.is_closed() or loop.call_soon_threadsafe(groups.closed, number)
+        )
+        self._dropped.atexit = False
+
+    async def __aenter__(self) -> Mailbox:
+        await self.start()
+        self._end_with(asyncio.current_task())
+        return self
+
+    def _end_with(self, task: asyncio.Task[Any] | None) -> None:
+        if task is not None:
+            closing = weakref.WeakMethod(self.close)
+            task.add_done_callback(lambda _: (close := closing()) and close())
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave every group. Whoever waits for an answer hears that there is none. Idempotent."""
+        if self._state != "open":
+            return
+        self._turn_away("the mailbox was closed")
+        self._groups.closed(self._number)
+        self._end(None)
+
+    def _turn_away(self, reason: str) -> None:
+        """Whoever waits for an answer gets none."""
+        for sender, number in list(self._unanswered):
+            self._refuse(sender, number, reason)
+
+    def _end(self, cause: BaseException | None) -> None:
+        if self._state != "closed":
+            self._state, self._cause = "closed", cause
+            self._unanswered.clear()
+            if self._dropped is not None:
+                self._dropped.detach()
+            self._wake()
+
+    def _open(self) -> int:
+        if self._state != "open":
+            if self._cause is not None:
+                raise ClosedError("the node ended, and with it this mailbox; nothing was done") from self._cause
+            raise ClosedError(f"the mailbox is {self._state}; nothing was done")
+        return self._number
+
+    # --- membership -------------------------------------------------------------------------------------------------
+
+    def _join(self, group: Group, meta: bytes | None) -> None:
+        number = self._open()
+        if group._groups is not self._groups:
+            raise UsageError("the mailbox belongs to another node; nothing was changed: join with one of this node")
+        self._groups.feed(g.JoinGroup(number, group._scope, group._encoded, meta))
+
+    @property
+    def member(self) -> GroupMember:
+        """This member, as others see it. Its metadata is None while it is in the group no more."""
+        number, group = self._open(), self.group
+        return member_of(self._groups.machine.joined(number, group._scope, group._encoded))
+
+    def update_meta(self, meta: Any, group: Group | None = None) -> None:
+        """Say something else of this member. n joins stay n. Raises `UsageError` where it is no member."""
+        encoded = encode_meta(meta)
+        number, group = self._open(), group or self.group
+        self._groups.feed(g.UpdateMeta(number, group._scope, group._encoded, encoded))
+
+    def leave(self, count: int = 1, group: Group | None = None) -> bool:
+        """Be a member `count` times fewer. False if it was none. The mailbox stays open until the block ends."""
+        if type(count) is not int or count < 1:
+            raise UsageError(f"count must be an int of at least 1, not {count!r}")
+        number, group = self._open(), group or self.group
+        joined = self._groups.machine.joined(number, group._scope, group._encoded).count
+        self._groups.feed(g.LeaveGroup(number, group._scope, group._encoded, count))
+        return joined > 0
+
+    # --- out --------------------------------------------------------------------------------------------------------
+
+    def peers(self) -> list[GroupMember]:
+        """Every distinct member of the group but this one."""
+        return self.group.peers(exclude=self)
+
+    async def send(self, to: GroupMember, payload: Any, timeout: float | None = None) -> None:
+        """Send to one member: at most once, in order. Returns when it is on its way.
+
+        Waits while the link is being made or the member's node reads too slowly, up to `timeout` seconds (default
+        `config.send_timeout`). Raises `PeerUnreachable` where the member's life is over or no link can be made,
+        `UsageError` or `ValueTooLarge` for what cannot be sent, `Overloaded` when too much waits already,
+        `DeadlineExceeded`. Except after `DeadlineExceeded`, an error means that it was not delivered.
+        """
+        await self._groups.send(self._open(), check_member(to), encode_mail(payload), timeout)
+
+    async def broadcast(self, payload: Any, timeout: float | None = None) -> int:
+        """Send to every other distinct member; returns to how many it is on its way.
+
+        Members that cannot be reached in `timeout` seconds (default `config.send_timeout`) do not count.
+        """
+        return await self._groups.broadcast(self._open(), self.peers(), encode_mail(payload), timeout)
+
+    async def call(self, to: GroupMember, payload: Any, timeout: float = 5.0) -> Any:
+        """Send to one member and wait for its answer.
+
+        Raises `CallFailed` with its reason if it answers that it cannot, `DeadlineExceeded` after `timeout` seconds
+        (it may have acted), `PeerUnreachable` if it was not reached.
+        """
+        return await self._groups.call(self._open(), check_member(to), encode_mail(payload), timeout)
+
+    async def serve(self, handler: Callable[[Any, GroupMember], Awaitable[Any]]) -> None:
+        """Answer every call with what `await handler(payload, sender)` returns, or with what it raises, for ever.
+
+        What was only sent is handed to it too; its value is dropped, and what it raises is logged.
+        """
+        async for message in self:
+            if isinstance(message, GroupCall):
+                try:
+                    message.reply(await handler(message.payload, message.sender))
+                except Exception as error:
+                    if self._state == "open":
+                        message.fail(f"{type(error).__name__}: {error}")
+            elif isinstance(message, GroupMessage):
+                try:
+                    await handler(message.payload, message.sender)
+                except Exception as error:
+                    log.error("event=handler_failed group=%r reason=%r", self.group.key, str(error), exc_info=error)
+
+    # --- in ---------------------------------------------------------------------------------------------------------
+
+    def __aiter__(self) -> Mailbox:
+        return self
+
+    async def __anext__(self) -> GroupMessage | GroupCall | Lost:
+        """The next message. Ends when the mailbox is closed; raises `ClosedError` when the node died."""
+        while not self._queue:
+            if self._state == "closed":
+                if self._cause is not None:
+                    raise ClosedError("the node ended, and with it this mailbox") from self._cause
+                raise StopAsyncIteration
+            if self._state == "new":
+                raise UsageError("messages are read inside `async with group.join() as me`")
+            if self._waiter is not None:
+                raise UsageError("two tasks read one mailbox; open one for each")
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        message = self._queue.popleft()
+        self._unread -= not isinstance(message, Lost)
+        return message
+
+    def _put(self, letter: g.Letter) -> None:
+        """One letter arrives: at the end, with what is missing before it; counted as lost where there is no room."""
+        if letter.lost:
+            self._lose(letter.lost)
+        sender = letter.sender
+        is_call = letter.kind is g.Kind.CALL
+        try:
+            payload = decode_payload(letter.payload)
+        except DecodeError as error:
+            log.warning("event=payload_undecodable sender=%s reason=%r", short(sender.site), str(error))
+            self._groups.undecodable += 1
+            self._turn_down(letter, "the payload could not be decoded")
+            return
+        if self._unread >= self._max:
+            self._turn_down(letter, f"{self._unread} messages wait there unread, as many as may; try again later")
+            return
+        member = GroupMember(sender.site, sender.incarnation, sender.mailbox)
+        if is_call:
+            number = letter.number
+            if len(self._unanswered) >= self._max:
+                self._refuse(*next(iter(self._unanswered)), "too many calls after it wait for an answer too")
+            self._unanswered[sender, number] = None
+
+            def answer(kind: g.Kind, value: Any) -> None:
+                self._answer(sender, number, kind, value)
+
+            self._queue.append(GroupCall(member, payload, answer))
+        else:
+            self._queue.append(GroupMessage(member, payload))
+        self._unread += 1
+        self._wake()
+
+    def _turn_down(self, letter: g.Letter, reason: str) -> None:
+        self._lose(1)
+        if letter.kind is g.Kind.CALL:
+            self._refuse(letter.sender, letter.number, reason)
+
+    def _lose(self, count: int) -> None:
+        """So many are missing here."""
+        if self._queue and isinstance(last := self._queue[-1], Lost):
+            self._queue[-1] = Lost(last.count + count)
+        else:
+            self._queue.append(Lost(count))
+        self._wake()
+
+    def _answer(self, to: g.Address, number: int, kind: g.Kind, value: Any) -> None:
+        self._open()
+        if (to, number) not in self._unanswered:
+            raise UsageError("this call was answered already; nothing was sent")
+        self._groups.answer(self._number, to, kind, number, encode_mail(value, "reply"))
+        self._unanswered.pop((to, number), None)
+
+    def _refuse(self, to: g.Address, number: int, reason: str) -> None:
+        self._unanswered.pop((to, number), None)
+        self._groups.answer(self._number, to, g.Kind.FAILURE, number, encode_mail(clean(reason)))
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def __repr__(self) -> str:
+        return f"<covey.Mailbox {self._state} in {self.group.key!r}>"

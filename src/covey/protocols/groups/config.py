@@ -1,0 +1,13 @@
+"""Bounds of groups and mailboxes."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class GroupsConfig(msgspec.Struct, frozen=True):
+    """Numbers of things."""
+
+    mailboxes_max: int = 1_000_000  # open on this node. Guess: about 300 MB
+    scopes_max: int = 1_024  # known here. Guess: a quarter of what the row machine holds
+    streams_max: int = 1_000_000  # pairs of mailboxes whose letters are numbered, each way. Guess: about 200 MB

@@ -1,0 +1,23 @@
+"""The row machine's periods and bounds."""
+
+from __future__ import annotations
+
+import msgspec
+
+from covey.wire.limits import FRAME_AIM_BYTES
+
+SECOND_US = 1_000_000
+
+
+class ReplicationConfig(msgspec.Struct, frozen=True):
+    """Times in microseconds."""
+
+    digest_period_us: int = 1 * SECOND_US  # DESIGN 3.6: to a random peer each second
+    pull_us_max: int = 2 * SECOND_US  # how long a holder may take for one answer. Guess
+    direct_max: int = 8  # DESIGN 3: push = direct when at most 8 nodes hold it
+    first_holders: int = 3  # whom a new holder asks at once. Guess
+    bytes_aim: int = FRAME_AIM_BYTES  # of operations or rows in one message
+    positions_max: int = 2_048  # in one message: 64 KiB of them, about
+    log_bytes_min: int = FRAME_AIM_BYTES  # a log may be as long as this, or as the rows themselves. Guess
+    instances_max: int = 4_096  # held here. Guess
+    pulls_max: int = 4_096  # under way. Guess
