@@ -30,6 +30,18 @@ IncarnationField: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=INCARNATION_M
 AddressField: TypeAlias = Annotated[str, msgspec.Meta(max_length=ADDRESS_LENGTH_MAX)]
 
 
+Origin: TypeAlias = tuple[Site, int]
+"""The life that operations come from, as messages and tables have it: a site and an incarnation."""
+
+Dot: TypeAlias = tuple[Site, int, int]
+"""One operation: the life it comes from, and its number in that life, from 1 on."""
+
+
+def rank(dot: Dot) -> tuple[int, int, Site]:
+    """Of dots that know nothing of each other the highest counts: arbitrary, and the same everywhere."""
+    return dot[1], dot[2], dot[0]
+
+
 class Life(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     """One life of one site."""
 

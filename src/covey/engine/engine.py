@@ -151,7 +151,7 @@ class Engine:
                 v.WallOffset, v.DigestsHeard, v.ClusterEntered, v.Superseded,
             ),
             (detector,): (detection.Stop, detection.PeerSpoke, v.DigestsChanged, v.LoopLagged),
-            (rows,): (v.HoldInstance, v.ReleaseInstance, v.WriteRows),
+            (rows,): (v.HoldInstance, v.ReleaseInstance, v.WriteRows, v.WriteShared),
             (rows, links): (v.TurnEnded,),
             (links, overlay, detector, groups, rows, roster): (v.ClusterChanged,),
             (roster, detector, groups, rows, overlay): (v.MemberAdded, v.MemberRemoved),
@@ -161,7 +161,7 @@ class Engine:
             (overlay, membership): (v.AddressAnswered, v.AddressFailed),
             (overlay, detector, direct): (v.PeerUnreached,),
             (overlay, membership, detector, groups, rows, direct, clients): (v.PeerConnected, v.PeerLost),
-            (): (MessagesReceived,),
+            (): (MessagesReceived, v.SharedChanged),
         }  # fmt: skip
         return {kind: hearers for hearers, kinds in by_hearers.items() for kind in kinds}
 

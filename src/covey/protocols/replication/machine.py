@@ -1,4 +1,4 @@
-"""The row machine: owned rows, alike at all who hold them.
+"""The row machine: owned rows, alike at all who hold them; and shared rows, which have a room of their own (`shared`).
 
 Who holds which instance is itself an owned row, of an instance that every node holds. An owner pushes each operation
 once: to each of the holders while they are few, else from neighbour to neighbour. What a push did not bring is found by
@@ -28,29 +28,28 @@ from covey.core.vocabulary import (
     AddressLearned,
     Channel,
     ClusterChanged,
-    Flood,
     HoldInstance,
     Liveness,
     LivenessChanged,
     MemberAdded,
     MemberRemoved,
     MessagesReceived,
-    Multicast,
     PeerConnected,
     PeerLost,
     ReleaseInstance,
     RowsChanged,
-    Send,
     Tick,
     TurnEnded,
     WantTurn,
     WriteRows,
+    WriteShared,
 )
+from covey.protocols.replication.audience import Audience
 from covey.protocols.replication.config import ReplicationConfig
-from covey.protocols.replication.holders import Holders, base_of, value_of
-from covey.protocols.replication.lives import Lives
+from covey.protocols.replication.holders import base_of, value_of
 from covey.protocols.replication.pieces import operations_in_pieces, positions_in_pieces
 from covey.protocols.replication.pulls import Pull, Pulls
+from covey.protocols.replication.shared import Shared
 from covey.protocols.replication.vocabulary import SYSTEM, ReplicationStatistics
 from covey.rows.owned import Change, OwnedTable, Position
 from covey.wire.messages.rows import (
@@ -80,15 +79,16 @@ class Replication:
     def __init__(self, config: ReplicationConfig, rng: Random, now_us: int, *, me: Contact) -> None:
         self._config = config
         self._rng = rng
-        self._me = me
+        self._audience = Audience(me, config.direct_max)
         self._timers: Timers[tuple[Any, ...]] = Timers()
-        self._lives = Lives()
+        self._lives = self._audience.lives
+        self._holders = self._audience.holders
+        self._linked = self._audience.linked
         self._pulls = Pulls(config, self._timers)
         self.tables: dict[bytes, OwnedTable] = {}
-        self._holders = Holders()
+        self.shared = Shared(config, self._timers, self._audience)
         self._numbered = 0  # at least as high as any number of ours in an instance that we have let go of
         self._unsaid: dict[bytes, tuple[int, list[Change]]] = {}  # instance: (first, operations) of this turn
-        self._linked: dict[tuple[Site, Channel], None] = {}
         self._equal: dict[Site, dict[bytes, int]] = {}  # at which versions a peer was seen to have the same
         self._counts = dict.fromkeys(("pushed", "applied", "gaps", "parts", "early", "mismatches"), 0)
         self._open(SYSTEM)
@@ -96,6 +96,7 @@ class Replication:
         self._handlers: dict[type, Callable[[Any, int], list[Effect]]] = {
             MessagesReceived: self._on_messages,
             WriteRows: self._on_write,
+            WriteShared: self._on_write_shared,
             TurnEnded: self._on_turn_ended,
             Tick: self._on_tick,
             HoldInstance: self._on_hold,
@@ -114,6 +115,7 @@ class Replication:
             OwnedPart: self._on_part,
             RowSum: self._on_sum,
             OwnedPositions: self._on_positions,
+            **self.shared.handlers,
         }
 
     # --- the machine's door -----------------------------------------------------------------------------------------
@@ -129,25 +131,32 @@ class Replication:
         invariant(len(self.tables) <= self._config.instances_max, "instances are bounded")
         for instance, table in self.tables.items():
             table.check()
-            invariant(table.knows(self._me.site, self._me.incarnation), "our own rows are those of this life")
+            invariant(
+                table.knows(self._audience.me.site, self._audience.me.incarnation),
+                "our own rows are those of this life",
+            )
             for owner in self._lives.sites():
                 incarnation = self._lives.incarnation(owner)
                 invariant(not incarnation or table.knows(owner, incarnation), "a current life counts in every table")
                 invariant(table.is_shown(owner) is self._shows(instance, owner), "shown: not down, and holds it")
             invariant(instance not in self._unsaid or bool(self._unsaid[instance][1]), "what waits is something")
         self._pulls.check()
+        self.shared.check()
+        invariant(
+            [*self.shared.tables] == [held for held in self.tables if held != SYSTEM], "shared rows of what is held"
+        )
 
     def statistics(self) -> ReplicationStatistics:
         rows = sum(len(table) for table in self.tables.values())
-        return ReplicationStatistics(len(self.tables), rows, len(self._pulls), **self._counts)
+        return ReplicationStatistics(
+            len(self.tables), rows, len(self._pulls), **self._counts, shared=self.shared.statistics()
+        )
 
     # --- queries ----------------------------------------------------------------------------------------------------
 
     def holders(self, instance: bytes) -> list[Site]:
         """Who holds an instance, as far as is shown here; all members and we, for the one that everybody holds."""
-        if instance == SYSTEM:
-            return [self._me.site, *self._lives.shown()]
-        return self._holders.of(instance)
+        return self._audience.of(instance)
 
     def row(self, instance: bytes, owner: Site, key: bytes) -> bytes | None:
         """One row as it is shown here."""
@@ -167,9 +176,12 @@ class Replication:
                 )
         return self._write(command.instance, list(command.changes)) if command.changes else []
 
+    def _on_write_shared(self, command: WriteShared, now_us: int) -> list[Effect]:
+        return self.shared.write(command)
+
     def _write(self, instance: bytes, changes: list[Change]) -> list[Effect]:
         """Operations of our own: applied at once, pushed when the turn ends."""
-        table, me = self.tables[instance], self._me
+        table, me = self.tables[instance], self._audience.me
         first = table.position(me.site).seq + 1
         changed = table.apply(me.site, first, changes)
         assert changed is not None
@@ -179,28 +191,14 @@ class Replication:
 
     def _on_turn_ended(self, _: TurnEnded, now_us: int) -> list[Effect]:
         effects: list[Effect] = []
+        me = self._audience.me
         unsaid, self._unsaid = self._unsaid, {}
         for instance, (first, ops) in unsaid.items():
             for at, chunk in operations_in_pieces(ops, self._config.bytes_aim):
-                effects += self._push(instance, OwnedOps(
-                    instance, self._me.site, self._me.incarnation, first + at, tuple(chunk), False
-                ), None)  # fmt: skip
-        return effects
-
-    def _push(self, instance: bytes, message: OwnedOps, teller: Site | None) -> list[Effect]:
-        """Tell news to those who hold them: directly where they are few, else to the neighbours, who tell theirs."""
-        self._counts["pushed"] += 1
-        others = [site for site in self.holders(instance) if site != message.owner]  # its owner counts these too
-        if instance == SYSTEM or len(others) > self._config.direct_max:
-            return [Flood(message, teller)]
-        if teller is not None:
-            return []  # its owner told all of them
-        near = tuple(site for site in others if (site, Channel.DATA) in self._linked)
-        effects: list[Effect] = [Multicast(near, message, Channel.DATA)] if near else []
-        return effects + [self._send(site, message) for site in others if site not in near]
-
-    def _send(self, site: Site, message: Any, channel: Channel = Channel.DATA) -> Send:
-        return Send(site, message, self._lives.address(site), channel)
+                message = OwnedOps(instance, me.site, me.incarnation, first + at, tuple(chunk), False)
+                self._counts["pushed"] += 1
+                effects += self._audience.push(instance, message, me.site, None)
+        return effects + self.shared.on_turn_ended()
 
     # --- others' rows -----------------------------------------------------------------------------------------------
 
@@ -232,7 +230,8 @@ class Replication:
             if message.more:
                 effects += self._pull(message.instance, owner, peer, now_us)
         elif after > before:
-            effects += self._push(message.instance, message, peer)
+            self._counts["pushed"] += 1
+            effects += self._audience.push(message.instance, message, owner, peer)
         return effects
 
     def _table(self, message: OwnedOps | OwnedPart | OwnedPull) -> OwnedTable | None:
@@ -243,7 +242,7 @@ class Replication:
         if not table.knows(message.owner, message.incarnation):
             self._counts["early"] += 1
             return None
-        if message.owner == self._me.site and type(message) is not OwnedPull:
+        if message.owner == self._audience.me.site and type(message) is not OwnedPull:
             return None
         return table
 
@@ -253,7 +252,7 @@ class Replication:
             return []
         position = self.tables[instance].position(owner)
         self._pulls.begin(instance, owner, holder, position.seq, now_us)
-        return [self._send(holder, OwnedPull(instance, owner, position.incarnation, position.seq))]
+        return [self._audience.send(holder, OwnedPull(instance, owner, position.incarnation, position.seq))]
 
     def _on_pull(self, peer: Site, pull: OwnedPull, now_us: int) -> list[Effect]:
         table = self._table(pull)
@@ -264,12 +263,12 @@ class Replication:
             if ops is not None:
                 more = pull.after + len(ops) < position.seq
                 answer = OwnedOps(pull.instance, pull.owner, pull.incarnation, pull.after + 1, tuple(ops), more)
-                return [self._send(peer, answer)]
+                return [self._audience.send(peer, answer)]
         self._counts["parts"] += 1
         cursor = pull.cursor if pull.parts else None
         rows, last = table.part(pull.owner, cursor, self._config.bytes_aim)
         part = OwnedPart(pull.instance, pull.owner, pull.incarnation, position.seq, cursor, tuple(rows), last)
-        return [self._send(peer, part)]
+        return [self._audience.send(peer, part)]
 
     def _on_part(self, peer: Site, part: OwnedPart, now_us: int) -> list[Effect]:
         """A whole owner arrives, because its log does not go back to where we are."""
@@ -285,12 +284,14 @@ class Replication:
             if not part.rows:
                 return self._end_pull(part.instance, owner)
             self._pulls.renew(pull, now_us)
-            return [self._send(peer, OwnedPull(part.instance, owner, part.incarnation, base, True, staging.cursor))]
+            return [
+                self._audience.send(peer, OwnedPull(part.instance, owner, part.incarnation, base, True, staging.cursor))
+            ]
         self._pulls.renew(pull, now_us)
         pull.stage(base, staging.until)
         if staging.until == base:
             return self._finish(table, pull, part.incarnation)
-        return [self._send(peer, OwnedPull(part.instance, owner, part.incarnation, base))]
+        return [self._audience.send(peer, OwnedPull(part.instance, owner, part.incarnation, base))]
 
     def _on_tail(self, table: OwnedTable, pull: Pull, message: OwnedOps, now_us: int) -> list[Effect]:
         """What the owner did while its rows were told, in order behind the first part, at least up to the last."""
@@ -300,7 +301,7 @@ class Replication:
                 return self._end_pull(pull.instance, pull.owner)  # it had more before, and has it no more
             self._pulls.renew(pull, now_us)
             after = pull.next_seq - 1
-            return [self._send(pull.holder, OwnedPull(pull.instance, pull.owner, message.incarnation, after))]
+            return [self._audience.send(pull.holder, OwnedPull(pull.instance, pull.owner, message.incarnation, after))]
         return self._finish(table, pull, message.incarnation)
 
     def _finish(self, table: OwnedTable, pull: Pull, incarnation: int) -> list[Effect]:
@@ -319,22 +320,23 @@ class Replication:
 
     def _common(self, peer: Site) -> list[bytes]:
         """The instances that both of us hold, as far as is shown here."""
-        return [instance for instance in sorted(self.tables) if instance == SYSTEM or self._holders.has(instance, peer)]
+        return [instance for instance in sorted(self.tables) if self._audience.shares(instance, peer)]
 
     def _sum(self, instances: list[bytes]) -> bytes:
         hashed = hashlib.blake2b(digest_size=8, person=b"covey.rowsum")
         for instance in instances:
             hashed.update(len(instance).to_bytes(2, "big") + instance)
-            hashed.update(self.tables[instance].digest.to_bytes(8, "big"))
+            hashed.update(self.tables[instance].digest.to_bytes(8, "big") + self.shared.digest(instance))
         return hashed.digest()
 
     def _on_digest_timer(self, now_us: int) -> list[Effect]:
         self._timers.set(("digest",), now_us + jittered(self._rng, self._config.digest_period_us))
         self._trim()
+        self.shared.trim(now_us)
         peer = self._partner()
         if peer is None:
             return []
-        return [self._send(peer, RowSum(self._sum(self._common(peer))), Channel.CONTROL)]
+        return [self._audience.send(peer, RowSum(self._sum(self._common(peer))), Channel.CONTROL)]
 
     def _partner(self) -> Site | None:
         """Whom to compare with: in turns a linked member, and anybody who holds something that we do."""
@@ -343,7 +345,7 @@ class Replication:
         for instance in self.tables:
             if instance != SYSTEM:
                 holders.update(dict.fromkeys(self.holders(instance)))
-        holders.pop(self._me.site, None)
+        holders.pop(self._audience.me.site, None)
         for choice in (list(holders), linked) if self._rng.random() < 0.5 else (linked, list(holders)):
             if choice:
                 return self._rng.choice(choice)
@@ -354,14 +356,16 @@ class Replication:
         if message.digest == self._sum(common):
             if self._lives.incarnation(peer):
                 self._equal[peer] = {instance: self.tables[instance].version for instance in common}
+                self.shared.equal(peer, common)
             return []
         self._counts["mismatches"] += 1
-        return self._compare(peer, [(instance, self.tables[instance].positions()) for instance in common], True)
+        effects = self._compare(peer, [(instance, self.tables[instance].positions()) for instance in common], True)
+        return effects + [self._audience.send(peer, sums, Channel.CONTROL) for sums in self.shared.sums(common)]
 
     def _compare(self, peer: Site, told: list[tuple[bytes, list[Position]]], answer: bool) -> list[Effect]:
         """Tell positions, in as many messages as it takes."""
         messages = positions_in_pieces(told, self._config.positions_max)
-        return [self._send(peer, OwnedPositions(tuple(some), answer), Channel.CONTROL) for some in messages]
+        return [self._audience.send(peer, OwnedPositions(tuple(some), answer), Channel.CONTROL) for some in messages]
 
     def _on_positions(self, peer: Site, message: OwnedPositions, now_us: int) -> list[Effect]:
         """Ask for what the peer has more of, and tell what we have more of."""
@@ -373,7 +377,7 @@ class Replication:
                 continue
             theirs = {(owner, incarnation): seq for owner, incarnation, seq in positions}
             for (owner, incarnation), seq in theirs.items():
-                known = owner != self._me.site and table.knows(owner, incarnation)
+                known = owner != self._audience.me.site and table.knows(owner, incarnation)
                 if known and seq > table.position(owner).seq:
                     effects += self._pull(instance, owner, peer, now_us)
             more = [p for p in table.positions() if p.seq > theirs.get((p.owner, p.incarnation), 0)]
@@ -384,7 +388,7 @@ class Replication:
     def _trim(self) -> None:
         """Forget operations that all who hold an instance were seen to have, and the oldest above the bound."""
         for instance, table in self.tables.items():
-            others = [site for site in self.holders(instance) if site != self._me.site]
+            others = self._audience.others(instance)
             equal = min((self._equal.get(site, {}).get(instance, 0) for site in others), default=table.version)
             for owner in table.owners():
                 table.trim(owner, self._config.log_bytes_min, equal)
@@ -393,8 +397,10 @@ class Replication:
 
     def _open(self, instance: bytes) -> None:
         table = self.tables[instance] = OwnedTable()
-        table.admit(self._me.site, self._me.incarnation, True)
-        table.void(self._me.site, self._numbered)
+        if instance != SYSTEM:
+            self.shared.open(instance)
+        table.admit(self._audience.me.site, self._audience.me.incarnation, True)
+        table.void(self._audience.me.site, self._numbered)
         for site in self._lives.sites():
             if incarnation := self._lives.incarnation(site):
                 table.admit(site, incarnation, self._shows(instance, site))
@@ -416,10 +422,17 @@ class Replication:
             )
         self._open(instance)
         effects = self._write(SYSTEM, [(instance, value_of(self._numbered))])
-        holders = [site for site in self.holders(instance) if site != self._me.site]
+        holders = self._audience.others(instance)
         for site in self._rng.sample(holders, min(len(holders), self._config.first_holders)):
-            effects += self._compare(site, [(instance, self.tables[instance].positions())], True)
+            effects += self._greet(instance, site)
         return effects
+
+    def _greet(self, instance: bytes, site: Site) -> list[Effect]:
+        """Compare with another holder at once."""
+        return [
+            *self._compare(site, [(instance, self.tables[instance].positions())], True),
+            *self.shared.greet(instance, site),
+        ]
 
     def _on_release(self, command: ReleaseInstance, now_us: int) -> list[Effect]:
         """Show nothing of it any more. The others show nothing of ours there once they hear that we let go of it."""
@@ -427,7 +440,7 @@ class Replication:
         if instance not in self.tables or instance == SYSTEM:
             return []
         table = self.tables.pop(instance)
-        self._numbered = max(self._numbered, table.position(self._me.site).seq + 1)
+        self._numbered = max(self._numbered, table.position(self._audience.me.site).seq + 1)
         self._unsaid.pop(instance, None)
         for owner in self._pulls.owners(instance):
             self._pulls.end(instance, owner)
@@ -437,6 +450,7 @@ class Replication:
         for owner in table.owners():
             incarnation = table.position(owner).incarnation
             effects += self._changed(instance, owner, incarnation, table.drop(owner))
+        effects += self.shared.close(instance)
         return effects + self._write(SYSTEM, [(instance, None)])
 
     def _changed(self, instance: bytes, owner: Site, incarnation: int, changes: list[Change]) -> list[Effect]:
@@ -454,7 +468,7 @@ class Replication:
         if value is None:
             self._equal.get(owner, {}).pop(instance, None)
         table = self.tables.get(instance)
-        if table is None or owner == self._me.site or not (incarnation := table.position(owner).incarnation):
+        if table is None or owner == self._audience.me.site or not (incarnation := table.position(owner).incarnation):
             return []
         if value is not None:
             changes = table.void(owner, base_of(value)) if value else []
@@ -474,22 +488,22 @@ class Replication:
     # --- whose rows count -------------------------------------------------------------------------------------------
 
     def _on_member_added(self, fact: MemberAdded, now_us: int) -> list[Effect]:
-        if fact.contact.site == self._me.site:
+        if fact.contact.site == self._audience.me.site:
             return []
         return self._judge(self._lives.added(fact.contact), fact.contact.site, now_us)
 
     def _on_member_removed(self, fact: MemberRemoved, now_us: int) -> list[Effect]:
-        if fact.site == self._me.site:
+        if fact.site == self._audience.me.site:
             return []
         return self._judge(self._lives.removed(fact.site), fact.site, now_us)
 
     def _on_liveness(self, fact: LivenessChanged, now_us: int) -> list[Effect]:
         site = fact.contact.site
-        if site == self._me.site:
+        if site == self._audience.me.site:
             return []
         effects = self._judge(self._lives.heard(fact.contact, fact.state), site, now_us)
         if fact.state is Liveness.ALIVE and (site, Channel.CONTROL) in self._linked:
-            effects.append(self._send(site, RowSum(self._sum(self._common(site))), Channel.CONTROL))
+            effects.append(self._audience.send(site, RowSum(self._sum(self._common(site))), Channel.CONTROL))
         return effects
 
     def _judge(self, before: int, site: Site, now_us: int) -> list[Effect]:
@@ -506,22 +520,30 @@ class Replication:
             effects += self._changed(instance, site, before or incarnation, changes)
         if incarnation != before:
             self._equal.pop(site, None)
-            for pull in self._pulls.of_holder(site):
-                self._end_pull(pull.instance, pull.owner)
+            self.shared.forget(site)
+            self._unlink(site)
         return effects
+
+    def _unlink(self, site: Site) -> None:
+        """Nothing that this holder was asked for will be answered."""
+        self.shared.exchanges.lost(site)
+        for pull in self._pulls.of_holder(site):
+            self._end_pull(pull.instance, pull.owner)
 
     def _on_cluster_changed(self, fact: ClusterChanged, now_us: int) -> list[Effect]:
         """A new life of ours: others' rows are those of another cluster, our own are written anew."""
         effects: list[Effect] = []
         for site in self._lives.sites():
             effects += self._on_member_removed(MemberRemoved(site), now_us)
-        old, self._me = self._me, Contact(self._me.site, fact.incarnation, self._me.address)
+        old = self._audience.me
+        self._audience.me = Contact(old.site, fact.incarnation, old.address)
         self._equal.clear()
         self._linked.clear()
         if old.incarnation == fact.incarnation:
             return effects
         self._unsaid.clear()
         self._numbered = 0
+        self.shared.new_life()
         for instance, table in self.tables.items():
             rows = table.rows_of(old.site)
             if instance == SYSTEM:
@@ -532,7 +554,7 @@ class Replication:
         return effects
 
     def _on_address(self, fact: AddressLearned, now_us: int) -> list[Effect]:
-        self._me = Contact(self._me.site, self._me.incarnation, fact.address)
+        self._audience.me = Contact(self._audience.me.site, self._audience.me.incarnation, fact.address)
         return []
 
     # --- links and time ---------------------------------------------------------------------------------------------
@@ -543,13 +565,12 @@ class Replication:
         self._linked[site, fact.channel] = None
         if fact.channel is not Channel.CONTROL or not self._lives.is_shown(site):
             return []
-        return [self._send(site, RowSum(self._sum(self._common(site))), Channel.CONTROL)]
+        return [self._audience.send(site, RowSum(self._sum(self._common(site))), Channel.CONTROL)]
 
     def _on_lost(self, fact: PeerLost, now_us: int) -> list[Effect]:
         self._linked.pop((fact.contact.site, fact.channel), None)
         if fact.channel is Channel.DATA:
-            for pull in self._pulls.of_holder(fact.contact.site):
-                self._end_pull(pull.instance, pull.owner)
+            self._unlink(fact.contact.site)
         return []
 
     def _on_tick(self, _: Tick, now_us: int) -> list[Effect]:
@@ -558,6 +579,8 @@ class Replication:
             match what:
                 case "digest":
                     effects += self._on_digest_timer(now_us)
+                case "exchange":
+                    self.shared.exchanges.end(which[0])
                 case "pull":
                     effects += self._end_pull(which[0], which[1])
                 case _:

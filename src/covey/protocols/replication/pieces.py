@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from covey.core.ids import Site
+from covey.core.ids import Origin, Site
+from covey.rows.op_log import Op, op_bytes
 from covey.rows.owned import Change, Position, change_bytes
+from covey.wire.messages.rows import SharedOps
 
 POSITION_BYTES = 32  # in a message, about
 
@@ -43,3 +45,17 @@ def positions_in_pieces(told: list[tuple[bytes, list[Position]]], positions_max:
             if not rest:
                 break
     return pieces
+
+
+def shared_in_pieces(instance: bytes, life: Origin, first: int, ops: list[Op], bytes_aim: int) -> list[SharedOps]:
+    """Operations of one life on shared rows, the first of them numbered `first`, in messages."""
+    messages: list[SharedOps] = []
+    some: list[Op] = []
+    size = 0
+    for at, op in enumerate(ops):
+        some.append(op)
+        size += op_bytes(op)
+        if at + 1 == len(ops) or size + op_bytes(ops[at + 1]) > bytes_aim:
+            messages.append(SharedOps(instance, *life, first + at + 1 - len(some), tuple(some)))
+            some, size = [], 0
+    return messages

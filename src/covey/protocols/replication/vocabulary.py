@@ -4,7 +4,37 @@ from __future__ import annotations
 
 import msgspec
 
+from covey.core.ids import Site
+
 SYSTEM = b""  # the instance that every node holds: who holds which instance
+
+
+class RowsDiffer(msgspec.Struct, frozen=True, gc=False):
+    """The event: we and this peer received the same, and again and again do not show the same: a bug, here or there.
+
+    Rows are compared and mended each time.
+    """
+
+    instance: bytes
+    peer: Site
+
+
+class SharedStatistics(msgspec.Struct, frozen=True):
+    """Of shared rows: what is held, and counts since the start.
+
+    `written` here, `applied` of others; `pulls` of operations; `comparisons` of rows; `retired` lives; `differing`:
+    alarms that equal tables are not alike.
+    """
+
+    rows: int
+    log_bytes: int
+    exchanges: int
+    written: int
+    applied: int
+    pulls: int
+    comparisons: int
+    retired: int
+    differing: int
 
 
 class ReplicationStatistics(msgspec.Struct, frozen=True):
@@ -19,3 +49,4 @@ class ReplicationStatistics(msgspec.Struct, frozen=True):
     parts: int
     early: int
     mismatches: int
+    shared: SharedStatistics

@@ -1,4 +1,8 @@
-"""Messages that keep rows alike: operations of owners, whole owners in parts, and what to compare. Tags 112-127."""
+"""Messages that keep rows alike. Tags 112-127.
+
+Owned rows (112-116): operations of owners, whole owners in parts, what to compare. Shared rows (117-125): operations of
+anybody, what was received of whom, rows compared bucket by bucket.
+"""
 
 from __future__ import annotations
 
@@ -87,4 +91,135 @@ class OwnedPositions(msgspec.Struct, frozen=True, array_like=True, tag=116, gc=F
     answer: bool
 
 
-RowsMessage = OwnedOps | OwnedPull | OwnedPart | RowSum | OwnedPositions
+# --- shared rows ----------------------------------------------------------------------------------------------------
+
+NAMES_MAX = 256  # dots that one operation names
+LIVES_MAX = 8_192  # lives in one message
+INTERVALS_MAX = 4_096  # of one life
+RANGES_MAX = 1_024  # asked for at once
+BUCKETS = 256
+SUMS_BYTES = 8 * BUCKETS
+
+DotField: TypeAlias = tuple[SiteField, IncarnationField, Annotated[int, msgspec.Meta(ge=1, le=SEQ_MAX)]]
+DotTuple: TypeAlias = Annotated[tuple[DotField, ...], msgspec.Meta(max_length=NAMES_MAX)]
+FieldName: TypeAlias = Annotated[bytes, msgspec.Meta(max_length=KEY_BYTES_MAX)]
+SharedOp: TypeAlias = tuple[RowKey, FieldName | None, RowValue | None, DotTuple, DotTuple]
+Number: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=SEQ_MAX)]
+ToldLife: TypeAlias = tuple[
+    SiteField,
+    IncarnationField,
+    Annotated[tuple[tuple[Number, Number], ...], msgspec.Meta(max_length=INTERVALS_MAX)],
+]
+ToldTuple: TypeAlias = Annotated[tuple[ToldLife, ...], msgspec.Meta(max_length=LIVES_MAX)]
+SharedEntry: TypeAlias = tuple[RowKey, FieldName | None, DotField, DotTuple, RowValue]
+SharedPlace: TypeAlias = tuple[RowKey, DotField]
+Bucket: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=BUCKETS - 1)]
+
+
+class SharedOps(msgspec.Struct, frozen=True, array_like=True, tag=117, gc=False):
+    """Operations `first`, `first + 1`, … of one life. Pushed, relayed, or part of the answer to a pull."""
+
+    instance: Instance
+    site: SiteField
+    incarnation: IncarnationField
+    first: Number
+    ops: Annotated[tuple[SharedOp, ...], msgspec.Meta(max_length=OPS_MAX)]
+
+
+class SharedSums(msgspec.Struct, frozen=True, array_like=True, tag=118, gc=False):
+    """The digests of instances' shared rows. Who has another one says what it has received there."""
+
+    sums: Annotated[tuple[tuple[Instance, Digest], ...], msgspec.Meta(max_length=POSITIONS_MAX)]
+
+
+class SharedHave(msgspec.Struct, frozen=True, array_like=True, tag=119, gc=False):
+    """What the sender has received, also of lives that retired, and the digest of what is alive.
+
+    `answer`: the receiver tells back what it has, if that is more or other.
+    """
+
+    instance: Instance
+    received: ToldTuple
+    retired: ToldTuple
+    alive: Digest
+    answer: bool
+
+
+class SharedPull(msgspec.Struct, frozen=True, array_like=True, tag=120, gc=False):
+    """Tell me these operations: of each life from the first to the last."""
+
+    instance: Instance
+    ranges: Annotated[
+        tuple[tuple[SiteField, IncarnationField, Number, Number], ...], msgspec.Meta(max_length=RANGES_MAX)
+    ]
+
+
+class SharedDone(msgspec.Struct, frozen=True, array_like=True, tag=121, gc=False):
+    """The end of an answer to a pull. `more`: ask again; `gone`: some of it is in no log any more, compare rows."""
+
+    instance: Instance
+    more: bool
+    gone: bool
+
+
+class SharedCompare(msgspec.Struct, frozen=True, array_like=True, tag=122, gc=False):
+    """I want to compare all rows of an instance with yours."""
+
+    instance: Instance
+
+
+class SharedSummary(msgspec.Struct, frozen=True, array_like=True, tag=123, gc=False):
+    """What the sender has received and knows of, and the sums of what is alive in each of its buckets just now."""
+
+    instance: Instance
+    received: ToldTuple
+    context: ToldTuple
+    sums: Annotated[bytes, msgspec.Meta(min_length=SUMS_BYTES, max_length=SUMS_BYTES)]
+
+
+class SharedPartPull(msgspec.Struct, frozen=True, array_like=True, tag=124, gc=False):
+    """Tell me what is alive in this bucket behind `cursor`."""
+
+    instance: Instance
+    bucket: Bucket
+    cursor: SharedPlace | None
+
+
+class SharedPart(msgspec.Struct, frozen=True, array_like=True, tag=125, gc=False):
+    """What is alive in a bucket behind `cursor`, by key and then by dot. `last`: nothing comes behind."""
+
+    instance: Instance
+    bucket: Bucket
+    cursor: SharedPlace | None
+    entries: Annotated[tuple[SharedEntry, ...], msgspec.Meta(max_length=OPS_MAX)]
+    last: bool
+
+
+OwnedMessage = OwnedOps | OwnedPull | OwnedPart | RowSum | OwnedPositions
+SharedMessage = (
+    SharedOps
+    | SharedSums
+    | SharedHave
+    | SharedPull
+    | SharedDone
+    | SharedCompare
+    | SharedSummary
+    | SharedPartPull
+    | SharedPart
+)
+RowsMessage = (
+    OwnedOps
+    | OwnedPull
+    | OwnedPart
+    | RowSum
+    | OwnedPositions
+    | SharedOps
+    | SharedSums
+    | SharedHave
+    | SharedPull
+    | SharedDone
+    | SharedCompare
+    | SharedSummary
+    | SharedPartPull
+    | SharedPart
+)

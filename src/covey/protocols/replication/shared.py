@@ -1,0 +1,367 @@
+"""Shared rows, kept alike: what everybody does to them goes to all holders once, and what did not arrive is found.
+
+    WriteShared ─▶ the table ─▶ SharedOps to every holder, at the end of the turn
+    digests differ ─▶ SharedSums ─▶ SharedHave both ways ─▶ SharedPull ─▶ SharedOps …, SharedDone
+                                                      └▶ (no log goes back so far, or: received the same, yet not alike)
+                            SharedCompare ─▶ SharedSummary ─▶ for each bucket that differs: SharedPartPull ─▶ SharedPart
+
+Whose life is over does not matter here: what it did to rows stays. A life that is over and of which nothing is alive
+retires from what is compared, once every holder that is present was seen to have all of it; it stays known for a long
+time, and that time is the longest split in which what was removed stays removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from covey.core.errors import Overloaded, UnknownName, ValueTooLarge, invariant
+from covey.core.ids import Origin, Site
+from covey.core.timers import Timers
+from covey.core.vocabulary import (
+    Channel,
+    Emit,
+    Put,
+    Remove,
+    SharedChanged,
+    SharedWrite,
+    Start,
+    WantTurn,
+    WriteShared,
+)
+from covey.protocols.replication.audience import Audience
+from covey.protocols.replication.config import ReplicationConfig
+from covey.protocols.replication.exchanges import Exchanges, changed
+from covey.protocols.replication.pieces import shared_in_pieces
+from covey.protocols.replication.vocabulary import RowsDiffer, SharedStatistics
+from covey.rows.dots import Told
+from covey.rows.op_log import Op
+from covey.rows.shared import SharedTable
+from covey.wire.limits import KEY_BYTES_MAX
+from covey.wire.messages import rows as wire
+
+Effect = Any
+Ops = list[tuple[int, Op]]
+
+
+class Shared:
+    """The shared rows of all instances that are held here.
+
+    Law: the fold of `SharedChanged` is what is shown; when nothing is lost any more, all holders have received the same
+    and show the same. Invariants: those of the tables and exchanges; what waits for the end of the turn is ours.
+    """
+
+    def __init__(self, config: ReplicationConfig, timers: Timers[tuple[Any, ...]], audience: Audience) -> None:
+        self._config = config
+        self._audience = audience
+        self.tables: dict[bytes, SharedTable] = {}
+        self._minted: dict[bytes, int] = {}  # our numbers in this life, also in instances that we have let go of
+        self._minted_before = 0  # at least as high as any number in those that `_minted` had no room for
+        self._unsaid: dict[bytes, Ops] = {}
+        self.exchanges = Exchanges(config, timers, audience, self.tables, self._clip)
+        self._equal: dict[Site, dict[bytes, int]] = {}  # at which versions a peer was seen to have the same
+        self._acks: dict[tuple[bytes, Origin], dict[Site, None]] = {}  # who has all of a life that may retire
+        self._retired_us: dict[tuple[bytes, Origin], int] = {}  # in the order in which they did
+        self._alike: dict[tuple[bytes, Site], tuple[int, int]] = {}  # (version, how often) they should have been alike
+        self.counts = dict.fromkeys(("written", "applied", "retired", "differing"), 0)
+        self.handlers: dict[type, Callable[[Site, Any, int], list[Effect]]] = {
+            wire.SharedOps: self._on_ops,
+            wire.SharedSums: self._on_sums,
+            wire.SharedHave: self._on_have,
+            **self.exchanges.handlers,
+        }
+
+    def check(self) -> None:
+        """Every invariant."""
+        for table in self.tables.values():
+            table.check()
+        self.exchanges.check()
+        for instance, ops in self._unsaid.items():
+            numbers = [number for number, _ in ops]
+            invariant(numbers == list(range(numbers[0], numbers[0] + len(ops))), "what waits is in order")
+            invariant(numbers[-1] == self._minted[instance], "what waits is the last that we did")
+        invariant(len(self._minted) <= self._config.instances_max, "numbers are bounded")
+        invariant(len(self._retired_us) <= self._config.retired_max, "retired lives are bounded")
+
+    def statistics(self) -> SharedStatistics:
+        """What is held, and counts since the start."""
+        tables = self.tables.values()
+        rows, log_bytes = sum(map(len, tables)), sum(table.log.bytes for table in tables)
+        under_way = self.exchanges
+        return SharedStatistics(
+            rows, log_bytes, len(under_way), pulls=under_way.pulls, comparisons=under_way.comparisons, **self.counts
+        )
+
+    # --- instances --------------------------------------------------------------------------------------------------
+
+    def open(self, instance: bytes) -> None:
+        """This node holds an instance from now on."""
+        self.tables[instance] = SharedTable()
+
+    def close(self, instance: bytes) -> list[Effect]:
+        """It does not any more: nothing of it is shown."""
+        table = self.tables.pop(instance)
+        self.exchanges.end(instance)
+        self._unsaid.pop(instance, None)
+        for versions in self._equal.values():
+            versions.pop(instance, None)
+        for known in (self._acks, self._retired_us):
+            for key in [key for key in known if key[0] == instance]:
+                del known[key]
+        self._alike = {key: seen for key, seen in self._alike.items() if key[0] != instance}
+        gone = tuple((key, None) for key in table.view())
+        return [SharedChanged(instance, gone)] if gone else []
+
+    def greet(self, instance: bytes, peer: Site) -> list[Effect]:
+        """Say to another holder at once what we have received."""
+        return [self._audience.send(peer, self._have(instance, True), Channel.CONTROL)]
+
+    def new_life(self) -> None:
+        """A new life of ours numbers what it does anew; what was done before stays as it is."""
+        self._minted.clear()
+        self._minted_before = 0
+        self._unsaid.clear()
+        self._equal.clear()
+        self._acks.clear()
+        self.exchanges.lost(None)
+
+    # --- our own operations -----------------------------------------------------------------------------------------
+
+    def write(self, command: WriteShared) -> list[Effect]:
+        """Change rows: at once here, at the end of the turn elsewhere."""
+        instance, table = command.instance, self.tables.get(command.instance)
+        if table is None:
+            raise UnknownName(f"this node does not hold the instance {instance!r}; nothing was written")
+        self._check(table, command)
+        wanted = not self._unsaid
+        ops = self._unsaid.setdefault(instance, [])
+        for change in command.changes:
+            for op in self._operations(table, change):
+                number = self._minted.get(instance, self._minted_before) + 1
+                self._minted[instance] = number
+                table.apply((*self._me, number), op)
+                ops.append((number, op))
+        self.counts["written"] += len(command.changes)
+        self._bound_minted()
+        if not ops:
+            del self._unsaid[instance]
+            return []
+        return ([WantTurn()] if wanted else []) + changed(instance, table)
+
+    def _operations(self, table: SharedTable, change: SharedWrite) -> list[Op]:
+        match change:
+            case Start(key, value):
+                return [table.birth(key, value)]
+            case Remove(key):
+                return table.removals(key)
+            case Put(key, field, value):
+                op = table.write(key, field, value)
+                return [] if op is None else [op]
+
+    def _check(self, table: SharedTable, command: WriteShared) -> None:
+        """All of it can be done, or none is."""
+        here: dict[bytes, int] = {}  # births, as they will be
+        for change in command.changes:
+            key = change.key
+            value = b"" if isinstance(change, Remove) else change.value
+            field = change.field if isinstance(change, Put) else b""
+            if len(key) > wire.ROW_KEY_BYTES_MAX or len(value) > wire.ROW_VALUE_BYTES_MAX or len(field) > KEY_BYTES_MAX:
+                raise ValueTooLarge(
+                    f"a row has at most {wire.ROW_KEY_BYTES_MAX} bytes of key, {KEY_BYTES_MAX} of a field's name "
+                    f"and {wire.ROW_VALUE_BYTES_MAX} of value, not {len(key)}, {len(field)} and {len(value)}; nothing "
+                    "was written"
+                )
+            if key not in here:
+                row = table.get(key)
+                here[key] = 0 if row is None else len(row.births)
+            if type(change) is Start:
+                if here[key] >= wire.NAMES_MAX:
+                    raise Overloaded(f"the row {key!r} was started {here[key]} times; nothing was written: remove it")
+                here[key] += 1
+            elif not here[key]:
+                raise UnknownName(f"there is no row {key!r}; nothing was written")
+            elif type(change) is Remove:
+                here[key] = 0
+
+    def _bound_minted(self) -> None:
+        for instance in list(self._minted):
+            if len(self._minted) <= self._config.instances_max:
+                return
+            if instance not in self.tables:
+                self._minted_before = max(self._minted_before, self._minted.pop(instance))
+
+    @property
+    def _me(self) -> Origin:
+        return self._audience.me.site, self._audience.me.incarnation
+
+    def on_turn_ended(self) -> list[Effect]:
+        """What was done in this turn goes to all who hold it."""
+        effects: list[Effect] = []
+        unsaid, self._unsaid = self._unsaid, {}
+        for instance, ops in unsaid.items():
+            first, done = ops[0][0], [op for _, op in ops]
+            for message in shared_in_pieces(instance, self._me, first, done, self._config.bytes_aim):
+                effects += self._audience.push(instance, message, self._me[0], None)
+        return effects
+
+    # --- others' operations -----------------------------------------------------------------------------------------
+
+    def _on_ops(self, peer: Site, message: wire.SharedOps, now_us: int) -> list[Effect]:
+        table = self.tables.get(message.instance)
+        life = message.site, message.incarnation
+        if table is None or not all(map(sensible, message.ops)):
+            return []
+        last = message.first + len(message.ops) - 1
+        if self._invented(message.instance, life, last):
+            return []
+        fresh = 0
+        for at, op in enumerate(message.ops):
+            fresh += table.apply((*life, message.first + at), op)
+        self.counts["applied"] += fresh
+        effects = changed(message.instance, table)
+        asked = self.exchanges.peer(message.instance)
+        if asked == peer:
+            return effects  # the answer
+        if fresh:
+            self._acks.pop((message.instance, life), None)
+            effects += self._audience.push(message.instance, message, message.site, peer)
+        if asked is None and table.lacks([(*life, ((1, last),))]):
+            effects += self.exchanges.pull(message.instance, peer, ((*life, ((1, last),)),), now_us)
+        return effects
+
+    def _invented(self, instance: bytes, life: Origin, last: int) -> bool:
+        """Whether somebody tells of operations of this life of ours that we never did."""
+        return life == self._me and last > self._minted.get(instance, self._minted_before)
+
+    def _clip(self, instance: bytes, told: Iterable[Told]) -> tuple[Told, ...]:
+        """What somebody told, without what we know better."""
+        clipped: list[Told] = []
+        for site, incarnation, intervals in told:
+            if self._invented(instance, (site, incarnation), max((last for _, last in intervals), default=0)):
+                most = self._minted.get(instance, self._minted_before)
+                intervals = tuple((first, min(last, most)) for first, last in intervals if first <= most)
+            sound = tuple((first, last) for first, last in intervals if first <= last)
+            if sound:
+                clipped.append((site, incarnation, sound))
+        return tuple(clipped)
+
+    # --- comparing --------------------------------------------------------------------------------------------------
+
+    def sums(self, instances: Iterable[bytes]) -> list[wire.SharedSums]:
+        """The digests of those that have any shared rows, for who has other ones."""
+        told = [(instance, self.digest(instance)) for instance in instances if instance in self.tables]
+        told = [(instance, digest) for instance, digest in told if digest != bytes(8)]
+        step = wire.POSITIONS_MAX
+        return [wire.SharedSums(tuple(told[at : at + step])) for at in range(0, len(told), step)]
+
+    def digest(self, instance: bytes) -> bytes:
+        """64 bits of all that was received and is alive in an instance; zeros where there never was anything."""
+        table = self.tables.get(instance)
+        return bytes(8) if table is None else table.digest.to_bytes(8, "big")
+
+    def _on_sums(self, peer: Site, message: wire.SharedSums, now_us: int) -> list[Effect]:
+        return [
+            self._audience.send(peer, self._have(instance, True), Channel.CONTROL)
+            for instance, digest in message.sums
+            if instance in self.tables and self.digest(instance) != digest
+        ]
+
+    def _have(self, instance: bytes, answer: bool) -> wire.SharedHave:
+        table = self.tables[instance]
+        alive = table.alive_digest.to_bytes(8, "big")
+        received, retired = table.received.told()[: wire.LIVES_MAX], table.retired.told()[: wire.LIVES_MAX]
+        return wire.SharedHave(instance, received, retired, alive, answer)
+
+    def _on_have(self, peer: Site, message: wire.SharedHave, now_us: int) -> list[Effect]:
+        instance, table = message.instance, self.tables.get(message.instance)
+        if table is None:
+            return []
+        told = self._clip(instance, message.received)
+        theirs = {(site, incarnation): intervals for site, incarnation, intervals in (*message.retired, *told)}
+        effects: list[Effect] = []
+        missing = table.lacks(told)
+        more = False
+        for life in table.received.lives():
+            if self._covers(theirs.get(life, ()), table.received.intervals(life)):
+                self._acknowledged(instance, life, peer)
+            else:
+                more = True
+        unlike = not missing and not more and message.alive != table.alive_digest.to_bytes(8, "big")
+        if self.exchanges.peer(instance) is None:
+            if unlike:
+                effects += self._differ(instance, table, peer, now_us)
+            elif missing:
+                effects += self.exchanges.pull(instance, peer, told, now_us)
+        if message.answer:
+            effects.append(self._audience.send(peer, self._have(instance, False), Channel.CONTROL))
+        return effects
+
+    @staticmethod
+    def _covers(theirs: Sequence[tuple[int, int]], ours: Sequence[tuple[int, int]]) -> bool:
+        return all(any(low <= first and last <= high for low, high in theirs) for first, last in ours)
+
+    def _differ(self, instance: bytes, table: SharedTable, peer: Site, now_us: int) -> list[Effect]:
+        """Received the same, and not alike: it happens where a comparison was given up. It is mended; where it comes
+        back again and again though nothing is written, something is wrong, and said."""
+        version, times = self._alike.pop((instance, peer), (0, 0))
+        times = times + 1 if version == table.version else 1
+        while len(self._alike) >= self._config.instances_max:
+            self._alike.pop(next(iter(self._alike)))
+        effects = self.exchanges.compare(instance, peer, now_us)
+        self._alike[instance, peer] = table.version, times
+        if times == self._config.differing_alarm:
+            self.counts["differing"] += 1
+            effects.append(Emit(RowsDiffer(instance, peer)))
+        return effects
+
+    # --- what everybody has -----------------------------------------------------------------------------------------
+
+    def equal(self, peer: Site, instances: Iterable[bytes]) -> None:
+        """A peer was seen to have the same as we have in these."""
+        tables = self.tables
+        self._equal[peer] = {instance: tables[instance].version for instance in instances if instance in tables}
+
+    def forget(self, peer: Site) -> None:
+        """That life is over, or does not belong."""
+        self._equal.pop(peer, None)
+
+    def _acknowledged(self, instance: bytes, life: Origin, peer: Site) -> None:
+        if not self._is_current(life) and not self.tables[instance].has_alive(life):
+            self._acks.setdefault((instance, life), {})[peer] = None
+
+    def _is_current(self, life: Origin) -> bool:
+        return life == self._me or self._audience.lives.incarnation(life[0]) == life[1]
+
+    def trim(self, now_us: int) -> None:
+        """Forget operations that all who hold an instance were seen to have, and the oldest above a bound; and let
+        lives retire."""
+        for instance, table in self.tables.items():
+            others = self._audience.others(instance)
+            equal = {site: self._equal.get(site, {}).get(instance, 0) for site in others}
+            table.log.trim(self._config.shared_log_bytes_max, min(equal.values(), default=table.version))
+            for life in table.received.lives():
+                if self._is_current(life) or table.has_alive(life):
+                    continue
+                acks = self._acks.get((instance, life), {})
+                touched = table.touched.get(life, 0)
+                if all(site in acks or equal[site] >= touched for site in others):
+                    self._acks.pop((instance, life), None)
+                    table.retire(life)
+                    self._retired_us[instance, life] = now_us
+                    self.counts["retired"] += 1
+        for (instance, life), since_us in list(self._retired_us.items()):
+            table = self.tables[instance]
+            old = now_us - since_us >= self._config.context_keep_us
+            if not table.retired.top(life):
+                del self._retired_us[instance, life]  # more of it came
+            elif old or len(self._retired_us) > self._config.retired_max:
+                table.forget(life)
+                del self._retired_us[instance, life]
+
+
+def sensible(op: Op) -> bool:
+    """Whether it is a birth, a value of a field that names births, or a removal of births."""
+    _, field, value, births, replaced = op
+    if field is None:
+        return not replaced and bool(births) == (value is None)
+    return value is not None and bool(births)
