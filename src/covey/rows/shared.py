@@ -172,7 +172,7 @@ class SharedTable:
             return False
         key, field, value, births, replaced = op
         life = dot[:2]
-        self._recall(life)
+        self.recall(life)
         self.version += 1
         self.received.add(dot)
         self.touched[life] = self.version
@@ -202,6 +202,7 @@ class SharedTable:
         if field is not None and all(self._dead(row, birth) for birth in births):
             return
         self._touch(key, row)
+        self.recall(dot[:2])
         if row is None:
             bucket = bucket_of(key)
             row = self._rows[key] = _Row(bucket)
@@ -273,8 +274,8 @@ class SharedTable:
         self.touched.pop(life, None)
         self.log.forget(life)
 
-    def _recall(self, life: Origin) -> None:
-        """Something more of it came."""
+    def recall(self, life: Origin) -> None:
+        """Something more of it came, or it is not over after all."""
         for first, last in self.retired.intervals(life):
             self.received.add_run(life, first, last)
         self.retired.drop(life)
@@ -333,7 +334,7 @@ class SharedTable:
         """What somebody else has received and knows of counts as ours from now on: all its rows were compared."""
         self.version += 1
         for life, first, last in self.lacks(received):
-            self._recall(life)
+            self.recall(life)
             self.received.add_run(life, first, last)
             self.context.add_run(life, first, last)
             self.touched[life] = self.version

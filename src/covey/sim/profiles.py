@@ -19,7 +19,8 @@ from covey.sim.faults import KINDS, FaultInjector, draw_plan
 from covey.sim.life_laws import LifeLaws, LifeProgress, lives_pending
 from covey.sim.record_laws import RecordLaws
 from covey.sim.record_progress import RecordProgress, record_pending
-from covey.sim.rows import RowsWorld, Writers, check_rows, rows_pending
+from covey.sim.rows import RowsWorld, Writers, check_rows, finish_rows, rows_pending
+from covey.sim.shared_rows import SharedWriters
 from covey.sim.world import World
 
 SECOND_US = 1_000_000
@@ -175,6 +176,8 @@ def build_rows(seed: int, telling: bool) -> Scene:
         bytes_aim=rng.choice((150, 1_000, 65_536)),
         log_bytes_min=rng.choice((150, 1_000, 65_536)),
         positions_max=rng.choice((3, 2_048)),
+        shared_log_bytes_max=rng.choice((500, 8 << 20)),
+        pull_ops_max=rng.choice((3, 4_096)),
     )
     membership = MembershipConfig(ephemeral=rng.random() < 0.3)
     config = EngineConfig(membership=membership, replication=rows)
@@ -183,12 +186,14 @@ def build_rows(seed: int, telling: bool) -> Scene:
     world.start_node(seeds)
     injector = FaultInjector(world, plan, derive(seed, "faults"), seeds, keep_disk=0.7)
     writers = Writers(world, derive(seed, "writers"))
+    shared = SharedWriters(world, derive(seed, "shared writers"), world.done)
     commander = Commander(world, injector, derive(seed, "commands"), seeds) if rng.random() < 0.3 else None
     for _ in range(count - 1):
         world.start_node(seeds)
 
     def stop() -> None:
         writers.stop()
+        shared.stop()
         injector.stop()
         if commander is not None:
             commander.stop()
@@ -196,7 +201,7 @@ def build_rows(seed: int, telling: bool) -> Scene:
     def safety() -> None:
         check_rows(world)
 
-    return Scene(world, stop, lambda: rows_pending(world), safety, nothing, safety)
+    return Scene(world, stop, lambda: rows_pending(world), safety, nothing, lambda: finish_rows(world))
 
 
 PROFILES = {

@@ -22,6 +22,7 @@ from covey.core.vocabulary import (
     MessagesReceived,
     ReleaseInstance,
     RowsChanged,
+    SharedChanged,
     WriteRows,
 )
 from covey.protocols.replication.vocabulary import SYSTEM, ReplicationStatistics
@@ -29,6 +30,7 @@ from covey.rows.owned import OwnedTable, Position
 from covey.sim.checkers import check_links
 from covey.sim.node import SimNode
 from covey.sim.record_progress import record_pending
+from covey.sim.shared_rows import Done, SharedWatcher, check_shared, finish_shared, shared_pending
 from covey.sim.world import World
 from covey.wire.messages.detector import Rumour, Rumours
 
@@ -147,17 +149,20 @@ class RowsWorld(World):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.written: Written = {}
+        self.done: Done = {}
         self.watchers: list[Watcher] = []
 
     def start_node(self, seeds: tuple[str, ...] = (), *arguments: Any, **options: Any) -> SimNode:
         """Start a process, and watch it."""
         node = super().start_node(seeds, *arguments, **options)
-        watcher = Watcher(node, self.written)
+        watcher, shared = Watcher(node, self.written), SharedWatcher(node)
         self.watchers.append(watcher)
         engine = node.engine
         engine.machines["watcher"] = watcher
         for kind in (RowsChanged, MemberRemoved, ClusterChanged):
             engine.routes[kind] = (*engine.routes[kind], ("watcher", watcher))
+        engine.machines["shared watcher"] = shared
+        engine.routes[SharedChanged] = (*engine.routes[SharedChanged], ("shared watcher", shared))
         return node
 
 
@@ -230,9 +235,20 @@ class Writers:
 def check_rows(world: World) -> None:
     """Safety at any moment."""
     assert isinstance(world, RowsWorld)
-    for watcher in [node.engine.machines["watcher"] for node in world.alive()]:
-        watcher.check()
+    nodes = world.alive()
+    for node in nodes:
+        node.engine.machines["watcher"].check()
+    if nodes:  # one after the other: there is much to see
+        check_shared(nodes[world.steps // 100 % len(nodes)], world.done)
     check_links(world)
+
+
+def finish_rows(world: World) -> None:
+    """The same, and what shared rows there are is what was done to them."""
+    check_rows(world)
+    assert isinstance(world, RowsWorld)
+    for node in world.alive():
+        finish_shared(node, world.done)
 
 
 def rows_pending(world: World) -> tuple[str, list[Site]] | None:
@@ -244,7 +260,9 @@ def rows_pending(world: World) -> tuple[str, list[Site]] | None:
         return reason
     for node in nodes:
         for owner in nodes:
-            if owner is not node and (reason := _pending_pair(node, owner)) is not None:
+            if owner is node:
+                continue
+            if (reason := _pending_pair(node, owner) or shared_pending(node, owner)) is not None:
                 return reason
         others = {other.site for other in nodes}
         for instance, table in node.engine.replication.tables.items():

@@ -154,8 +154,10 @@ class Exchanges:
         table = self._tables.get(message.instance)
         if table is None:
             return []
-        received, context = table.received.told()[: wire.LIVES_MAX], table.context.told()[: wire.LIVES_MAX]
-        summary = wire.SharedSummary(message.instance, received, context, table.bucket_sums())
+        received, context = (*table.received.told(), *table.retired.told()), table.context.told()
+        summary = wire.SharedSummary(
+            message.instance, received[: wire.LIVES_MAX], context[: wire.LIVES_MAX], table.bucket_sums()
+        )
         return [self._audience.send(peer, summary)]
 
     def _comparison(self, instance: bytes, peer: Site) -> Reconciliation | None:

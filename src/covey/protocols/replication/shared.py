@@ -352,6 +352,8 @@ class Shared:
         for (instance, life), since_us in list(self._retired_us.items()):
             table = self.tables[instance]
             old = now_us - since_us >= self._config.context_keep_us
+            if self._is_current(life):  # while we were out of the cluster all others seemed to be over
+                table.recall(life)
             if not table.retired.top(life):
                 del self._retired_us[instance, life]  # more of it came
             elif old or len(self._retired_us) > self._config.retired_max:
