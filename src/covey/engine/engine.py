@@ -151,7 +151,7 @@ class Engine:
                 v.WallOffset, v.DigestsHeard, v.ClusterEntered, v.Superseded,
             ),
             (detector,): (detection.Stop, detection.PeerSpoke, v.DigestsChanged, v.LoopLagged),
-            (rows,): (v.HoldInstance, v.ReleaseInstance, v.WriteRows, v.WriteShared),
+            (rows,): (v.HoldInstance, v.ReleaseInstance, v.WriteRows, v.WriteShared, v.PeerProbed),
             (rows, links): (v.TurnEnded,),
             (links, overlay, detector, groups, rows, roster): (v.ClusterChanged,),
             (roster, detector, groups, rows, overlay): (v.MemberAdded, v.MemberRemoved),
