@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
+from typing import BinaryIO, cast
 
 import msgspec
 import pytest
 
 from covey.cli.members import dump_lines, known, members_lines
-from covey.cli.output import plain, table, visible, wall
+from covey.cli.output import plain, table, tell_json, visible, wall
 
 
 def test_a_table_is_aligned_and_shows_no_control_characters():
@@ -31,6 +34,27 @@ def test_a_moment_that_is_none_and_one_beyond_time_are_written_all_the_same():
 )
 def test_who_knows_of_a_change_is_said_in_words(acknowledged, missing, said):
     assert known({"acknowledged": acknowledged, "missing": missing}) == said
+
+
+def test_json_is_written_whole_where_the_pipe_takes_a_part_at_a_time(monkeypatch):
+    class Pipe(io.RawIOBase):
+        """Standard output under PYTHONUNBUFFERED, read by somebody slow."""
+
+        taken = b""
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data) -> int:
+            some = bytes(data)[:1000]
+            Pipe.taken += some
+            return len(some)
+
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(cast(BinaryIO, Pipe()), write_through=True))
+    value = {"x": "y" * 5000}
+    tell_json(value)
+    tell_json(value)
+    assert list(map(json.loads, Pipe.taken.decode().splitlines())) == [value, value]
 
 
 @pytest.mark.parametrize("depth", [102, 700, 990])
