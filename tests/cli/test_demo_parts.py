@@ -14,7 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from covey.api.mailboxes import encode_meta
 from covey.cli.demo import corpus, screen, tables
+from covey.cli.demo.children import Child
 from covey.cli.demo.command import result_line
 from covey.cli.demo.director import Director, Stuck
 from covey.cli.demo.reports import Complete, Progress
@@ -84,47 +86,76 @@ def test_five_nodes_own_about_a_fifth_each():
 word_tables = st.dictionaries(st.text("abcdef_", min_size=1, max_size=4), st.integers(1, 9), max_size=12)
 
 
-@given(st.dictionaries(st.sampled_from(FILES), word_tables, max_size=6), st.randoms(use_true_random=False))
-def test_totals_do_not_depend_on_order_repetition_or_splitting(work, rng):
-    messages = [
-        (file, part, number, len(parts))
-        for file, words in work.items()
-        for parts in (tables.split(words, bytes_max=rng.choice([20, 40, 1000])),)
-        for number, part in enumerate(parts)
-    ] * 2
-    rng.shuffle(messages)
-    held = tables.Tables(work)
-    whole = [message[0] for message in messages if held.add(*message)]
-    plain = sum((Counter(words) for words in work.values()), Counter())
-    assert sorted(whole) == sorted(work)
-    assert held.complete
-    assert held.missing == []
-    assert (held.total, held.words) == (plain, plain.total())
-    assert tables.digest(held.total) == tables.digest(dict(sorted(plain.items(), reverse=True)))
+work = st.dictionaries(st.sampled_from(FILES), word_tables, max_size=6)
 
 
-def test_what_is_no_part_of_the_work_changes_nothing():
+def sent(row: tables.Row) -> object:
+    """A row as another node reads it."""
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(row))
+
+
+def split(words: dict[str, int], bytes_max: int = 20, file: str = "a.py") -> list[object]:
+    return list(map(sent, tables.rows_of(file, words, bytes_max)))
+
+
+@given(work, st.randoms(use_true_random=False), st.sampled_from([20, 40, 1000]))
+def test_the_sum_does_not_depend_on_who_counted_what_how_often_or_in_how_many_rows(counted, rng, bytes_max):
+    metas = [row for file, words in counted.items() for row in split(words, bytes_max, file)] * 2
+    rng.shuffle(metas)
+    plain = sum((Counter(words) for words in counted.values()), Counter())
+    assert tables.add_up(metas) == (len(counted), plain)
+    assert tables.digest(plain) == tables.digest(dict(sorted(plain.items(), reverse=True)))
+
+
+@given(work, st.data())
+def test_tables_are_what_the_members_that_are_there_say(counted, data):
+    rows = [row for file, words in counted.items() for row in split(words, file=file)]
+    held = tables.Tables(FILES)
+    there: dict[int, object] = {}
+    for member in data.draw(st.lists(st.integers(0, 30), max_size=80)):
+        if member in there:
+            before = set(held.held)
+            gone = held.drop(member)
+            assert ({gone} if gone else set()) == before - set(held.held)
+            del there[member]
+        elif rows:
+            there[member] = rows[member % len(rows)]
+            held.put(member, there[member])
+        files, total = tables.add_up(there.values())
+        assert (len(held.held), held.words) == (files, total.total())
+        assert held.held.keys() ^ held.missing.keys() == set(FILES) and held.complete is False
+
+
+def test_a_file_is_not_there_before_all_its_rows_are_and_not_after_one_has_gone():
+    first, second = split({"x": 1, "y": 2})
     held = tables.Tables(["a.py"])
-    assert not held.add("b.py", {"x": 1})
-    assert not held.add("a.py", {"x": 1}, part=1, parts=1)
-    assert (held.missing, held.total) == (["a.py"], Counter())
+    held.put(1, second)
+    assert (list(held.missing), held.words, tables.add_up([second])) == (["a.py"], 0, (0, Counter()))
+    held.put(2, first)
+    held.put(3, first)  # somebody else counted it too
+    assert (held.complete, held.words) == (True, 3)
+    assert [held.drop(2), held.complete, held.drop(3), held.complete, held.drop(1)] == [None, True, "a.py", False, None]
 
 
-def test_a_part_is_not_counted_before_the_table_is_whole():
+@pytest.mark.parametrize(
+    "meta", [None, 7, {}, {"file": "a.py", "part": 1, "parts": 1, "words": {}}, ["a.py", 0, 1, {}]]
+)
+def test_what_is_no_row_is_nothing(meta):
     held = tables.Tables(["a.py"])
-    assert not held.add("a.py", {"x": 1}, 1, 2)
-    assert (held.complete, held.words) == (False, 0)
-    assert held.add("a.py", {"y": 2}, 0, 2)
-    assert (held.complete, held.total) == (True, {"x": 1, "y": 2})
+    held.put(1, meta)
+    held.put(2, split({"x": 1}, file="b.py")[0])  # of other work
+    assert (list(held.missing), held.words, held.drop(1), held.drop(2)) == (["a.py"], 0, None, None)
+    assert tables.add_up([meta]) == (0, Counter())
 
 
-def test_parts_fit_in_a_message_and_together_are_the_table():
+def test_rows_fit_in_metadata_and_together_are_the_table():
     words = {f"{'w' * 58}{number:06}": 2**40 for number in range(20_000)}
-    parts = tables.split(words)
-    assert len(parts) > 1
-    assert all(len(msgspec.msgpack.encode(part)) <= tables.PART_BYTES_MAX for part in parts)
-    assert {word: count for part in parts for word, count in part.items()} == words
-    assert tables.split({}) == [{}]
+    rows = tables.rows_of("f" * 2000, words)
+    assert len(rows) > 1
+    for row in rows:
+        encode_meta(row)
+    assert {word: count for row in rows for word, count in row.words.items()} == words
+    assert [row.words for row in tables.rows_of("a.py", {})] == [{}]
 
 
 def test_the_digest_tells_totals_apart():
@@ -248,6 +279,16 @@ async def test_one_wrong_digest_is_not_exact(tmp_path):
     await director._compare()
     assert director.summary() == {"exact": "yes", "nodes": "2/2", "files": 1, "words": 3, "seconds": 0}
     assert director.summary("interrupted")["exact"] == "no"
+
+
+async def test_workers_that_end_do_not_spoil_how_it_came_out(tmp_path):
+    director = Director(2, 1.0, False, tmp_path, ["a.py"], Blank())
+    child = Child(None, Column("n0", state="alive", progress=Progress(held=1, words=3)))  # type: ignore[arg-type]
+    director.view.columns.append(child.column)
+    director._hear(child, Progress(held=1, words=4))
+    director._ending = True
+    director._hear(child, Progress())
+    assert (director.summary()["files"], director.summary()["words"]) == (1, 4)
 
 
 async def test_what_never_comes_ends_with_the_reason(tmp_path):
