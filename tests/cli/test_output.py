@@ -10,6 +10,7 @@ from typing import BinaryIO, cast
 import msgspec
 import pytest
 
+from covey.cli.groups import groups_lines
 from covey.cli.members import dump_lines, known, members_lines
 from covey.cli.output import plain, table, tell_json, visible, wall
 
@@ -69,6 +70,16 @@ def test_what_a_peer_nested_deeper_than_we_can_follow_is_cut_and_written(depth):
     lines = members_lines({"site": b"t" * 16, "solo": False, "kicked": None, "members": [member]})
     assert "..." in lines[1]
     assert json.loads(written)["x"][0][0]
+
+
+def test_a_group_on_many_nodes_is_still_a_line():
+    nodes = [[bytes([number]) * 16, 2] for number in range(11)]
+    answer = {"site": b"\0" * 16, "scope": "", "names": {b"\0" * 16: "a\x1b"}}
+    group = {"key": b"\x01", "mailboxes": 11, "nodes": nodes}
+    line = groups_lines({**answer, "groups": [group]})[1]
+    assert line.startswith(r"1      22       11         00000000 a\x1b (2), 01010101 (2), ")
+    assert line.endswith("07070707 (2), and 3 more")
+    assert groups_lines({**answer, "groups": [{**group, "nodes": nodes[:8]}]})[1].endswith("07070707 (2)")
 
 
 def test_what_a_peer_wrote_cannot_steer_the_terminal():

@@ -23,6 +23,7 @@ from covey.wire.payloads import decode_payload
 Answer = Mapping[str, Any]
 
 META_SHOWN = 100  # characters on a line for people; --json has all of it
+NODES_SHOWN = 8  # on a line likewise
 
 
 @click.command()
@@ -140,7 +141,7 @@ def groups_lines(answer: Answer) -> list[str]:
             repr(decode_key(group["key"])),
             sum(count for _, count in group["nodes"]),
             group["mailboxes"],
-            ", ".join(f"{called(answer, site)} ({count})" for site, count in group["nodes"]),
+            on_nodes(answer, group["nodes"]),
         )
         for group in listed
     ]
@@ -169,6 +170,13 @@ def group_lines(answer: Answer) -> list[str]:
     count = sum(told["count"] for told in listed)
     distinct = f", {len(rows)} distinct" if len(rows) != count else ""
     return [*table(heads, rows), f"{count} member{'s' if count != 1 else ''}{distinct}"]
+
+
+def on_nodes(answer: Answer, nodes: list[Any]) -> str:
+    """The nodes of a group, and how many members each has."""
+    shown = [f"{called(answer, site)} ({count})" for site, count in nodes[:NODES_SHOWN]]
+    rest = [f"and {len(nodes) - NODES_SHOWN} more"] if len(nodes) > NODES_SHOWN else []
+    return ", ".join([*shown, *rest])
 
 
 def called(answer: Answer, site: bytes) -> str:
