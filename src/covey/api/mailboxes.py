@@ -59,6 +59,7 @@ class Mailbox:
         self._state = "new"
         self._cause: BaseException | None = None
         self._number = 0
+        self._owner: tuple[asyncio.Task[Any], Callable[[asyncio.Task[Any]], object]] | None = None  # it ends with that
         self._unanswered: dict[tuple[g.Address, int], None] = {}
         self._dropped: weakref.finalize[[], Mailbox] | None = None  # closes it when nothing refers to it any more
 
@@ -89,7 +90,8 @@ class Mailbox:
     def _end_with(self, task: asyncio.Task[Any] | None) -> None:
         if task is not None:
             closing = weakref.WeakMethod(self.close)
-            task.add_done_callback(lambda _: (close := closing()) and close())
+            self._owner = task, lambda _: (close := closing()) and close()
+            task.add_done_callback(self._owner[1])
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -113,6 +115,9 @@ class Mailbox:
         if self._state != "closed":
             self._state, self._cause = "closed", cause
             self._unanswered.clear()
+            if self._owner is not None:  # who opens one after the other keeps nothing of them
+                self._owner[0].remove_done_callback(self._owner[1])
+                self._owner = None
             if self._dropped is not None:
                 self._dropped.detach()
             self._wake()
