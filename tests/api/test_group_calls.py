@@ -75,46 +75,6 @@ def test_the_reason_of_the_callee_reaches_the_caller():
     run(test)
 
 
-def test_serving_answers_with_what_the_handler_raises_and_goes_on():
-    async def test(cluster: Cluster) -> None:
-        class Odd(Exception):
-            pass
-
-        heard: list[Any] = []
-
-        async def handler(payload: Any, sender: covey.GroupMember) -> Any:
-            heard.append(payload)
-            match payload:
-                case "raise":
-                    raise Odd("as meant")
-                case "surrogate":
-                    raise Odd("\ud800")
-                case "long":
-                    raise Odd("x" * 2_000_000)
-                case "object":
-                    return object()
-                case "large":
-                    return b"x" * 1_000_000
-            return payload
-
-        async with joined(cluster, 2) as (me, other), running(other.serve(handler)):
-            to = seen_by(me, other)
-            for payload, reason in (
-                ("raise", "^Odd: as meant$"),
-                ("surrogate", r"^Odd: \?$"),
-                ("long", "^Odd: x{995}$"),
-                ("object", "^UsageError: reply cannot be serialised"),
-                ("large", "^ValueTooLarge: reply has 1000005 bytes"),
-            ):
-                with pytest.raises(covey.CallFailed, match=reason):
-                    await me.call(to, payload)
-            await me.send(to, "raise")  # nobody waits for this one: it is logged
-            assert await me.call(to, "fine") == "fine"
-            assert heard[-2:] == ["raise", "fine"]
-
-    run(test)
-
-
 @pytest.mark.parametrize("way", ["mailbox", "node", "unread"])
 def test_a_callee_that_ends_fails_what_it_has_not_answered(way):
     async def test(cluster: Cluster) -> None:

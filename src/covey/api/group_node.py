@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import weakref
 from collections.abc import Callable
@@ -75,6 +76,12 @@ class Groups:
         """Know the groups of a scope from now on."""
         self.feed(g.HoldScope(scope))
 
+    def given(self, group: Any) -> Any:
+        """A group of this node that is given, or none. Raises `UsageError`."""
+        if group is not None and getattr(group, "_groups", None) is not self:
+            raise UsageError(f"group must be what `group` of this node gave, not {group!r:.60}; nothing was changed")
+        return group
+
     def feed(self, command: Any) -> None:
         """Give the machine a command that has no outcome."""
         self._live(False).feed(command)
@@ -93,14 +100,12 @@ class Groups:
 
     def closed(self, number: int) -> None:
         """A mailbox is closed: nothing more is delivered to it, and nobody waits for its calls."""
+        with contextlib.suppress(ClosedError):
+            self.feed(g.CloseMailbox(number))  # refused on another thread; then it stays open
         self._mailboxes.pop(number, None)
         for future, caller, _ in self._calls.values():
             if caller == number:
                 _fail(future, "the mailbox was closed; whether the call was answered is not known")
-        try:
-            self.feed(g.CloseMailbox(number))
-        except ClosedError:
-            pass
 
     # --- events -----------------------------------------------------------------------------------------------------
 

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from covey.core.errors import PeerError, UsageError
-from covey.core.ids import Site
+from covey.core.ids import SITE_BYTES, Site
 from covey.protocols.groups import vocabulary as g
+from covey.protocols.groups.rows import MAILBOX_MAX
 from covey.wire.payloads import decode_payload
 
 REASON_MAX = 1_000  # characters of the reason why a call failed. Guess
@@ -123,7 +124,19 @@ def check_member(to: GroupMember) -> GroupMember:
     """`to`, if it is a member. Raises `UsageError`."""
     if not isinstance(to, GroupMember):
         raise UsageError(f"to must be a GroupMember (of peers(), members() or GroupMessage.sender), not {to!r:.60}")
+    site, incarnation, mailbox = to.address
+    of_a_member = type(site) is bytes and len(site) == SITE_BYTES and type(incarnation) is int and type(mailbox) is int
+    if not of_a_member or not 0 < mailbox <= MAILBOX_MAX:
+        raise UsageError(f"to has the address of nobody, {to.address!r:.120}; nothing was sent: take it from peers()")
     return to
+
+
+def told(error: BaseException) -> str:
+    """What was raised, in words, also where it has none of its own."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return type(error).__name__
 
 
 def clean(reason: str) -> str:

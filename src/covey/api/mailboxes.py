@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from covey.api.events import Lost
-from covey.api.group_values import GroupCall, GroupMember, GroupMessage, check_member, clean, member_of
+from covey.api.group_values import GroupCall, GroupMember, GroupMessage, check_member, clean, member_of, told
 from covey.core.errors import ClosedError, ConfigError, DecodeError, UsageError
 from covey.core.ids import short
 from covey.protocols.groups import vocabulary as g
@@ -59,6 +59,7 @@ class Mailbox:
         self._state = "new"
         self._cause: BaseException | None = None
         self._number = 0
+        self._owner: tuple[asyncio.Task[Any], Callable[[asyncio.Task[Any]], object]] | None = None  # it ends with that
         self._unanswered: dict[tuple[g.Address, int], None] = {}
         self._dropped: weakref.finalize[[], Mailbox] | None = None  # closes it when nothing refers to it any more
 
@@ -89,7 +90,8 @@ class Mailbox:
     def _end_with(self, task: asyncio.Task[Any] | None) -> None:
         if task is not None:
             closing = weakref.WeakMethod(self.close)
-            task.add_done_callback(lambda _: (close := closing()) and close())
+            self._owner = task, lambda _: (close := closing()) and close()
+            task.add_done_callback(self._owner[1])
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -113,6 +115,9 @@ class Mailbox:
         if self._state != "closed":
             self._state, self._cause = "closed", cause
             self._unanswered.clear()
+            if self._owner is not None:  # who opens one after the other keeps nothing of them
+                self._owner[0].remove_done_callback(self._owner[1])
+                self._owner = None
             if self._dropped is not None:
                 self._dropped.detach()
             self._wake()
@@ -141,14 +146,14 @@ class Mailbox:
     def update_meta(self, meta: Any, group: Group | None = None) -> None:
         """Say something else of this member. n joins stay n. Raises `UsageError` where it is no member."""
         encoded = encode_meta(meta)
-        number, group = self._open(), group or self.group
+        number, group = self._open(), self._groups.given(group) or self.group
         self._groups.feed(g.UpdateMeta(number, group._scope, group._encoded, encoded))
 
     def leave(self, count: int = 1, group: Group | None = None) -> bool:
         """Be a member `count` times fewer. False if it was none. The mailbox stays open until the block ends."""
         if type(count) is not int or count < 1:
             raise UsageError(f"count must be an int of at least 1, not {count!r}")
-        number, group = self._open(), group or self.group
+        number, group = self._open(), self._groups.given(group) or self.group
         joined = self._groups.machine.joined(number, group._scope, group._encoded).count
         self._groups.feed(g.LeaveGroup(number, group._scope, group._encoded, count))
         return joined > 0
@@ -190,17 +195,20 @@ class Mailbox:
         What was only sent is handed to it too; its value is dropped, and what it raises is logged.
         """
         async for message in self:
-            if isinstance(message, GroupCall):
-                try:
-                    message.reply(await handler(message.payload, message.sender))
-                except Exception as error:
-                    if self._state == "open":
-                        message.fail(f"{type(error).__name__}: {error}")
-            elif isinstance(message, GroupMessage):
-                try:
-                    await handler(message.payload, message.sender)
-                except Exception as error:
-                    log.error("event=handler_failed group=%r reason=%r", self.group.key, str(error), exc_info=error)
+            if isinstance(message, Lost):
+                continue
+            try:
+                value = await handler(message.payload, message.sender)
+                if isinstance(message, GroupCall):
+                    message.reply(value)
+            except (Exception, asyncio.CancelledError) as error:
+                if isinstance(message, GroupMessage):
+                    log.error("event=handler_failed group=%r reason=%r", self.group.key, told(error), exc_info=error)
+                elif self._state == "open":
+                    message.fail(told(error))
+                task = asyncio.current_task()
+                if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+                    raise  # it is we who are cancelled, and not only something that the handler waited for
 
     # --- in ---------------------------------------------------------------------------------------------------------
 
@@ -280,8 +288,8 @@ class Mailbox:
         self._unanswered.pop((to, number), None)
 
     def _refuse(self, to: g.Address, number: int, reason: str) -> None:
-        self._unanswered.pop((to, number), None)
         self._groups.answer(self._number, to, g.Kind.FAILURE, number, encode_mail(clean(reason)))
+        self._unanswered.pop((to, number), None)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

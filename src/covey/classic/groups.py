@@ -17,7 +17,7 @@ import weakref
 from typing import Any
 
 from covey.api.group_values import GroupMember
-from covey.api.groups import Group
+from covey.api.groups import Group, check_mailbox
 from covey.api.mailboxes import Mailbox, encode_mail
 from covey.api.node import Node
 from covey.core.errors import UsageError
@@ -66,7 +66,8 @@ class Groups:
 
     def leave(self, group: Key, member: Mailbox | None = None) -> bool:
         """Take `member`, or the caller, out once. False where it was no member (Grove answers ok all the same)."""
-        handle, member = self._group(group), member or self._caller()
+        handle = self._group(group)
+        member = self._caller() if member is None else check_mailbox(member, "member")
         if member is None or member._state != "open":
             return False
         return member.leave(group=handle)
