@@ -178,6 +178,7 @@ def build_rows(seed: int, telling: bool) -> Scene:
         positions_max=rng.choice((3, 2_048)),
         shared_log_bytes_max=rng.choice((500, 8 << 20)),
         pull_ops_max=rng.choice((3, 4_096)),
+        changes_max=rng.choice((1, 3, 500)),
     )
     membership = MembershipConfig(ephemeral=rng.random() < 0.3)
     config = EngineConfig(membership=membership, replication=rows)

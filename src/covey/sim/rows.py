@@ -100,7 +100,16 @@ class Watcher:
             for instance, table in tables.items()
             for owner, incarnation, key, value in table.view()
         }
-        invariant(shown == self._shown, "snapshot plus facts is what is shown")
+        told = dict(self._shown)
+        for fact in self._node.engine.replication.facts.waiting():
+            for key, value in fact.changes:
+                row = (fact.instance, fact.owner, key)
+                told.pop(row, None)
+                if value is not None:
+                    told[row] = fact.incarnation, value
+                    if fact.owner == self._node.site:
+                        note(self._written, fact.owner, fact.incarnation, fact.instance, key, value)
+        invariant(shown == told, "snapshot plus facts is what is shown")
         for (instance, owner, key), (incarnation, value) in shown.items():
             values = self._written.get((owner, incarnation, instance, key), {})
             invariant(value in values, f"{short(owner)} wrote {key!r} of {instance!r} in that life")

@@ -47,6 +47,7 @@ from covey.core.vocabulary import (
 )
 from covey.protocols.replication.audience import Audience
 from covey.protocols.replication.config import ReplicationConfig
+from covey.protocols.replication.facts import Facts
 from covey.protocols.replication.holders import base_of, value_of
 from covey.protocols.replication.owned import Owned
 from covey.protocols.replication.shared import Shared
@@ -65,8 +66,8 @@ Effect = Any
 class Replication:
     """Rows of many owners, spread to whoever holds their instance.
 
-    Law: the fold of `RowsChanged` is what is shown; when nothing is lost any more, every holder shows, of every current
-    life that is not held for down, exactly the rows that its owner has.
+    Law: the fold of `RowsChanged`, with what waits in `facts`, is what is shown; when nothing is lost any more, every
+    holder shows, of every current life that is not held for down, exactly the rows that its owner has.
     Invariants: those of the tables and the pulls; we hold SYSTEM; an owner's rows are shown where it is not held for
     down and holds the instance; what waits for the end of the turn is ours.
     """
@@ -79,6 +80,7 @@ class Replication:
         self._lives = self._audience.lives
         self._holders = self._audience.holders
         self._linked = self._audience.linked
+        self.facts = Facts(config.changes_max)
         self.owned = Owned(config, self._timers, self._audience, self._changed)
         self.tables = self.owned.tables
         self.shared = Shared(config, self._timers, self._audience)
@@ -170,7 +172,7 @@ class Replication:
         return self.shared.write(command)
 
     def _on_turn_ended(self, _: TurnEnded, now_us: int) -> list[Effect]:
-        return self.owned.on_turn_ended() + self.shared.on_turn_ended()
+        return self.owned.on_turn_ended() + self.shared.on_turn_ended() + self.facts.on_turn_ended()
 
     def _on_messages(self, received: MessagesReceived, now_us: int) -> list[Effect]:
         effects: list[Effect] = []
@@ -285,11 +287,12 @@ class Replication:
     def _changed(self, instance: bytes, owner: Site, incarnation: int, changes: list[Change]) -> list[Effect]:
         if not changes:
             return []
+        if instance != SYSTEM:
+            return self.facts.add(instance, owner, incarnation, changes)
         effects: list[Effect] = [RowsChanged(instance, owner, incarnation, tuple(changes))]
-        if instance == SYSTEM:
-            for key, value in changes:
-                self._holders.set(key, owner, value is not None)
-                effects += self._on_held(key, owner, value)
+        for key, value in changes:
+            self._holders.set(key, owner, value is not None)
+            effects += self._on_held(key, owner, value)
         return effects
 
     def _on_held(self, instance: bytes, owner: Site, value: bytes | None) -> list[Effect]:
