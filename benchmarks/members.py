@@ -180,6 +180,11 @@ def member_command(orders: Orders) -> list[str]:
     return [sys.executable, "-m", "benchmarks.member_process", msgspec.json.encode(orders).decode()]
 
 
+def group_command(orders: Orders) -> list[str]:
+    """The same of one that uses groups."""
+    return [sys.executable, "-m", "benchmarks.group_process", msgspec.json.encode(orders).decode()]
+
+
 @contextlib.asynccontextmanager
 async def members(
     all_orders: Sequence[Orders],

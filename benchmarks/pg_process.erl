@@ -1,9 +1,12 @@
 #!/usr/bin/env escript
+%%! -setcookie benchmark
 %% What group_process is, with distributed Erlang and its pg: the same lines in, the same JSON lines out.
 %% Arguments: its own name and those of all others. It is compiled when it starts.
 -mode(compile).
 
 main([Name | Others]) ->
+    logger:remove_handler(default),
+    logger:add_handler(default, logger_std_h, #{config => #{type => standard_error}}),
     put(name, list_to_atom(Name)),
     put(others, [list_to_atom(Other) || Other <- Others]),
     say("ready", ",\"pid\":~s", [os:getpid()]),
@@ -14,7 +17,6 @@ main([Name | Others]) ->
 
 start() ->
     {ok, _} = net_kernel:start([get(name), longnames]),
-    erlang:set_cookie(node(), benchmark),
     {ok, _} = pg:start(pg),
     [net_kernel:connect_node(Other) || Other <- get(others)],
     spawn_link(fun() -> net_kernel:monitor_nodes(true), alive(0) end),
