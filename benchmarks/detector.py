@@ -22,7 +22,6 @@ import platform
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial

@@ -28,7 +28,9 @@ async def chaos(seconds: float, seed: int, groups: int = GROUPS) -> dict[str, An
     with tempfile.TemporaryDirectory(prefix="covey-bench-") as folder:
         addresses = free_addresses(NODES)
         orders = [
-            Orders("covey", f"n{at}", address, [a for a in addresses[:3] if a != address], "laptop", f"{folder}/{at}.db")
+            Orders(
+                "covey", f"n{at}", address, [a for a in addresses[:3] if a != address], "laptop", f"{folder}/{at}.db"
+            )
             for at, address in enumerate(addresses)
         ]
         async with members(orders, command=group_command) as cluster:

@@ -6,14 +6,14 @@
 goes; CPU is user and system time of all five processes, by delivery. `rtt_us_…`: a call of a member elsewhere and its
 answer, one after the other. `joins_10k_visible_s`: 10,000 mailboxes on one node, each joining a group of its own, from
 the first join until the last of the four others has all; `cpu_us_per_join`: CPU of all five, by join.
-`rejoin_10k_groups_s`: one of the four leaves in order, and starts anew in the same process, from then until it has all
-10,000 groups of the other again. `idle_…_per_s_per_node`: what passes the loopback of a network of its own while nothing
-happens, headers included, by node: with 1,000 and with 10,000 groups. `bytes_per_member_memory`: by how much a node's
-resident memory grows for each member that lives elsewhere; the mean of the four.
+`rejoin_10k_groups_s`: one of the four ends in order, and starts anew in the same process; from then until it has all
+10,000 groups of the other again. `idle_…_per_s_per_node`: what passes the loopback of a network of its own while
+nothing happens, headers included, by node: with 1,000 and with 10,000 groups. `bytes_per_member_memory`: by how much a
+node's resident memory grows for each member that lives elsewhere; the mean of the four.
 
-`--peer pg` measures distributed Erlang's pg in the same way, run by run beside covey: members are Erlang processes, and a
-broadcast is a send to each of `pg:get_members`. Loopback of our own needs Linux, `unshare` and `ip`; where there is
-none idle figures are null, and `why` says why.
+`--peer pg` measures distributed Erlang's pg in the same way, run by run beside covey: members are Erlang processes, and
+a broadcast is a send to each of `pg:get_members`. A loopback of its own needs Linux, `unshare` and `ip`; where there is
+none, idle figures are null, and `why` says why.
 """
 
 from __future__ import annotations
@@ -25,14 +25,12 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
 from benchmarks.group_chaos import CHAOS_S, chaos
 from benchmarks.islands import alone, own_loopback, sent_on_loopback, until_input_ends, why_not

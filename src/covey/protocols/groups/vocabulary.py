@@ -87,6 +87,24 @@ class SendMail(msgspec.Struct, frozen=True, gc=False):
     payload: bytes
 
 
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
+    """One value on its way from one of our mailboxes to some of one node."""
+
+    sender: int
+    to: tuple[Address, ...]
+    kind: Kind
+    number: int
+    payload: bytes
+
+
+class SendLetters(msgspec.Struct, frozen=True, gc=False):
+    """Values for mailboxes of one life of another node, in this order. Nobody hears what becomes of them."""
+
+    site: Site
+    incarnation: int
+    letters: tuple[Outgoing, ...]
+
+
 # --- events ---------------------------------------------------------------------------------------------------------
 
 
