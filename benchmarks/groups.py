@@ -105,15 +105,17 @@ async def fan(cluster: Members, messages: int) -> Figures:
     """One broadcasts to four."""
     sender, *receivers = cluster.processes
     await cluster.ask(f"expect {messages}", "expecting", receivers)
-    cpu, begin_s = _cpu_s(cluster), time.monotonic()
+    cpu, sending, begin_s = _cpu_s(cluster), cpu_s(_pid(sender)), time.monotonic()
     expected = cluster.tell(f"fan {messages}", "sent", [sender])
     got = await cluster.answers("got", [len(each.of("got")) + 1 for each in receivers], receivers, STEP_S_MAX)
     seconds, cpu = max(said["at"] for said in got) - begin_s, _cpu_s(cluster) - cpu
+    sending = cpu_s(_pid(sender)) - sending
     await cluster.answers("sent", expected, [sender])
     deliveries = messages * len(receivers) - sum(said["lost"] for said in got)
     return {
         "deliveries_per_s": deliveries / seconds,
         "cpu_us_per_delivery": cpu / deliveries * 1e6,
+        "cpu_us_sending": sending / deliveries * 1e6,
         "deliveries_lost": messages * len(receivers) - deliveries,
     }
 

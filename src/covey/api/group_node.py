@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 Place = tuple[bytes, bytes]
 
+_VALUE, _CALL = g.Kind.VALUE, g.Kind.CALL
 _UNCHANGING = (bytes, str, int, float, bool, type(None))
 
 
@@ -166,7 +167,8 @@ class Groups:
         encoded: bytes | None = None
         payload: Any = None
         for letter in event.letters:
-            if letter.kind is g.Kind.REPLY or letter.kind is g.Kind.FAILURE:
+            kind = letter.kind
+            if kind is not _VALUE and kind is not _CALL:
                 self._on_answer(letter)
                 continue
             reference = self._mailboxes.get(letter.mailbox)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_CALL = g.Kind.CALL
 MAILBOX_MAX = 10_000  # unread messages of one mailbox. Guess: about 5 MB of small ones
 MAIL_BYTES_MAX = FRAME_BYTES_MAX - 65_536  # a frame also names its receivers, up to 3,000 mailboxes of one node
 
@@ -259,7 +260,7 @@ class Mailbox:
             self._from_address = sender
             self._from = GroupMember(sender.site, sender.incarnation, sender.mailbox)
         member = self._from
-        if letter.kind is g.Kind.CALL:
+        if letter.kind is _CALL:
             number = letter.number
             if len(self._unanswered) >= self._max:
                 self._refuse(*next(iter(self._unanswered)), "too many calls after it wait for an answer too")

@@ -20,6 +20,8 @@ Life = tuple[Site, int]
 Targets = Mapping[Life, tuple[g.Address, ...]]
 
 LETTERS_MAX = 256  # letters of one turn for one node that go to the machines at once; guess: a frame of small ones
+_VALUE, _CALL = g.Kind.VALUE, g.Kind.CALL
+
 BYTES_MAX = 65_536  # and of all nodes together: what a frame aims at
 
 
@@ -81,7 +83,7 @@ class Posting:
     async def send(self, sender: int, to: GroupMember, payload: bytes, timeout: float | None) -> None:
         """One letter, when there is room for it on the way."""
         seconds = self._seconds(timeout)
-        letter = g.Outgoing(sender, (g.Address(*to.address),), g.Kind.VALUE, 0, payload)
+        letter = g.Outgoing(sender, (g.Address(*to.address),), _VALUE, 0, payload)
         runner = self._live(False)
         if self._at_once(runner, to.life, letter):
             return
@@ -98,7 +100,7 @@ class Posting:
 
     def send_nowait(self, sender: int, to: GroupMember, payload: bytes) -> None:
         """One letter, if there is room for it now; where there is no link yet, it goes with the first word."""
-        letter = g.Outgoing(sender, (g.Address(*to.address),), g.Kind.VALUE, 0, payload)
+        letter = g.Outgoing(sender, (g.Address(*to.address),), _VALUE, 0, payload)
         runner = self._live(False)
         if self._at_once(runner, to.life, letter):
             return
@@ -115,7 +117,7 @@ class Posting:
                   timeout: float) -> Any:  # fmt: skip
         """One letter and its answer."""
         seconds = self._seconds(timeout)
-        letter = g.Outgoing(sender, (g.Address(*to.address),), g.Kind.CALL, number, payload)
+        letter = g.Outgoing(sender, (g.Address(*to.address),), _CALL, number, payload)
         runner = self._live(False)
         if self._at_once(runner, to.life, letter):
             alarm = asyncio.get_running_loop().call_later(seconds, _time_out, answer)
@@ -188,7 +190,7 @@ class Posting:
         sent = 0
         slow: list[tuple[Life, g.Outgoing]] = []
         for life, addresses in targets.items():
-            letter = g.Outgoing(sender, addresses, g.Kind.VALUE, 0, payload)
+            letter = g.Outgoing(sender, addresses, _VALUE, 0, payload)
             if self._at_once(runner, life, letter):
                 sent += len(addresses)
             else:

@@ -60,6 +60,8 @@ class Pump:
         self._queue: deque[Any] = deque()
         self._draining = False
         self._now_us = 0
+        self._touched: dict[str, Machine] = dict(engine.machines)  # whose deadline may be another one now
+        self._deadlines: dict[str, int | None] = {}
 
     def feed(self, incoming: Any, now_us: int) -> None:
         """Take one fact or command. Errors that machines raise for a wrong command reach the caller."""
@@ -104,6 +106,7 @@ class Pump:
             self._give(name, machine, incoming, now_us)
 
     def _give(self, name: str, machine: Machine, incoming: Any, now_us: int) -> None:
+        self._touched[name] = machine
         effects = machine.handle(incoming, now_us)
         if effects:
             self._queue.extend(self._gate.admit(name, effects) if name in self._durable else effects)
@@ -111,5 +114,10 @@ class Pump:
             self._observe(now_us, name, incoming, effects)
 
     def deadline(self) -> int | None:
-        """When the world must feed a `Tick` at the latest."""
-        return earliest(self._gate.deadline(), *(machine.deadline() for machine in self._engine.machines.values()))
+        """When the world must feed a `Tick` at the latest. Only a machine that heard something has another deadline."""
+        touched, deadlines = self._touched, self._deadlines
+        if touched:
+            for name, machine in touched.items():
+                deadlines[name] = machine.deadline()
+            touched.clear()
+        return earliest(self._gate.deadline(), *deadlines.values())

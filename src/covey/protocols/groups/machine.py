@@ -66,7 +66,7 @@ Life = tuple[Site, int]
 TARGETS_AT_ONCE = 3_000  # mailboxes of one node in one message: with their numbers they take at most 60,000 bytes
 TARGET_BYTES = 20
 
-KINDS = tuple(Kind)
+_KINDS = _VALUE, _CALL, _, _ = tuple(Kind)
 
 _CLOSED = msgspec.msgpack.encode("the mailbox is closed")
 
@@ -324,11 +324,21 @@ class Groups:
             return []
         mails: list[Mail] = []
         size = sent = 0
+        mailboxes, draw = self._mailboxes, self._said.draw
         for letter in command.letters:
-            if letter.sender in self._mailboxes:
+            sender, to, kind = letter.sender, letter.to, letter.kind
+            if sender not in mailboxes:
+                continue
+            sent += len(to)
+            size += _size(letter, 1)
+            if len(to) == 1 and (kind is _VALUE or kind is _CALL):  # nearly always
+                target = to[0]
+                targets = ((target.mailbox, draw(sender, target)),)
+                mails.append(
+                    Mail(command.incarnation, sender, targets, kind, letter.number, msgspec.Raw(letter.payload))
+                )
+            else:
                 mails += self._mails(command.incarnation, letter)
-                size += _size(letter, 1)
-                sent += len(letter.to)
         self._counts["sent"] += sent
         return [SendData(0, command.site, self._lives[command.site].address, tuple(mails), size)] if mails else []
 
@@ -345,7 +355,7 @@ class Groups:
 
     def _numbered(self, letter: Outgoing) -> tuple[tuple[int, int], ...]:
         """The mailboxes that a letter is for, each with its number between the two."""
-        if letter.kind is Kind.REPLY or letter.kind is Kind.FAILURE:
+        if letter.kind is not _VALUE and letter.kind is not _CALL:
             return tuple([(to.mailbox, 0) for to in letter.to])
         draw, sender = self._said.draw, letter.sender
         return tuple([(to.mailbox, draw(sender, to)) for to in letter.to])
@@ -376,7 +386,7 @@ class Groups:
             if sender is None or sender.mailbox != mail.sender:
                 sender = Address(received.peer, life, mail.sender)
             self._sort(letters, sender, mail.targets, mail)
-            if mail.kind == Kind.CALL:
+            if mail.kind == _CALL:
                 effects += self._turn_away(received.peer, life, mail)
         return [*effects, Emit(MailReceived(tuple(letters)))] if letters else effects
 
@@ -393,8 +403,8 @@ class Groups:
         self, letters: list[Letter], sender: Address, targets: Sequence[tuple[int, int]], mail: Mail | Outgoing
     ) -> None:
         """Add mail as our mailboxes get it; closed ones get none."""
-        counts, kind, payload = self._counts, KINDS[mail.kind], bytes(mail.payload)
-        numbered = kind is Kind.VALUE or kind is Kind.CALL
+        counts, kind, payload = self._counts, _KINDS[mail.kind], bytes(mail.payload)
+        numbered = kind is _VALUE or kind is _CALL
         for mailbox, number in targets:
             if mailbox not in self._mailboxes:
                 counts["undeliverable"] += 1
