@@ -83,13 +83,8 @@ class Groups:
 
     def open(self, mailbox: Mailbox) -> int:
         """The number of a new mailbox."""
-        runner = self._live(False)
-        request, outcome = runner.request()
-        try:
-            runner.feed(g.OpenMailbox(request))
-            number: int = outcome.result()
-        finally:
-            runner.forget_request(request)
+        self._live(False).feed(g.OpenMailbox(0))
+        number = self._machine.newest
         reference = self._mailboxes[number] = _MailboxRef(mailbox, self._on_dropped)
         reference.number = number
         return number
@@ -136,7 +131,7 @@ class Groups:
 
     def on_changed(self, event: g.GroupChanged) -> None:
         """Members of one group came, went or changed."""
-        hub = self._hubs.get((event.scope, event.group))
+        hub = self._hubs.get((event.scope, event.group)) if self._hubs else None
         if hub is None:
             return
         for before, after in event.changes:

@@ -63,10 +63,10 @@ class Posting:
 
     def _at_once(self, runner: Runner, life: Life, letter: g.Outgoing) -> bool:
         """The short way: the link is open, the receiver keeps up, and its life is the one that is known."""
-        if not (runner.engine.direct.ready(life[0]) and self._machine.reaches(life)):
-            return False
         waiting = self._outgoing.get(life)
-        if waiting is None:
+        if waiting is None:  # else all this was so when this turn's first letter went there
+            if not (runner.engine.direct.ready(life[0]) and self._machine.reaches(life)):
+                return False
             self._outgoing[life] = [letter]
             if not self._booked:
                 self._booked = True

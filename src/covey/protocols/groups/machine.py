@@ -193,6 +193,11 @@ class Groups:
         """One of our mailboxes as others see it in this life."""
         return Address(self._me.site, self._me.incarnation, mailbox)
 
+    @property
+    def newest(self) -> int:
+        """The number of the mailbox that was opened last."""
+        return self._next - 1
+
     def joined(self, mailbox: int, scope: bytes, group: bytes) -> GroupEntry:
         """What one of our mailboxes has joined, and what it says of itself there."""
         return GroupEntry(self.address(mailbox), *self._mailboxes.get(mailbox, {}).get((scope, group), (0, b"")))
@@ -204,7 +209,7 @@ class Groups:
             raise UsageError(f"{len(self._mailboxes)} mailboxes are open, as many as there may be; nothing was opened")
         number, self._next = self._next, self._next + 1
         self._mailboxes[number] = {}
-        return [Resolve(command.request, number)]
+        return [Resolve(command.request, number)] if command.request else []
 
     def _joins(self, mailbox: int) -> dict[Place, tuple[int, bytes]]:
         joins = self._mailboxes.get(mailbox)
@@ -271,29 +276,41 @@ class Groups:
             return []
         scope = fact.instance[len(PREFIX) :]
         changes: dict[bytes, list[tuple[GroupEntry | None, GroupEntry | None]]] = {}
+        owner, incarnation, views, targets = fact.owner, fact.incarnation, self.views, self._targets
         for key, value in fact.changes:
             row = decode_row(key)
-            said = None if value is None else decode_value(value)
-            self._counts["nonsense"] += row is None or (said is None and value is not None)
             if row is None:
+                self._counts["nonsense"] += 1
                 continue
             group, mailbox = row
-            address = Address(fact.owner, fact.incarnation, mailbox)
+            said = None if value is None else decode_value(value)
+            if said is None and value is not None:
+                self._counts["nonsense"] += 1
             place = (scope, group)
-            view = self.views.get(place)
+            view = views.get(place)
             if view is None:
-                view = self.views[place] = {}
-            self._targets.pop(place, None)
+                view = views[place] = {}
+            elif targets:
+                targets.pop(place, None)
+            address = Address(owner, incarnation, mailbox)
             before = view.get(address)
-            after = None if said is None else GroupEntry(address, *said)
-            if after is not None:
-                view[address] = after
-            elif before is not None:
-                del view[address]
-            if not view:
-                del self.views[place]
-            if before != after:
-                changes.setdefault(group, []).append((before, after))
+            if said is not None:
+                after = view[address] = GroupEntry(address, said[0], said[1])
+                if before == after:
+                    continue
+            else:
+                after = None
+                if before is not None:
+                    del view[address]
+                if not view:
+                    del views[place]
+                if before is None:
+                    continue
+            changed = changes.get(group)
+            if changed is None:
+                changes[group] = [(before, after)]
+            else:
+                changed.append((before, after))
         return [Emit(GroupChanged(scope, group, tuple(changed))) for group, changed in changes.items()]
 
     # --- mail -------------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ class Address(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class OpenMailbox(msgspec.Struct, frozen=True, gc=False):
-    """Resolved at once with the number of the new mailbox."""
+    """Resolved at once with the number of the new mailbox; request 0 asks for no outcome."""
 
     request: int
 
