@@ -54,9 +54,8 @@ def is_key(encoded: bytes) -> bool:
     """Whether these are the canonical bytes of a key: whether `decode_key` would take them."""
     try:
         value = _decoder.decode(encoded)
-        if (
-            _SCALARS.issuperset(map(type, value)) if type(value) is list else type(value) in _SCALARS
-        ):  # nearly always; a list and a tuple are the same bytes, and all that is decoded is in its bounds
+        parts = value if type(value) is list else (value,)  # a list and a tuple are the same bytes
+        if _SCALARS.issuperset(map(type, parts)):  # nearly always; and what is decoded is in its bounds
             return len(encoded) <= KEY_BYTES_MAX and _encoder.encode(value) == encoded
         decode_key(encoded)
     except (ValueError, RecursionError, TypeError, DecodeError):

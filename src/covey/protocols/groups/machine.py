@@ -141,7 +141,9 @@ class Groups:
             invariant(bool(view), "a group exists while it has a member")
             for address, entry in view.items():
                 invariant(entry.address == address and entry.count > 0, "a member is filed under its address")
-        invariant(self._targets.keys() <= self.views.keys(), "only groups that exist are sent to")
+        for place, targets in self._targets.items():
+            known = [address for addresses in targets.values() for address in addresses]
+            invariant(sorted(known) == sorted(self.views.get(place, ())), "who is sent to is who is in the view")
         for number, joins in self._mailboxes.items():
             invariant(0 < number < self._next, "a number is used once in a life")
             for (scope, _), (count, _) in joins.items():
