@@ -182,9 +182,10 @@ async def idle(peer: str, profile: str, groups: int, window_s: float) -> Figures
     """One has so many groups, and nothing happens. Only inside `ALONE`."""
     own_loopback()
     async with cluster_of(peer, profile) as cluster:
-        await cluster.ask(f"see {groups}", "looking")
-        await cluster.ask(f"join {groups}", "joined", cluster.processes[:1])
-        await cluster.until(lambda: all(each.last("seen") for each in cluster.processes[1:]), 60, "all groups seen")
+        owner, *others = cluster.processes
+        await cluster.ask(f"see {groups}", "looking", others)
+        await cluster.ask(f"join {groups}", "joined", [owner])
+        await cluster.until(lambda: all(each.last("seen") for each in others), 60, "all groups seen")
         await asyncio.sleep(SETTLE_S)
         before, begin_s = sent_on_loopback(), time.monotonic()
         await asyncio.sleep(window_s)

@@ -6,6 +6,7 @@
 
 main([Name | Others]) ->
     logger:remove_handler(default),
+    logger:set_primary_config(level, error),  % not that it disconnects from a node that stops, which is meant
     logger:add_handler(default, logger_std_h, #{config => #{type => standard_error}}),
     put(name, list_to_atom(Name)),
     put(others, [list_to_atom(Other) || Other <- Others]),
