@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -195,9 +195,8 @@ def say(event: str, **values: Any) -> None:
     print(msgspec.json.encode({"event": event, "at": time.monotonic(), **values}).decode(), flush=True)
 
 
-async def serve(orders: Orders) -> None:
-    """Be one member until the input ends."""
-    peer = PEERS[orders.peer](orders)
+async def serve(peer: Peer, obey: Callable[[str], Awaitable[None]] | None = None) -> None:
+    """Be one member until the input ends; `obey` does what its other lines say, one after the other."""
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -210,6 +209,8 @@ async def serve(orders: Orders) -> None:
     while line := await reader.readline():
         if line == b"count\n":
             say("counters", **peer.counters())
+        elif obey is not None:
+            await obey(line.decode())
     telling.cancel()
     await asyncio.gather(telling, return_exceptions=True)
     await peer.close()
@@ -227,4 +228,5 @@ async def _tell(peer: Peer) -> None:
 
 
 if __name__ == "__main__":
-    run(serve(msgspec.json.decode(sys.argv[1], type=Orders)))
+    found = msgspec.json.decode(sys.argv[1], type=Orders)
+    run(serve(PEERS[found.peer](found)))

@@ -157,7 +157,8 @@ def test_only_who_was_asked_answers():
             async with running(me.call(seen_by(me, asked), 1)) as (calling,):
                 call = await next_call(asked)
                 (number,) = me.group._groups._calls
-                other.group._groups.answer(other._number, Address(*me.member.address), Kind.REPLY, number, b"\xa4fake")
+                posting, to = other.group._groups.posting, Address(*me.member.address)
+                posting.answer(other._number, to, Kind.REPLY, number, b"\xa4fake")
                 await asyncio.sleep(1)
                 assert not calling.done()
                 call.reply("real")

@@ -116,7 +116,7 @@ def test_a_payload_that_is_no_msgpack_is_lost_and_the_node_lives(kind):
             waiting = asyncio.create_task(other.call(seen_by(other, me), "?", timeout=3))
             call = await anext(me)
             assert isinstance(call, covey.GroupCall)
-            me.group._groups.answer(me._number, _address(to), covey_kind(kind), 1, b"\xa1\xff")
+            me.group._groups.posting.answer(me._number, _address(to), covey_kind(kind), 1, b"\xa1\xff")
             await asyncio.sleep(1)
             assert cluster._nodes[1].statistics().payloads_undecodable == 1
             if kind < 2:

@@ -108,7 +108,7 @@ EVENTS = {
     "gate": {"StorageTrouble", "StorageRecovered"},
     "roster": {"MemberChanged", "PartitionSuspected"},
 }
-INSIDE_OTHERS = {"Record", "Outcome", "RosterEntry", "SyncMessage", "Address", "GroupEntry", "Letter"}
+INSIDE_OTHERS = {"Record", "Outcome", "RosterEntry", "SyncMessage", "Address", "GroupEntry", "Letter", "Outgoing"}
 
 
 @pytest.mark.parametrize("module", VOCABULARIES, ids=lambda m: m.__name__)

@@ -12,19 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 from covey.api.events import Lost
 from covey.api.group_values import GroupCall, GroupMember, GroupMessage, check_member, clean, member_of, told
-from covey.core.errors import ClosedError, ConfigError, DecodeError, UsageError
-from covey.core.ids import short
+from covey.core.errors import ClosedError, ConfigError, UsageError
 from covey.protocols.groups import vocabulary as g
 from covey.protocols.groups.rows import META_BYTES_MAX
 from covey.wire.limits import FRAME_BYTES_MAX
-from covey.wire.payloads import decode_payload, encode_payload
+from covey.wire.payloads import encode_payload
 
 if TYPE_CHECKING:
     from covey.api.group_node import Groups
     from covey.api.groups import Group
+    from covey.api.posting import Targets
 
 log = logging.getLogger(__name__)
 
+_CALL = g.Kind.CALL
 MAILBOX_MAX = 10_000  # unread messages of one mailbox. Guess: about 5 MB of small ones
 MAIL_BYTES_MAX = FRAME_BYTES_MAX - 65_536  # a frame also names its receivers, up to 3,000 mailboxes of one node
 
@@ -61,7 +62,10 @@ class Mailbox:
         self._number = 0
         self._owner: tuple[asyncio.Task[Any], Callable[[asyncio.Task[Any]], object]] | None = None  # it ends with that
         self._unanswered: dict[tuple[g.Address, int], None] = {}
-        self._dropped: weakref.finalize[[], Mailbox] | None = None  # closes it when nothing refers to it any more
+        self._targets: Targets | None = None  # whom the last broadcast was for, this one among them
+        self._left_over: Targets = {}  # and without
+        self._from: GroupMember | None = None  # who sent the last message
+        self._from_address: g.Address | None = None
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -76,11 +80,6 @@ class Mailbox:
             raise UsageError(f"this mailbox is {self._state}; ask the group for another one")
         self._number = self._groups.open(self)
         self._state = "open"
-        loop, groups, number = asyncio.get_running_loop(), self._groups, self._number
-        self._dropped = weakref.finalize(
-            self, lambda: loop.is_closed() or loop.call_soon_threadsafe(groups.closed, number)
-        )
-        self._dropped.atexit = False
 
     async def __aenter__(self) -> Mailbox:
         await self.start()
@@ -118,8 +117,6 @@ class Mailbox:
             if self._owner is not None:  # who opens one after the other keeps nothing of them
                 self._owner[0].remove_done_callback(self._owner[1])
                 self._owner = None
-            if self._dropped is not None:
-                self._dropped.detach()
             self._wake()
 
     def _open(self) -> int:
@@ -172,14 +169,36 @@ class Mailbox:
         `UsageError` or `ValueTooLarge` for what cannot be sent, `Overloaded` when too much waits already,
         `DeadlineExceeded`. Except after `DeadlineExceeded`, an error means that it was not delivered.
         """
-        await self._groups.send(self._open(), check_member(to), encode_mail(payload), timeout)
+        await self._groups.posting.send(self._open(), check_member(to), encode_mail(payload), timeout)
+
+    def send_nowait(self, to: GroupMember, payload: Any) -> None:
+        """Like `send`, without waiting: `Overloaded` when the member's node reads too slowly, and nothing is sent.
+
+        Where there is no link yet one is made, and the value goes with it.
+        """
+        self._groups.posting.send_nowait(self._open(), check_member(to), encode_mail(payload))
 
     async def broadcast(self, payload: Any, timeout: float | None = None) -> int:
         """Send to every other distinct member; returns to how many it is on its way.
 
         Members that cannot be reached in `timeout` seconds (default `config.send_timeout`) do not count.
         """
-        return await self._groups.broadcast(self._open(), self.peers(), encode_mail(payload), timeout)
+        encoded, number = encode_mail(payload), self._open()
+        return await self._groups.posting.broadcast(number, self._others(), encoded, timeout)
+
+    def broadcast_nowait(self, payload: Any) -> int:
+        """Like `broadcast`, without waiting; members whose nodes read too slowly get nothing and do not count."""
+        encoded, number = encode_mail(payload), self._open()
+        return self._groups.posting.broadcast_nowait(number, self._others(), encoded)
+
+    def _others(self) -> Targets:
+        """Every distinct member of the group but this one, by the life that it belongs to."""
+        group = self.group
+        targets = self._groups.machine.targets(group._scope, group._encoded)
+        if targets is not self._targets:
+            self._targets = targets
+            self._left_over = self._groups.without(self._number, targets)
+        return self._left_over
 
     async def call(self, to: GroupMember, payload: Any, timeout: float = 5.0) -> Any:
         """Send to one member and wait for its answer.
@@ -217,7 +236,8 @@ class Mailbox:
 
     async def __anext__(self) -> GroupMessage | GroupCall | Lost:
         """The next message. Ends when the mailbox is closed; raises `ClosedError` when the node died."""
-        while not self._queue:
+        queue = self._queue
+        while not queue:
             if self._state == "closed":
                 if self._cause is not None:
                     raise ClosedError("the node ended, and with it this mailbox") from self._cause
@@ -226,33 +246,29 @@ class Mailbox:
                 raise UsageError("messages are read inside `async with group.join() as me`")
             if self._waiter is not None:
                 raise UsageError("two tasks read one mailbox; open one for each")
-            self._waiter = asyncio.get_running_loop().create_future()
+            self._waiter = self._groups.loop.create_future()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
-        message = self._queue.popleft()
-        self._unread -= not isinstance(message, Lost)
+        message = queue.popleft()
+        if type(message) is not Lost:
+            self._unread -= 1
         return message
 
-    def _put(self, letter: g.Letter) -> None:
+    def _put(self, letter: g.Letter, payload: Any) -> None:
         """One letter arrives: at the end, with what is missing before it; counted as lost where there is no room."""
         if letter.lost:
             self._lose(letter.lost)
-        sender = letter.sender
-        is_call = letter.kind is g.Kind.CALL
-        try:
-            payload = decode_payload(letter.payload)
-        except DecodeError as error:
-            log.warning("event=payload_undecodable sender=%s reason=%r", short(sender.site), str(error))
-            self._groups.undecodable += 1
-            self._turn_down(letter, "the payload could not be decoded")
-            return
         if self._unread >= self._max:
             self._turn_down(letter, f"{self._unread} messages wait there unread, as many as may; try again later")
             return
-        member = GroupMember(sender.site, sender.incarnation, sender.mailbox)
-        if is_call:
+        sender = letter.sender
+        if self._from is None or sender is not self._from_address:
+            self._from_address = sender
+            self._from = GroupMember(sender.site, sender.incarnation, sender.mailbox)
+        member = self._from
+        if letter.kind is _CALL:
             number = letter.number
             if len(self._unanswered) >= self._max:
                 self._refuse(*next(iter(self._unanswered)), "too many calls after it wait for an answer too")
@@ -265,7 +281,15 @@ class Mailbox:
         else:
             self._queue.append(GroupMessage(member, payload))
         self._unread += 1
-        self._wake()
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _put_garbled(self, letter: g.Letter) -> None:
+        """One letter arrives that nobody understands."""
+        if letter.lost:
+            self._lose(letter.lost)
+        self._turn_down(letter, "the payload could not be decoded")
 
     def _turn_down(self, letter: g.Letter, reason: str) -> None:
         self._lose(1)
@@ -284,11 +308,11 @@ class Mailbox:
         self._open()
         if (to, number) not in self._unanswered:
             raise UsageError("this call was answered already; nothing was sent")
-        self._groups.answer(self._number, to, kind, number, encode_mail(value, "reply"))
+        self._groups.posting.answer(self._number, to, kind, number, encode_mail(value, "reply"))
         self._unanswered.pop((to, number), None)
 
     def _refuse(self, to: g.Address, number: int, reason: str) -> None:
-        self._groups.answer(self._number, to, g.Kind.FAILURE, number, encode_mail(clean(reason)))
+        self._groups.posting.answer(self._number, to, g.Kind.FAILURE, number, encode_mail(clean(reason)))
         self._unanswered.pop((to, number), None)
 
     def _wake(self) -> None:

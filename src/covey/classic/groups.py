@@ -99,7 +99,9 @@ class Groups:
         sent.
         """
         handle, payload, sender = self._group(group), encode_mail(message), self.mailbox()
-        handle._groups.tell(sender._open(), handle.peers(exclude=sender), payload)
+        groups, number = handle._groups, sender._open()
+        others = groups.without(number, groups.machine.targets(handle._scope, handle._encoded))
+        groups.posting.tell(number, others, payload)
 
     def _group(self, key: Key) -> Group:
         return self.node.group(key, self._scope)

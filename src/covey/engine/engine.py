@@ -142,8 +142,8 @@ class Engine:
             (direct, clients): (v.PeerCongested, v.PeerDrained),
             (clients,): (AnswerClient,),
             (groups,): (
-                group.SendMail, group.JoinGroup, group.LeaveGroup, group.UpdateMeta, group.HoldScope, group.OpenMailbox,
-                group.CloseMailbox, v.RowsChanged,
+                group.SendMail, group.SendLetters, group.JoinGroup, group.LeaveGroup, group.UpdateMeta, group.HoldScope,
+                group.OpenMailbox, group.CloseMailbox, v.RowsChanged,
             ),
             (membership,): (
                 member.SetMember, member.SetMeta, member.Kick, member.Leave, member.Join, member.Flush, member.Cleanup,

@@ -11,6 +11,7 @@ import hashlib
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 import msgspec
@@ -33,6 +34,7 @@ class Position(msgspec.Struct, frozen=True, order=True, gc=False):
     seq: int
 
 
+@lru_cache(maxsize=1024)  # what is taken out of a digest is what was put in last
 def fingerprint(owner: Site, incarnation: int, seq: int) -> int:
     """64 bits of a position. A table's digest is the sum of these."""
     if not seq:
@@ -74,17 +76,18 @@ class OwnerRows:
             key, value = op
             old = rows.get(key)
             before.setdefault(key, old)
+            size = change_bytes(op)
             if old is not None:
                 self.bytes -= change_bytes((key, old))
             if value is None:
                 rows.pop(key, None)
             else:
                 rows[key] = value
-                self.bytes += change_bytes(op)
+                self.bytes += size
             changed[key] = value
             self.seq += 1
             self.log.append((op, version))
-            self.log_bytes += change_bytes(op)
+            self.log_bytes += size
         return [(key, value) for key, value in changed.items() if before[key] != value]
 
     def trim(self, bytes_max: int, version_min: int) -> None:

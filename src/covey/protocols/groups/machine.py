@@ -39,7 +39,7 @@ from covey.core.vocabulary import (
 )
 from covey.protocols.groups.config import GroupsConfig
 from covey.protocols.groups.rows import COUNT_MAX, PREFIX, decode_row, decode_value, encode_row, encode_value
-from covey.protocols.groups.streams import EPOCH, Streams
+from covey.protocols.groups.streams import Streams
 from covey.protocols.groups.vocabulary import (
     Address,
     CloseMailbox,
@@ -52,6 +52,8 @@ from covey.protocols.groups.vocabulary import (
     Letter,
     MailReceived,
     OpenMailbox,
+    Outgoing,
+    SendLetters,
     SendMail,
     UpdateMeta,
 )
@@ -59,9 +61,12 @@ from covey.wire.messages.groups import Mail
 
 Effect = Any
 Place = tuple[bytes, bytes]  # (scope, group)
+Life = tuple[Site, int]
 
 TARGETS_AT_ONCE = 3_000  # mailboxes of one node in one message: with their numbers they take at most 60,000 bytes
 TARGET_BYTES = 20
+
+_KINDS = _VALUE, _CALL, _, _ = tuple(Kind)
 
 _CLOSED = msgspec.msgpack.encode("the mailbox is closed")
 
@@ -96,6 +101,7 @@ class Groups:
         self._mailboxes: dict[int, dict[Place, tuple[int, bytes]]] = {}  # ours, and what they joined
         self._scopes: dict[bytes, None] = {}
         self.views: dict[Place, dict[Address, GroupEntry]] = {}
+        self._targets: dict[Place, dict[Life, tuple[Address, ...]]] = {}  # of views that mail was sent to, by node
         self._lives: dict[Site, Contact] = {}  # of the members, as far as is known
         self._down: dict[Site, None] = {}  # those of them that are held for down, or said that they are
         self._linked: dict[Site, int] = {}  # the life on the other end of a data link
@@ -105,6 +111,7 @@ class Groups:
         self._handlers: dict[type, Callable[[Any, int], list[Effect]]] = {
             MessagesReceived: self._on_messages,
             SendMail: self._on_send,
+            SendLetters: self._on_letters,
             RowsChanged: self._on_rows,
             JoinGroup: self._on_join,
             LeaveGroup: self._on_leave,
@@ -134,6 +141,9 @@ class Groups:
             invariant(bool(view), "a group exists while it has a member")
             for address, entry in view.items():
                 invariant(entry.address == address and entry.count > 0, "a member is filed under its address")
+        for place, targets in self._targets.items():
+            known = [address for addresses in targets.values() for address in addresses]
+            invariant(sorted(known) == sorted(self.views.get(place, ())), "who is sent to is who is in the view")
         for number, joins in self._mailboxes.items():
             invariant(0 < number < self._next, "a number is used once in a life")
             for (scope, _), (count, _) in joins.items():
@@ -155,6 +165,28 @@ class Groups:
         """The members of a group, in the order in which they came here. Not to be changed."""
         return self.views.get((scope, group), {})
 
+    def targets(self, scope: bytes, group: bytes) -> dict[Life, tuple[Address, ...]]:
+        """The distinct members of a group by the life that they belong to. Not to be changed."""
+        place = (scope, group)
+        targets = self._targets.get(place)
+        if targets is None:
+            nodes: dict[Life, list[Address]] = {}
+            for address in self.view(scope, group):
+                nodes.setdefault((address.site, address.incarnation), []).append(address)
+            targets = {life: tuple(addresses) for life, addresses in nodes.items()}
+            if targets:
+                self._targets[place] = targets
+        return targets
+
+    def reaches(self, life: Life) -> bool:
+        """Whether mail for this life of another node is not refused."""
+        known = self._lives.get(life[0])
+        return known is not None and known.incarnation == life[1] and life[0] not in self._down
+
+    def holds(self, scope: bytes) -> bool:
+        """Whether the groups of a scope are known here."""
+        return scope in self._scopes
+
     def groups(self, scope: bytes) -> list[bytes]:
         """The groups of a scope that have a member."""
         return [group for held, group in self.views if held == scope]
@@ -162,6 +194,11 @@ class Groups:
     def address(self, mailbox: int) -> Address:
         """One of our mailboxes as others see it in this life."""
         return Address(self._me.site, self._me.incarnation, mailbox)
+
+    @property
+    def newest(self) -> int:
+        """The number of the mailbox that was opened last."""
+        return self._next - 1
 
     def joined(self, mailbox: int, scope: bytes, group: bytes) -> GroupEntry:
         """What one of our mailboxes has joined, and what it says of itself there."""
@@ -174,7 +211,7 @@ class Groups:
             raise UsageError(f"{len(self._mailboxes)} mailboxes are open, as many as there may be; nothing was opened")
         number, self._next = self._next, self._next + 1
         self._mailboxes[number] = {}
-        return [Resolve(command.request, number)]
+        return [Resolve(command.request, number)] if command.request else []
 
     def _joins(self, mailbox: int) -> dict[Place, tuple[int, bytes]]:
         joins = self._mailboxes.get(mailbox)
@@ -241,25 +278,41 @@ class Groups:
             return []
         scope = fact.instance[len(PREFIX) :]
         changes: dict[bytes, list[tuple[GroupEntry | None, GroupEntry | None]]] = {}
+        owner, incarnation, views, targets = fact.owner, fact.incarnation, self.views, self._targets
         for key, value in fact.changes:
             row = decode_row(key)
-            said = None if value is None else decode_value(value)
-            self._counts["nonsense"] += row is None or (said is None and value is not None)
             if row is None:
+                self._counts["nonsense"] += 1
                 continue
             group, mailbox = row
-            address = Address(fact.owner, fact.incarnation, mailbox)
-            view = self.views.setdefault((scope, group), {})
+            said = None if value is None else decode_value(value)
+            if said is None and value is not None:
+                self._counts["nonsense"] += 1
+            place = (scope, group)
+            view = views.get(place)
+            if view is None:
+                view = views[place] = {}
+            elif targets:
+                targets.pop(place, None)
+            address = Address(owner, incarnation, mailbox)
             before = view.get(address)
-            after = None if said is None else GroupEntry(address, *said)
-            if after is not None:
-                view[address] = after
-            elif before is not None:
-                del view[address]
-            if not view:
-                del self.views[scope, group]
-            if before != after:
-                changes.setdefault(group, []).append((before, after))
+            if said is not None:
+                after = view[address] = GroupEntry(address, said[0], said[1])
+                if before == after:
+                    continue
+            else:
+                after = None
+                if before is not None:
+                    del view[address]
+                if not view:
+                    del views[place]
+                if before is None:
+                    continue
+            changed = changes.get(group)
+            if changed is None:
+                changes[group] = [(before, after)]
+            else:
+                changed.append((before, after))
         return [Emit(GroupChanged(scope, group, tuple(changed))) for group, changed in changes.items()]
 
     # --- mail -------------------------------------------------------------------------------------------------------
@@ -276,32 +329,60 @@ class Groups:
             self._counts["undeliverable"] += len(command.mailboxes)
             return self._refuse(command, f"site {short(command.site)} is held for down")
         self._counts["sent"] += len(command.mailboxes)
-        targets = tuple([(mailbox, self._number(command, mailbox)) for mailbox in command.mailboxes])
+        receivers = tuple([Address(command.site, command.incarnation, mailbox) for mailbox in command.mailboxes])
+        letter = Outgoing(command.sender, receivers, command.kind, command.number, command.payload)
         if life is me:
-            return self._deliver(targets, command)
-        payload = msgspec.Raw(command.payload)
-        mails = [
-            Mail(command.incarnation, command.sender, targets[at : at + TARGETS_AT_ONCE], command.kind, command.number,
-                 payload)
+            return self._deliver(letter, command)
+        mails = self._mails(command.incarnation, letter)
+        return [SendData(command.request, command.site, life.address, tuple(mails), _size(letter, len(mails)))]
+
+    def _on_letters(self, command: SendLetters, now_us: int) -> list[Effect]:
+        """What one turn sends to one node."""
+        if not self.reaches((command.site, command.incarnation)):
+            self._counts["undeliverable"] += sum(len(letter.to) for letter in command.letters)
+            return []
+        mails: list[Mail] = []
+        size = sent = 0
+        mailboxes, draw = self._mailboxes, self._said.draw
+        for letter in command.letters:
+            sender, to, kind = letter.sender, letter.to, letter.kind
+            if sender not in mailboxes:
+                continue
+            sent += len(to)
+            size += _size(letter, 1)
+            if len(to) == 1 and (kind is _VALUE or kind is _CALL):  # nearly always
+                target = to[0]
+                targets = ((target.mailbox, draw(sender, target)),)
+                mails.append(
+                    Mail(command.incarnation, sender, targets, kind, letter.number, msgspec.Raw(letter.payload))
+                )
+            else:
+                mails += self._mails(command.incarnation, letter)
+        self._counts["sent"] += sent
+        return [SendData(0, command.site, self._lives[command.site].address, tuple(mails), size)] if mails else []
+
+    def _mails(self, incarnation: int, letter: Outgoing) -> list[Mail]:
+        """One letter as it travels to another node."""
+        targets = self._numbered(letter)
+        payload = msgspec.Raw(letter.payload)
+        if len(targets) <= TARGETS_AT_ONCE:
+            return [Mail(incarnation, letter.sender, targets, letter.kind, letter.number, payload)]
+        return [
+            Mail(incarnation, letter.sender, targets[at : at + TARGETS_AT_ONCE], letter.kind, letter.number, payload)
             for at in range(0, len(targets), TARGETS_AT_ONCE)
-        ]  # fmt: skip
-        size = len(mails) * (len(command.payload) + 64) + TARGET_BYTES * len(targets)
-        return [SendData(command.request, command.site, life.address, tuple(mails), size)]
+        ]
 
-    def _number(self, command: SendMail, mailbox: int) -> int:
-        """The number of this letter between these two mailboxes."""
-        if command.kind >= Kind.REPLY:
-            return 0
-        receiver = Address(command.site, command.incarnation, mailbox)
-        number = self._said.next(command.sender, receiver)
-        if number is None:
-            number = self._said.first()
-        self._said.set(command.sender, receiver, number + 1)
-        return number
+    def _numbered(self, letter: Outgoing) -> tuple[tuple[int, int], ...]:
+        """The mailboxes that a letter is for, each with its number between the two."""
+        if letter.kind is not _VALUE and letter.kind is not _CALL:
+            return tuple([(to.mailbox, 0) for to in letter.to])
+        draw, sender = self._said.draw, letter.sender
+        return tuple([(to.mailbox, draw(sender, to)) for to in letter.to])
 
-    def _deliver(self, targets: Sequence[tuple[int, int]], command: SendMail) -> list[Effect]:
+    def _deliver(self, letter: Outgoing, command: SendMail) -> list[Effect]:
         """To mailboxes of our own."""
-        letters = self._letters(self.address(command.sender), targets, command)
+        letters: list[Letter] = []
+        self._sort(letters, self.address(letter.sender), self._numbered(letter), letter)
         if not letters:
             return self._refuse(command, "the mailbox is closed")
         effects: list[Effect] = [Resolve(command.request)] if command.request else []
@@ -316,12 +397,15 @@ class Groups:
         letters: list[Letter] = []
         effects: list[Effect] = []
         life = self._linked.get(received.peer)
+        sender: Address | None = None
         for mail in received.messages:
             if life is None or mail.to != self._me.incarnation:
                 self._counts["undeliverable"] += len(mail.targets)
                 continue
-            letters += self._letters(Address(received.peer, life, mail.sender), mail.targets, mail)
-            if mail.kind == Kind.CALL:
+            if sender is None or sender.mailbox != mail.sender:
+                sender = Address(received.peer, life, mail.sender)
+            self._sort(letters, sender, mail.targets, mail)
+            if mail.kind == _CALL:
                 effects += self._turn_away(received.peer, life, mail)
         return [*effects, Emit(MailReceived(tuple(letters)))] if letters else effects
 
@@ -334,34 +418,22 @@ class Groups:
         )
         return [SendData(0, peer, "", refusals, 128 * len(refusals))] if refusals else []
 
-    def _letters(self, sender: Address, targets: Sequence[tuple[int, int]], mail: Mail | SendMail) -> list[Letter]:
-        """Mail as our mailboxes get it; closed ones get none."""
-        letters: list[Letter] = []
-        payload = bytes(mail.payload)
+    def _sort(
+        self, letters: list[Letter], sender: Address, targets: Sequence[tuple[int, int]], mail: Mail | Outgoing
+    ) -> None:
+        """Add mail as our mailboxes get it; closed ones get none."""
+        counts, kind, payload = self._counts, _KINDS[mail.kind], bytes(mail.payload)
+        numbered = kind is _VALUE or kind is _CALL
         for mailbox, number in targets:
             if mailbox not in self._mailboxes:
-                self._counts["undeliverable"] += 1
+                counts["undeliverable"] += 1
                 continue
-            lost = 0 if mail.kind >= Kind.REPLY else self._missing(mailbox, sender, number)
+            lost = self._heard.take(mailbox, sender, number) if numbered else 0
             if lost is None:
                 continue
-            self._counts["received"] += 1
-            self._counts["lost"] += lost
-            letters.append(Letter(mailbox, sender, lost, Kind(mail.kind), mail.number, payload))
-        return letters
-
-    def _missing(self, mailbox: int, sender: Address, number: int) -> int | None:
-        """How many never came before this letter; None if it came before itself.
-
-        Where an epoch ended, or we had to forget what came, only what is certain is counted.
-        """
-        due = self._heard.next(mailbox, sender)
-        if due is not None and number < due:
-            return None
-        self._heard.set(mailbox, sender, number + 1)
-        if due is not None and number // EPOCH == due // EPOCH:
-            return number - due
-        return 0 if due is None and self._heard.overflowed else number % EPOCH
+            counts["received"] += 1
+            counts["lost"] += lost
+            letters.append(Letter(mailbox, sender, lost, kind, mail.number, payload))
 
     # --- links and lives --------------------------------------------------------------------------------------------
 
@@ -416,3 +488,7 @@ class Groups:
     def _on_address(self, fact: AddressLearned, now_us: int) -> list[Effect]:
         self._me = Contact(self._me.site, self._me.incarnation, fact.address)
         return []
+
+
+def _size(letter: Outgoing, mails: int) -> int:
+    return mails * (len(letter.payload) + 64) + TARGET_BYTES * len(letter.to)

@@ -35,6 +35,36 @@ class Streams:
         number = self._young.get(mailbox, {}).get(other)
         return self._old.get(mailbox, {}).get(other) if number is None else number
 
+    def draw(self, mailbox: int, other: Address) -> int:
+        """The number of what is sent now."""
+        pairs = self._young.get(mailbox)
+        number = None if pairs is None else pairs.get(other)
+        if pairs is not None and number is not None:  # nearly always
+            pairs[other] = number + 1
+            return number
+        number = self.next(mailbox, other)
+        if number is None:
+            number = self.first()
+        self.set(mailbox, other, number + 1)
+        return number
+
+    def take(self, mailbox: int, other: Address, number: int) -> int | None:
+        """How many never came before what is received now; None if it came before itself.
+
+        Where an epoch ended, or we had to forget what came, only what is certain is counted.
+        """
+        pairs = self._young.get(mailbox)
+        if pairs is not None and pairs.get(other) == number:  # nearly always
+            pairs[other] = number + 1
+            return 0
+        due = self.next(mailbox, other)
+        if due is not None and number < due:
+            return None
+        self.set(mailbox, other, number + 1)
+        if due is not None and number // EPOCH == due // EPOCH:
+            return number - due
+        return 0 if due is None and self.overflowed else number % EPOCH
+
     def first(self) -> int:
         """The number that a pair which is not known begins with."""
         return self.epoch * EPOCH

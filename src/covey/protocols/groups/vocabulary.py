@@ -30,7 +30,7 @@ class Address(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class OpenMailbox(msgspec.Struct, frozen=True, gc=False):
-    """Resolved at once with the number of the new mailbox."""
+    """Resolved at once with the number of the new mailbox; request 0 asks for no outcome."""
 
     request: int
 
@@ -85,6 +85,24 @@ class SendMail(msgspec.Struct, frozen=True, gc=False):
     kind: Kind
     number: int
     payload: bytes
+
+
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
+    """One value on its way from one of our mailboxes to some of one node."""
+
+    sender: int
+    to: tuple[Address, ...]
+    kind: Kind
+    number: int
+    payload: bytes
+
+
+class SendLetters(msgspec.Struct, frozen=True, gc=False):
+    """Values for mailboxes of one life of another node, in this order. Nobody hears what becomes of them."""
+
+    site: Site
+    incarnation: int
+    letters: tuple[Outgoing, ...]
 
 
 # --- events ---------------------------------------------------------------------------------------------------------
