@@ -14,7 +14,7 @@ from covey.api.events import EventHub, Subscription
 from covey.api.group_values import CallFailed, GroupEvent, GroupMember, events_of, member_of
 from covey.api.mailboxes import Mailbox
 from covey.api.posting import Posting, Targets
-from covey.core.errors import ClosedError, ConfigError, DecodeError
+from covey.core.errors import ClosedError, ConfigError, DecodeError, UsageError
 from covey.core.ids import short
 from covey.protocols.groups import vocabulary as g
 from covey.protocols.groups.machine import Groups as Machine
