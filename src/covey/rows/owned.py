@@ -115,7 +115,7 @@ class OwnerRows:
 class Staging:
     """An owner's rows that arrive in parts; nothing of them is shown before they are whole."""
 
-    __slots__ = ("base", "cursor", "incarnation", "rows", "until")
+    __slots__ = ("base", "bytes", "cursor", "incarnation", "rows", "until")
 
     def __init__(self, incarnation: int, base: int) -> None:
         self.incarnation = incarnation
@@ -123,6 +123,7 @@ class Staging:
         self.until = base  # the highest of their numbers: before it, what was told is of no single moment
         self.cursor: bytes | None = None  # the last key; the next part begins behind it
         self.rows: dict[bytes, bytes] = {}
+        self.bytes = 0
 
 
 class OwnedTable:
@@ -172,6 +173,11 @@ class OwnedTable:
         """One row, shown or hidden."""
         rows = self._owners.get(owner)
         return None if rows is None else rows.rows.get(key)
+
+    def bytes_of(self, owner: Site) -> int:
+        """What an owner's rows take, shown or hidden, about."""
+        rows = self._owners.get(owner)
+        return 0 if rows is None else rows.bytes
 
     def view(self) -> Iterator[tuple[Site, int, bytes, bytes]]:
         """Every row that is shown: owner, its life, key, value."""
@@ -300,6 +306,7 @@ class OwnedTable:
             staging.cursor = rows[-1][0]
         staging.until = max(staging.until, seq)
         staging.rows.update(rows)
+        staging.bytes += sum(map(change_bytes, rows))
         return staging
 
     def finish(self, owner: Site, ops: Sequence[Change]) -> list[Change]:

@@ -43,11 +43,12 @@ _encoder = msgspec.msgpack.Encoder()
 class _Value:
     """A dot that is alive. `births`: those it was written to; none for a birth."""
 
-    __slots__ = ("births", "print", "value")
+    __slots__ = ("births", "bytes", "print", "value")
 
     def __init__(self, key: bytes, field: bytes | None, dot: Dot, births: tuple[Dot, ...], value: bytes) -> None:
         self.births = births
         self.value = value
+        self.bytes = OP_BYTES + len(key) + len(field or b"") + DOT_BYTES * len(births) + len(value)
         self.print = hash64(_encoder.encode((key, field, dot, births, value)))
 
 
@@ -103,6 +104,7 @@ class SharedTable:
         self.retired = DotSet()  # received of lives that are over and of which nothing is alive: not compared any more
         self.version = 0  # counts what came; orders it by when it came here
         self.sums = [0] * BUCKETS  # of what is alive
+        self.bytes = 0  # what that takes, about
         self.witness: Witness | None = None
         self.touched: dict[Origin, int] = {}  # the version at which anything of a life was received last
         self._rows: dict[bytes, _Row] = {}
@@ -215,6 +217,7 @@ class SharedTable:
             if any(birth not in self.context for birth in births):
                 self._waiting[key] = None
         self.sums[row.bucket] = (self.sums[row.bucket] + alive.print) % MODULUS
+        self.bytes += alive.bytes
         self._alive[dot[:2]] = self._alive.get(dot[:2], 0) + 1
         if self.witness is not None:
             self.witness.added(key, field, row.bucket, dot)
@@ -229,6 +232,7 @@ class SharedTable:
             return
         self._touch(key, row)
         alive = values.pop(dot)
+        self.bytes -= alive.bytes
         self.sums[row.bucket] = (self.sums[row.bucket] - alive.print) % MODULUS
         self._alive[dot[:2]] -= 1
         if not self._alive[dot[:2]]:
@@ -353,6 +357,7 @@ class SharedTable:
             invariant(life not in self._alive, "nothing of a life that retired is alive")
             invariant(not self.received.top(life), "a life that retired is not compared")
         sums = [0] * BUCKETS
+        size = 0
         alive: dict[Origin, int] = {}
         for key, row in self._rows.items():
             invariant(bool(row.births or row.fields), "a row has something alive")
@@ -363,6 +368,7 @@ class SharedTable:
                 invariant(dot in self.context, "what is alive is known")
                 sums[row.bucket] = (sums[row.bucket] + value.print) % MODULUS
                 alive[dot[:2]] = alive.get(dot[:2], 0) + 1
+                size += value.bytes
                 if field is not None:
                     invariant(
                         not all(self._dead(row, birth) for birth in value.births), "a field has a birth that may live"
@@ -370,7 +376,7 @@ class SharedTable:
                     waits = waits or any(birth not in self.context for birth in value.births)
             invariant(not waits or key in self._waiting, "who waits for a birth is known")
         invariant(sums == self.sums, "the sums are those of what is alive")
-        invariant(alive == self._alive, "what is alive is counted")
+        invariant(alive == self._alive and size == self.bytes, "what is alive is counted")
         invariant(sum(len(bucket) for bucket in self._buckets) == len(self._rows), "every row is in one bucket")
         self.log.check()
         invariant(all(dot in self.received for dot in self.log.dots()), "what is in the log was received")

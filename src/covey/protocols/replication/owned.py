@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from covey.core.errors import invariant
+from covey.core.errors import Overloaded, invariant
 from covey.core.ids import Site
 from covey.core.timers import Timers
 from covey.core.vocabulary import Channel, WantTurn
@@ -17,7 +17,7 @@ from covey.protocols.replication.audience import Audience
 from covey.protocols.replication.config import ReplicationConfig
 from covey.protocols.replication.pieces import operations_in_pieces, positions_in_pieces
 from covey.protocols.replication.pulls import Pull, Pulls
-from covey.rows.owned import Change, OwnedTable, Position
+from covey.rows.owned import Change, OwnedTable, Position, change_bytes
 from covey.wire.messages.rows import SEQ_MAX, OwnedOps, OwnedPart, OwnedPositions, OwnedPull
 
 Effect = Any
@@ -41,7 +41,7 @@ class Owned:
         self.tables: dict[bytes, OwnedTable] = {}
         self._unsaid: dict[bytes, tuple[int, list[Change]]] = {}  # instance: (first, operations) of this turn
         self._equal: dict[Site, dict[bytes, int]] = {}  # at which versions a peer was seen to have the same
-        self.counts = dict.fromkeys(("pushed", "applied", "gaps", "parts", "early"), 0)
+        self.counts = dict.fromkeys(("pushed", "applied", "gaps", "parts", "early", "overfull"), 0)
         self.handlers: dict[type, Callable[[Site, Any, int], list[Effect]]] = {
             OwnedOps: self._on_ops,
             OwnedPull: self._on_pull,
@@ -63,6 +63,12 @@ class Owned:
     def write(self, instance: bytes, changes: list[Change]) -> list[Effect]:
         """Operations of our own: applied at once, pushed when the turn ends."""
         table, me = self.tables[instance], self._audience.me
+        size = table.bytes_of(me.site) + sum(map(change_bytes, changes))
+        if size > self._config.owner_bytes_max and any(value is not None for _, value in changes):
+            raise Overloaded(
+                f"this node's rows in {instance!r} would take {size} bytes, the bound is "
+                f"{self._config.owner_bytes_max}; nothing was written: remove some"
+            )
         first = table.position(me.site).seq + 1
         changed = table.apply(me.site, first, changes)
         assert changed is not None
@@ -93,6 +99,8 @@ class Owned:
             pull = None
         if pull is not None and pull.staged and message.first == pull.next_seq:
             return self._on_tail(table, pull, message, now_us)
+        if self._overfull(table.bytes_of(owner) + sum(map(change_bytes, message.ops))):
+            return self.end_pull(message.instance, owner)
         before = table.position(owner).seq
         changes = table.apply(owner, message.first, message.ops)
         if changes is None:
@@ -109,6 +117,12 @@ class Owned:
             self.counts["pushed"] += 1
             effects += self._audience.push(message.instance, message, owner, peer)
         return effects
+
+    def _overfull(self, size: int) -> bool:
+        """Whether an owner has more rows than anybody may: then no more of them are taken."""
+        full = size > 2 * self._config.owner_bytes_max  # operations count whole, whatever they replace
+        self.counts["overfull"] += full
+        return full
 
     def _table(self, message: OwnedOps | OwnedPart | OwnedPull) -> OwnedTable | None:
         """Where a message belongs, if the life it is about counts here; what is said of ourselves we know better."""
@@ -155,6 +169,8 @@ class Owned:
         staging = table.stage(owner, part.seq, part.cursor, part.rows)
         if staging is None:
             return []  # told twice, or late; the right one comes, or the pull's time ends
+        if self._overfull(staging.bytes):
+            return self.end_pull(part.instance, owner)
         base, pull.staged = staging.base, False
         if not part.last:
             if not part.rows:
@@ -172,6 +188,8 @@ class Owned:
     def _on_tail(self, table: OwnedTable, pull: Pull, message: OwnedOps, now_us: int) -> list[Effect]:
         """What the owner did while its rows were told, in order behind the first part, at least up to the last."""
         pull.tail.extend(message.ops)
+        if self._overfull(sum(map(change_bytes, pull.tail))):
+            return self.end_pull(pull.instance, pull.owner)
         if message.more or pull.next_seq <= pull.until:
             if not message.ops:
                 return self.end_pull(pull.instance, pull.owner)  # it had more before, and has it no more
