@@ -115,10 +115,10 @@ class SharedWriters:
         self._stopped = True
 
 
-def left_behind(ops: Iterable[tuple[Dot, Op]]) -> dict[bytes, SharedRow]:
-    """What operations leave behind, whatever their order: by the rule of DESIGN's section on rows, and nothing else."""
+def left_behind(ops: Iterable[tuple[Dot, Op]], taken: Iterable[Dot] = ()) -> dict[bytes, SharedRow]:
+    """What operations leave behind, whatever their order, without what is taken away beside them."""
     known = list(ops)
-    gone: dict[Dot, None] = {}
+    gone: dict[Dot, None] = dict.fromkeys(taken)
     for _, (_, _, value, births, replaced) in known:
         gone.update(dict.fromkeys(births if value is None else replaced))
     births_of: dict[bytes, list[tuple[Dot, bytes]]] = {}
@@ -166,12 +166,14 @@ def check_shared(node: SimNode, done: Done) -> None:
 def finish_shared(node: SimNode, done: Done) -> None:
     """In the end a node shows exactly what the operations that it has received leave behind.
 
-    What came in a comparison that was given up counts too: nobody who knows more of it may be left.
+    Comparing with somebody shows what that one has, before its operations come here too; who had them may have died
+    before that. So what is alive counts, if somebody did it; and what is not does not, if somebody took it away.
     """
     for instance, table in node.engine.replication.shared.tables.items():
         ops = done.get(instance, {})
-        alive = [entry[2] for key in table.view() for entry in table.entries(key)]
-        known = left_behind({**dict(received(table, ops)), **{dot: ops[dot] for dot in alive}}.items())
+        alive = dict.fromkeys(entry[2] for key in table.view() for entry in table.entries(key))
+        gone = [dot for _, op in ops.items() for dot in (op[3] if op[2] is None else op[4]) if dot not in alive]
+        known = left_behind({**dict(received(table, ops)), **{dot: ops[dot] for dot in alive}}.items(), gone)
         invariant(table.view() == known, f"n{node.index} shows what is left of {instance!r}")
 
 
