@@ -36,6 +36,7 @@ from covey.protocols.membership import vocabulary as membership_vocabulary
 from covey.protocols.membership.ledger import CLUSTER
 from covey.protocols.membership.vocabulary import SetMember
 from covey.protocols.overlay import vocabulary as overlay_vocabulary
+from covey.protocols.replication import vocabulary as replication_vocabulary
 from covey.wire.messages.detector import Rumour, Rumours
 from covey.wire.messages.overlay import Beacon
 from tests.engine.engine_words import FRIEND, ME, OTHER, PEER, build, example, frame
@@ -91,6 +92,7 @@ VOCABULARIES = [
     direct_vocabulary,
     membership_vocabulary,
     detector_vocabulary,
+    replication_vocabulary,
     groups_vocabulary,
     gate_vocabulary,
     roster_vocabulary,
@@ -104,11 +106,13 @@ EVENTS = {
     "direct": {"PayloadsReceived"},
     "membership": {"MemberJoined", "MemberLeft", "Kicked", "ClockSkew", "SelfChanged"},
     "detector": {"LinkBroken", "LinkMended", "SelfAccused"},
+    "replication": {"RowsDiffer"},
     "groups": {"GroupChanged", "MailReceived"},
     "gate": {"StorageTrouble", "StorageRecovered"},
     "roster": {"MemberChanged", "PartitionSuspected"},
 }
 INSIDE_OTHERS = {"Record", "Outcome", "RosterEntry", "SyncMessage", "Address", "GroupEntry", "Letter", "Outgoing"}
+INSIDE_OTHERS |= {"Start", "Put", "Remove", "SharedRow"}
 
 
 @pytest.mark.parametrize("module", VOCABULARIES, ids=lambda m: m.__name__)

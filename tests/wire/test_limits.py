@@ -10,6 +10,10 @@ from covey.core.ids import ADDRESS_LENGTH_MAX, INCARNATION_MAX, ClusterId, Conta
 from covey.core.vocabulary import Liveness
 from covey.protocols.membership.config import MembershipConfig
 from covey.protocols.replication.config import ReplicationConfig
+from covey.protocols.replication.pieces import sums_in_pieces, tellable
+from covey.rows import shared
+from covey.rows.dots import Told
+from covey.rows.op_log import OP_BYTES
 from covey.rows.owned import ROW_BYTES
 from covey.wire import limits
 from covey.wire.codec import decode_body, encode_handshake, encode_message, join_body
@@ -49,6 +53,12 @@ FROZEN_OF_ROWS = {
     "POSITIONS_MAX": 4_096,
     "SEQ_MAX": 2**53,
     "KEY_BYTES_MAX": 1_024,
+    "NAMES_MAX": 256,
+    "LIVES_MAX": 8_192,
+    "INTERVALS_MAX": 4_096,
+    "RANGES_MAX": 1_024,
+    "BUCKETS": 256,
+    "SUMS_BYTES": 2_048,
 }
 
 
@@ -122,7 +132,58 @@ def test_the_longest_messages_about_rows_fit_in_a_frame():
     assert len(join_body([encode_message(positions)])) <= limits.FRAME_BYTES_MAX
 
 
+def fits(message: rows.RowsMessage) -> bool:
+    """Whether it is read by whoever hears it, and fits in a frame."""
+    body = join_body([encode_message(message)])
+    assert decode_body(body) == ([message], 0)
+    return len(body) <= limits.FRAME_BYTES_MAX
+
+
+def test_the_longest_messages_about_shared_rows_fit_in_a_frame():
+    """As a default member says them: up to `bytes_aim` and the operation, or the entry, that crosses it."""
+    config, dot = ReplicationConfig(), (SITE, INCARNATION_MAX, rows.SEQ_MAX)
+    assert (shared.NAMES_MAX, shared.BUCKETS) == (rows.NAMES_MAX, rows.BUCKETS)
+    instance, key, field, value, dots = (
+        bytes(rows.INSTANCE_BYTES_MAX), bytes(rows.ROW_KEY_BYTES_MAX), bytes(limits.KEY_BYTES_MAX),
+        bytes(rows.ROW_VALUE_BYTES_MAX), (dot,) * rows.NAMES_MAX,
+    )  # fmt: skip
+    small = ((b"", None, b"", (), ()),) * (config.bytes_aim // OP_BYTES)
+    assert len(small) < rows.OPS_MAX
+    assert fits(rows.SharedOps(instance, SITE, INCARNATION_MAX, 2**52, (*small, (key, field, value, dots, dots))))
+    entries = ((b"", None, dot, (), b""),) * (config.bytes_aim // OP_BYTES)
+    assert fits(rows.SharedPart(instance, 255, (key, dot), (*entries, (key, field, dot, dots, value)), False))
+    assert fits(rows.SharedPull(instance, ((SITE, INCARNATION_MAX, rows.SEQ_MAX, rows.SEQ_MAX),) * rows.RANGES_MAX))
+    assert fits(rows.SharedPartPull(instance, 255, (key, dot)))
+    messages = sums_in_pieces([(instance, bytes(8))] * config.instances_max, config.bytes_aim)
+    assert sum(len(message.sums) for message in messages) == config.instances_max
+    assert all(map(fits, messages))
+
+
+def had(lives: int, intervals: int) -> tuple[Told, ...]:
+    gaps = tuple((rows.SEQ_MAX - 2 * at, rows.SEQ_MAX - 2 * at) for at in range(intervals, 0, -1))
+    return ((SITE, INCARNATION_MAX, gaps),) * lives
+
+
+@pytest.mark.parametrize(
+    "lives, intervals, whole",
+    [(3, 9, True), (7_864, 1, True), (9_000, 1, False), (1, 4_096, True), (1, 4_097, False), (5, 5_000, False),
+     (100, 200, True), (200, 200, False)],
+)  # fmt: skip
+def test_what_is_had_is_told_as_far_as_it_fits_in_a_frame(lives, intervals, whole):
+    """Found by reading: more than 4,096 gaps in what one life did, and each link that should tell of it was dropped."""
+    told = had(lives, intervals)
+    said = tellable(told)
+    assert [life[:2] for life in said] == [life[:2] for life in told[: len(said)]]
+    assert all(some[2] == all_of_it[2][: len(some[2])] for some, all_of_it in zip(said, told, strict=False))
+    assert (said == told) is whole
+    instance = bytes(rows.INSTANCE_BYTES_MAX)
+    assert fits(rows.SharedHave(instance, said, said, bytes(8), True))
+    assert fits(rows.SharedSummary(instance, said, said, bytes(rows.SUMS_BYTES)))
+
+
 SITE = Site(b"s" * 16)
+DOT = (SITE, 1, 1)
+NAMES = (DOT,) * (rows.NAMES_MAX + 1)
 TOO_MUCH: dict[str, rows.RowsMessage] = {
     "instance": rows.OwnedPull(bytes(rows.INSTANCE_BYTES_MAX + 1), SITE, 1, 0),
     "key": rows.OwnedOps(b"", SITE, 1, 1, ((bytes(rows.ROW_KEY_BYTES_MAX + 1), b""),), False),
@@ -137,6 +198,29 @@ TOO_MUCH: dict[str, rows.RowsMessage] = {
     "life": rows.OwnedPull(b"", SITE, INCARNATION_MAX + 1, 0),
     "site": rows.OwnedPull(b"", Site(b"short"), 1, 0),
     "digest": rows.RowSum(bytes(9)),
+    "shared key": rows.SharedOps(b"", SITE, 1, 1, ((bytes(rows.ROW_KEY_BYTES_MAX + 1), None, b"", (), ()),)),
+    "field": rows.SharedOps(b"", SITE, 1, 1, ((b"", bytes(limits.KEY_BYTES_MAX + 1), b"", (), ()),)),
+    "shared value": rows.SharedOps(b"", SITE, 1, 1, ((b"", None, bytes(rows.ROW_VALUE_BYTES_MAX + 1), (), ()),)),
+    "births": rows.SharedOps(b"", SITE, 1, 1, ((b"", None, b"", NAMES, ()),)),
+    "replaced": rows.SharedOps(b"", SITE, 1, 1, ((b"", None, b"", (), NAMES),)),
+    "number 0": rows.SharedOps(b"", SITE, 1, 0, ()),
+    "dot 0": rows.SharedOps(b"", SITE, 1, 1, ((b"", None, b"", ((SITE, 1, 0),), ()),)),
+    "shared number": rows.SharedOps(b"", SITE, 1, rows.SEQ_MAX + 1, ()),
+    "shared operations": rows.SharedOps(b"", SITE, 1, 1, ((b"", None, b"", (), ()),) * (rows.OPS_MAX + 1)),
+    "sums": rows.SharedSums(((b"", bytes(8)),) * (rows.POSITIONS_MAX + 1)),
+    "sum": rows.SharedSums(((b"", bytes(7)),)),
+    "lives": rows.SharedHave(b"", ((SITE, 1, ()),) * (rows.LIVES_MAX + 1), (), bytes(8), True),
+    "retired lives": rows.SharedHave(b"", (), ((SITE, 1, ()),) * (rows.LIVES_MAX + 1), bytes(8), True),
+    "intervals": rows.SharedHave(b"", ((SITE, 1, ((1, 1),) * (rows.INTERVALS_MAX + 1)),), (), bytes(8), True),
+    "ranges": rows.SharedPull(b"", ((SITE, 1, 1, 1),) * (rows.RANGES_MAX + 1)),
+    "sums of buckets": rows.SharedSummary(b"", (), (), bytes(rows.SUMS_BYTES + 8)),
+    "too few sums of buckets": rows.SharedSummary(b"", (), (), bytes(rows.SUMS_BYTES - 8)),
+    "bucket": rows.SharedPartPull(b"", rows.BUCKETS, None),
+    "negative bucket": rows.SharedPartPull(b"", -1, None),
+    "place": rows.SharedPartPull(b"", 1, (b"", (SITE, 1, 0))),
+    "entries": rows.SharedPart(b"", 1, None, ((b"", None, DOT, (), b""),) * (rows.OPS_MAX + 1), True),
+    "entry without value": rows.SharedPart(b"", 1, None, ((b"", None, DOT, (), None),), True),  # type: ignore[arg-type]
+    "shared instance": rows.SharedCompare(bytes(rows.INSTANCE_BYTES_MAX + 1)),
     "removed row in a part": rows.OwnedPart(b"", SITE, 1, 1, None, ((b"", None),), True),  # type: ignore[arg-type]
 }
 

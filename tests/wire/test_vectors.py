@@ -54,7 +54,22 @@ from covey.wire.messages.overlay import (
     Shuffle,
     ShuffleReply,
 )
-from covey.wire.messages.rows import OwnedOps, OwnedPart, OwnedPositions, OwnedPull, RowSum
+from covey.wire.messages.rows import (
+    OwnedOps,
+    OwnedPart,
+    OwnedPositions,
+    OwnedPull,
+    RowSum,
+    SharedCompare,
+    SharedDone,
+    SharedHave,
+    SharedOps,
+    SharedPart,
+    SharedPartPull,
+    SharedPull,
+    SharedSummary,
+    SharedSums,
+)
 from tests.wire.strategies import HANDSHAKE_KINDS, MESSAGE_KINDS
 
 VECTORS = Path(__file__).parent.parent / "vectors"
@@ -72,6 +87,10 @@ HOST = Op(A, 1, A, CLOCK + 1, 1_700_000_000_000, b"10.0.0.1:8946", 1_700_000_000
 META = Op(A, 2, A, 2**63 - 1, 2**53, b"\x81\xa4zone\xa1a", 2**63 - 1)
 SUSPECTED = Rumour(A, 1_700_000_000_000, 3, Liveness.SUSPECT, B)
 GONE = Rumour(B, 2**53, 0, Liveness.STOPPED)
+# A row that ann started and bob wrote to, and what is known of both of them.
+BIRTH = (A, 1_700_000_000_000, 12)
+CHANGE = (B, 2**53, 2**53)
+TOLD = ((A, 1_700_000_000_000, ((1, 12), (14, 300))), (B, 2**53, ((2**53, 2**53),)))
 
 EXAMPLES: dict[str, Any] = {
     "Hello": Hello("covey", 1, 1, CLUSTER, 0, A, 1_700_000_000_000, b"b" * 16, "10.0.0.1:8946", b"n" * 32),
@@ -128,6 +147,36 @@ EXAMPLES: dict[str, Any] = {
     "Mail": Mail(2**53, 7, ((1, 0), (300, 2**53)), 0, 0, msgspec.Raw(b"\xa2hi")),
     "Mail that calls": Mail(1_700_000_000_000, 1, ((70_000, 5),), 1, 12, msgspec.Raw(b"\x81\xa1q\x01")),
     "Mail that answers": Mail(1_700_000_000_000, 2**53, ((1, 0),), 3, 2**53, msgspec.Raw(b"\xa4busy")),
+    "SharedOps": SharedOps(
+        b"orders",
+        A,
+        1_700_000_000_000,
+        300,
+        (
+            (b"key", None, b"value", (), ()),
+            (b"key", b"field", b"", (BIRTH,), (CHANGE, BIRTH)),
+            (b"", None, None, (BIRTH, CHANGE), ()),
+        ),
+    ),
+    "SharedOps of nothing": SharedOps(b"", B, 2**53, 2**53, ()),
+    "SharedSums": SharedSums(((b"orders", b"digest!!"), (b"", bytes(8)))),
+    "SharedHave": SharedHave(b"orders", TOLD, ((A, 0, ((1, 1),)),), b"alive!!!", True),
+    "SharedHave of nothing": SharedHave(b"", (), (), bytes(8), False),
+    "SharedPull": SharedPull(b"orders", ((A, 1_700_000_000_000, 13, 13), (B, 2**53, 1, 2**53))),
+    "SharedDone": SharedDone(b"orders", True, False),
+    "SharedDone that sends to rows": SharedDone(b"", False, True),
+    "SharedCompare": SharedCompare(b"orders"),
+    "SharedSummary": SharedSummary(b"orders", TOLD, ((A, 0, ()),), bytes(range(256)) * 8),
+    "SharedPartPull": SharedPartPull(b"orders", 255, (b"key", CHANGE)),
+    "SharedPartPull from the beginning": SharedPartPull(b"", 0, None),
+    "SharedPart": SharedPart(
+        b"orders",
+        200,
+        (b"k", BIRTH),
+        ((b"key", None, BIRTH, (), b"value"), (b"key", b"field", CHANGE, (BIRTH,), b"")),
+        False,
+    ),
+    "SharedPart of nothing": SharedPart(b"", 0, None, (), True),
 }
 
 _ELEVEN = ["Affirm", "KeepAlive", "Join", "ForwardJoin", "NeighborRequest", "NeighborReply", "Disconnect", "Shuffle",

@@ -56,6 +56,15 @@ def test_no_message_makes_it_raise_or_changes_our_own_rows_and_all_it_says_can_b
     assert a.machine.tables[I]._staging == {}
 
 
+def test_that_somebody_holds_what_all_hold_means_nothing():
+    """Found by the test above: its rows of who holds what were voided by one of them, while they were being judged."""
+    _, a, b = pair()
+    a.hears(b, OwnedOps(SYSTEM, b.site, 1, 2, ((I, None), (SYSTEM, None), (SYSTEM, b"1")), False))
+    assert a.machine.holders(I) == [a.site]
+    assert sorted(a.machine.holders(SYSTEM)) == [a.site, b.site]
+    assert a.seq(b, SYSTEM) == 4
+
+
 @pytest.mark.parametrize("answer", [
     OwnedPart(I, site(2), 1, 9, None, (), False),
     OwnedOps(I, site(2), 1, 1, (), True),

@@ -15,7 +15,7 @@ from covey.core.timers import Timers
 from covey.core.vocabulary import SharedChanged
 from covey.protocols.replication.audience import Audience
 from covey.protocols.replication.config import ReplicationConfig
-from covey.protocols.replication.pieces import shared_in_pieces
+from covey.protocols.replication.pieces import shared_in_pieces, tellable
 from covey.rows.dots import Told
 from covey.rows.op_log import op_bytes
 from covey.rows.reconciling import Reconciliation
@@ -154,10 +154,8 @@ class Exchanges:
         table = self._tables.get(message.instance)
         if table is None:
             return []
-        received, context = (*table.received.told(), *table.retired.told()), table.context.told()
-        summary = wire.SharedSummary(
-            message.instance, received[: wire.LIVES_MAX], context[: wire.LIVES_MAX], table.bucket_sums()
-        )
+        received = tellable((*table.received.told(), *table.retired.told()))
+        summary = wire.SharedSummary(message.instance, received, tellable(table.context.told()), table.bucket_sums())
         return [self._audience.send(peer, summary)]
 
     def _comparison(self, instance: bytes, peer: Site) -> Reconciliation | None:

@@ -291,8 +291,9 @@ class Replication:
             return self.facts.add(instance, owner, incarnation, changes)
         effects: list[Effect] = [RowsChanged(instance, owner, incarnation, tuple(changes))]
         for key, value in changes:
-            self._holders.set(key, owner, value is not None)
-            effects += self._on_held(key, owner, value)
+            if key != SYSTEM:  # that one is held by all, whoever says what
+                self._holders.set(key, owner, value is not None)
+                effects += self._on_held(key, owner, value)
         return effects
 
     def _on_held(self, instance: bytes, owner: Site, value: bytes | None) -> list[Effect]:

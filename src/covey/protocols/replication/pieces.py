@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from covey.core.ids import Origin, Site
+from covey.rows import dots
 from covey.rows.op_log import Op, op_bytes
 from covey.rows.owned import Change, Position, change_bytes
-from covey.wire.messages.rows import SharedOps
+from covey.wire.limits import FRAME_AIM_BYTES
+from covey.wire.messages.rows import INTERVALS_MAX, LIVES_MAX, SharedOps, SharedSums
 
 POSITION_BYTES = 32  # in a message, about
+LIFE_BYTES, INTERVAL_BYTES = 31, 19  # in a message, at most
+TOLD_BYTES_MAX = 6 * FRAME_AIM_BYTES  # two such lists and the sums of the buckets fit in a frame
+SUM_BYTES = 16  # in a message, besides the name
 
 Told = list[tuple[bytes, tuple[tuple[Site, int, int], ...]]]
 
@@ -59,3 +66,30 @@ def shared_in_pieces(instance: bytes, life: Origin, first: int, ops: list[Op], b
             messages.append(SharedOps(instance, *life, first + at + 1 - len(some), tuple(some)))
             some, size = [], 0
     return messages
+
+
+def tellable(told: Iterable[dots.Told]) -> tuple[dots.Told, ...]:
+    """As much of what is had as one list in a message may say. Whoever says less than it has is told too much."""
+    some: list[dots.Told] = []
+    left = TOLD_BYTES_MAX
+    for site, incarnation, intervals in told:
+        left -= LIFE_BYTES
+        room = min(left // INTERVAL_BYTES, INTERVALS_MAX)
+        if room <= 0 or len(some) >= LIVES_MAX:
+            break
+        some.append((site, incarnation, intervals[:room]))
+        left -= INTERVAL_BYTES * len(intervals[:room])
+    return tuple(some)
+
+
+def sums_in_pieces(sums: list[tuple[bytes, bytes]], bytes_aim: int) -> list[SharedSums]:
+    """The digests of instances in messages."""
+    pieces: list[list[tuple[bytes, bytes]]] = []
+    size = bytes_aim
+    for instance, digest in sums:
+        size += len(instance) + SUM_BYTES
+        if size > bytes_aim:
+            pieces.append([])
+            size = len(instance) + SUM_BYTES
+        pieces[-1].append((instance, digest))
+    return [SharedSums(tuple(piece)) for piece in pieces]

@@ -32,7 +32,7 @@ from covey.core.vocabulary import (
 from covey.protocols.replication.audience import Audience
 from covey.protocols.replication.config import ReplicationConfig
 from covey.protocols.replication.exchanges import Exchanges, changed
-from covey.protocols.replication.pieces import shared_in_pieces
+from covey.protocols.replication.pieces import shared_in_pieces, sums_in_pieces, tellable
 from covey.protocols.replication.vocabulary import RowsDiffer, SharedStatistics
 from covey.rows.dots import Told
 from covey.rows.op_log import Op
@@ -218,7 +218,7 @@ class Shared:
         if table is None or not all(map(sensible, message.ops)):
             return []
         last = message.first + len(message.ops) - 1
-        if self._invented(message.instance, life, last) or self._overfull(table):
+        if last > wire.SEQ_MAX or self._invented(message.instance, life, last) or self._overfull(table):
             return []
         fresh = 0
         for at, op in enumerate(message.ops):
@@ -263,8 +263,7 @@ class Shared:
         """The digests of those that have any shared rows, for who has other ones."""
         told = [(instance, self.digest(instance)) for instance in instances if instance in self.tables]
         told = [(instance, digest) for instance, digest in told if digest != bytes(8)]
-        step = wire.POSITIONS_MAX
-        return [wire.SharedSums(tuple(told[at : at + step])) for at in range(0, len(told), step)]
+        return sums_in_pieces(told, self._config.bytes_aim)
 
     def digest(self, instance: bytes) -> bytes:
         """64 bits of all that was received and is alive in an instance; zeros where there never was anything."""
@@ -285,7 +284,7 @@ class Shared:
     def _have(self, instance: bytes, answer: bool) -> wire.SharedHave:
         table = self.tables[instance]
         alive = table.alive_digest.to_bytes(8, "big")
-        received, retired = table.received.told()[: wire.LIVES_MAX], table.retired.told()[: wire.LIVES_MAX]
+        received, retired = tellable(table.received.told()), tellable(table.retired.told())
         return wire.SharedHave(instance, received, retired, alive, answer)
 
     def _on_have(self, peer: Site, message: wire.SharedHave, now_us: int) -> list[Effect]:
