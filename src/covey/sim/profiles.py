@@ -193,8 +193,8 @@ def build_rows(seed: int, telling: bool) -> Scene:
         world.start_node(seeds)
 
     def stop() -> None:
-        writers.stop()
-        shared.stop()
+        writers.pace.stop()
+        shared.pace.stop()
         injector.stop()
         if commander is not None:
             commander.stop()

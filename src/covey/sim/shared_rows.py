@@ -19,6 +19,7 @@ from covey.protocols.replication.vocabulary import SharedStatistics
 from covey.rows.op_log import Op
 from covey.rows.shared import SharedTable
 from covey.sim.node import SimNode
+from covey.sim.pace import Pace
 from covey.sim.world import World
 
 KEYS = tuple(b"row %d" % number for number in range(9))
@@ -61,26 +62,12 @@ class SharedWriters:
     """People at every node who start, change and remove rows at random."""
 
     def __init__(self, world: World, rng: Random, done: Done) -> None:
-        self._world = world
         self._rng = rng
         self._done = done
-        self._stopped = False
         self._count = 0
-        self._every_us = rng.choice((100_000, 1_000_000, 3_000_000))
+        every_us = rng.choice((100_000, 1_000_000, 3_000_000))
         self._keys = KEYS[: rng.choice((1, 3, len(KEYS)))]
-        self._next()
-
-    def _next(self) -> None:
-        wait_us = self._rng.randint(1, 2 * self._every_us)
-        self._world.schedule(self._world.now_us + wait_us, -1, self._do)
-
-    def _do(self) -> None:
-        if self._stopped:
-            return
-        awake = [node for node in self._world.alive() if node.paused_until_us <= self._world.now_us]
-        if awake:
-            self._write(self._rng.choice(awake))
-        self._next()
+        self.pace = Pace(world, rng, every_us, self._write)
 
     def _write(self, node: SimNode) -> None:
         """Some changes at once, of one instance that is held there."""
@@ -109,10 +96,6 @@ class SharedWriters:
         for dot in table.log.dots():
             if dot[:2] == life and dot[2] > before:
                 done[dot] = table.log.run(life, dot[2], dot[2], 0)[0]
-
-    def stop(self) -> None:
-        """Nothing is written any more."""
-        self._stopped = True
 
 
 def left_behind(ops: Iterable[tuple[Dot, Op]], taken: Iterable[Dot] = ()) -> dict[bytes, SharedRow]:
