@@ -281,10 +281,14 @@ class SharedTable:
         self.retired.drop(life)
 
     def forget(self, life: Origin) -> None:
-        """A life that retired long ago is not even known any more."""
+        """A life that retired long ago is not even known any more, unless a field that is alive names a birth of it."""
         self.retired.drop(life)
-        if life not in self._alive and not self.received.top(life):
+        if life not in self._alive and not self.received.top(life) and not self._names(life):
             self.context.drop(life)
+
+    def _names(self, life: Origin) -> bool:
+        values = (alive for row in self._rows.values() for dots in row.fields.values() for alive in dots.values())
+        return any(birth[:2] == life for alive in values for birth in alive.births)
 
     def lacks(self, told: Iterable[Told]) -> list[tuple[Origin, int, int]]:
         """What somebody who told this has received and we have not, interval by interval."""
