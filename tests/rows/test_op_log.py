@@ -61,6 +61,12 @@ def test_trim_forgets_what_all_have_and_the_oldest_above_the_bound(entries, size
     assert [made.has(dot) for dot, _ in entries] == [dot in [kept for _, kept, _ in rest] for dot, _ in entries]
 
 
+def test_a_run_stops_before_what_does_not_fit():
+    op: Op = (b"key", None, b"value", (), ())
+    made = filled([((*A, number), op) for number in range(1, 6)])
+    assert [len(made.run(A, 1, 5, size)) for size in (1, 2 * op_bytes(op), 3 * op_bytes(op) - 1, MANY)] == [1, 2, 2, 5]
+
+
 def test_a_life_that_was_forgotten_can_come_back():
     """Its old places in the order stay; they must not take away what came after."""
     op: Op = (b"key", None, b"value", (), ())

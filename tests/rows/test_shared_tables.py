@@ -69,6 +69,23 @@ def test_what_is_forgotten_is_not_known_any_more():
     a.table.check()
 
 
+def test_a_life_is_not_forgotten_while_a_living_field_names_a_birth_of_it():
+    """Found by reading: its dead birth was then one never heard of, so the field's value could not be replaced."""
+    a, b, c = three()
+    tell(b, b.table.birth(K, b"of b"), a, c)
+    tell(c, c.table.write(K, F, b"to both"), a, b)
+    tell(b, (K, None, None, ((*A, 1),), ()), a, c)
+    b.table.retire(A)
+    b.table.forget(A)
+    b.fold()
+    tell(b, b.table.write(K, F, b"new"))
+    assert shape(b.table) == {K: ({(*B, 1): b"of b"}, {F: {(*B, 3): b"new"}})}
+    b.table.forget(A)
+    assert A not in b.table.context.lives()
+    tell(b, b.table.removals(K)[0])
+    assert len(b.table) == 0
+
+
 # --- rows, bucket by bucket -----------------------------------------------------------------------------------------
 
 

@@ -285,10 +285,14 @@ class SharedTable:
         self.retired.drop(life)
 
     def forget(self, life: Origin) -> None:
-        """A life that retired long ago is not even known any more."""
+        """A life that retired long ago is not even known any more, unless a field that is alive names a birth of it."""
         self.retired.drop(life)
-        if life not in self._alive and not self.received.top(life):
+        if life not in self._alive and not self.received.top(life) and not self._names(life):
             self.context.drop(life)
+
+    def _names(self, life: Origin) -> bool:
+        values = (alive for row in self._rows.values() for dots in row.fields.values() for alive in dots.values())
+        return any(birth[:2] == life for alive in values for birth in alive.births)
 
     def lacks(self, told: Iterable[Told]) -> list[tuple[Origin, int, int]]:
         """What somebody who told this has received and we have not, interval by interval."""
@@ -336,8 +340,9 @@ class SharedTable:
 
     def join(self, received: Iterable[Told], context: Iterable[Told]) -> None:
         """What somebody else has received and knows of counts as ours from now on: all its rows were compared."""
-        self.version += 1
-        for life, first, last in self.lacks(received):
+        lacks = self.lacks(received)
+        self.version += bool(lacks)  # where nothing comes, nothing is written: who looks for endless differences counts
+        for life, first, last in lacks:
             self.recall(life)
             self.received.add_run(life, first, last)
             self.context.add_run(life, first, last)

@@ -1,6 +1,6 @@
 """Row machines joined by a net that a test controls. Messages travel as objects, and after each step:
 
-- the fold of `RowsChanged` is what is shown, and each change changes something;
+- the folds of `RowsChanged` and of `SharedChanged` are what is shown, and each change changes something;
 - the machine's own `check()`.
 
 Nothing is delivered before `run` or `wait`; time moves by `wait` only. Turns end when `run` begins and after each
@@ -17,6 +17,7 @@ from covey.core.vocabulary import (
     Cause,
     Channel,
     ClusterChanged,
+    Emit,
     Flood,
     HoldInstance,
     Liveness,
@@ -27,19 +28,28 @@ from covey.core.vocabulary import (
     Multicast,
     PeerConnected,
     PeerLost,
+    Put,
     ReleaseInstance,
+    Remove,
     RowsChanged,
     Send,
+    SharedChanged,
+    SharedRow,
+    SharedWrite,
+    Start,
     Tick,
     TurnEnded,
     WantTurn,
     WriteRows,
+    WriteShared,
 )
 from covey.protocols.replication.config import ReplicationConfig
 from covey.protocols.replication.machine import Replication
+from covey.rows.shared import SharedTable
 
 SECOND = 1_000_000
 NEVER = 10**15
+K, F = b"key", b"field"
 I = b"instance"  # noqa: E741
 CONFIG = ReplicationConfig()
 QUIET = ReplicationConfig(digest_period_us=NEVER)  # nothing is found but by what is pushed
@@ -61,10 +71,13 @@ class Node:
         self.address = f"n{number}:1"
         self.me = Contact(self.site, incarnation, self.address)
         self.machine = Replication(config, Random(f"{net.seed} {number} {incarnation}"), net.now_us, me=self.me)
+        self.life = (self.site, incarnation)
         self.alive = True
         self.wants_turn = False
         self.folded: dict[tuple[bytes, Site, int, bytes], bytes] = {}
         self.facts: list[RowsChanged] = []
+        self.shared: dict[bytes, dict[bytes, SharedRow]] = {}
+        self.events: list[Any] = []
 
     def feed(self, fact: Any) -> list[Any]:
         effects = list(self.machine.handle(fact, self.net.now_us))
@@ -77,6 +90,9 @@ class Node:
             for owner, incarnation, key, value in table.view()
         }
         assert shown == self.folded
+        tables = self.machine.shared.tables
+        views = {instance: view for instance, table in tables.items() if (view := table.view())}
+        assert views == {instance: rows for instance, rows in self.shared.items() if rows}
         return effects
 
     def _execute(self, effect: Any) -> None:
@@ -93,6 +109,17 @@ class Node:
                         del self.folded[instance, owner, incarnation, key]
                     else:
                         self.folded[instance, owner, incarnation, key] = value
+            case SharedChanged(instance, rows):
+                assert rows
+                shared = self.shared.setdefault(instance, {})
+                for key, row in rows:
+                    assert shared.get(key) != row
+                    if row is None:
+                        del shared[key]
+                    else:
+                        shared[key] = row
+            case Emit(event):
+                self.events.append(event)
             case Send(to, message, _, channel):
                 net.send(self.site, to, message, channel)
             case Multicast(sites, message, channel):
@@ -121,6 +148,29 @@ class Node:
         for change in changes:
             self.write(change)
             self.end_turn()
+
+    def do(self, *changes: SharedWrite, instance: bytes = I) -> list[Any]:
+        """Change shared rows."""
+        return self.feed(WriteShared(instance, changes))
+
+    def start(self, key: bytes, value: bytes = b"", instance: bytes = I) -> None:
+        self.do(Start(key, value), instance=instance)
+
+    def put(self, key: bytes, field: bytes, value: bytes, instance: bytes = I) -> None:
+        self.do(Put(key, field, value), instance=instance)
+
+    def remove(self, key: bytes, instance: bytes = I) -> None:
+        self.do(Remove(key), instance=instance)
+
+    def table(self, instance: bytes = I) -> SharedTable:
+        return self.machine.shared.tables[instance]
+
+    def has(self, instance: bytes = I) -> dict[bytes, tuple[bytes, dict[bytes, bytes]]]:
+        """The shared rows as a reader takes them: of each the value and the fields that count."""
+        return {
+            key: (row.value, {field: row.get(field) or b"" for field, _ in row.fields})
+            for key, row in self.shared.get(instance, {}).items()
+        }
 
     def end_turn(self) -> None:
         if self.wants_turn:
@@ -152,6 +202,7 @@ class Node:
     def begin(self, incarnation: int) -> None:
         """A new life in the same process."""
         self.me = Contact(self.site, incarnation, self.address)
+        self.life = (self.site, incarnation)
         self.feed(ClusterChanged(ClusterId(b"c" * 16), incarnation, False))
 
 
@@ -277,3 +328,14 @@ def pair(config: ReplicationConfig = QUIET, count: int = 2) -> tuple[Any, ...]:
     net.run()
     net.carried.clear()
     return (net, *net.nodes)
+
+
+def alike(*nodes: Node, instance: bytes = I) -> bool:
+    """Whether all received and show the same of the shared rows."""
+    first = nodes[0]
+    return all(
+        node.has(instance) == first.has(instance)
+        and node.table(instance).received == first.table(instance).received
+        and node.table(instance).digest == first.table(instance).digest
+        for node in nodes
+    )
