@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from covey.core.ids import Contact
 from covey.core.vocabulary import Liveness, LivenessChanged, MemberAdded, SendData
 from covey.protocols.groups import vocabulary as g
-from covey.protocols.groups.machine import TARGETS_AT_ONCE
+from covey.protocols.groups.post import TARGETS_AT_ONCE
 from covey.wire.messages.groups import Mail
 from tests.protocols.groups.groups_net import ANN, BOB, HI, ME, G, H, Member, Net, S, opened
 
