@@ -65,14 +65,14 @@ class Mailbox:
 
     async def start(self) -> Mailbox:
         """Open the mailbox and join. It ends with `close`, with the node, or when nothing refers to it any more."""
-        self._begin()
-        self._join(self.group, self._meta)
+        group = self.group
+        self._begin(g.OpenMailbox(0, group._scope, group._encoded, self._meta))
         return self
 
-    def _begin(self) -> None:
+    def _begin(self, command: g.OpenMailbox) -> None:
         if self._state != "new":
             raise UsageError(f"this mailbox is {self._state}; ask the group for another one")
-        self._number = self._groups.open(self)
+        self._number = self._groups.open(self, command)
         self._state = "open"
 
     async def __aenter__(self) -> Mailbox:

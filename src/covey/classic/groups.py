@@ -21,6 +21,7 @@ from covey.api.groups import Group
 from covey.api.mailboxes import Mailbox
 from covey.api.node import Node
 from covey.core.errors import UsageError
+from covey.protocols.groups.vocabulary import OpenMailbox
 from covey.wire.keys import Key
 
 
@@ -51,7 +52,7 @@ class Groups:
             if task is None:
                 raise UsageError("only a task can be a member; call it from one, or give `member`")
             mailbox = self._group("").join()  # its first group has no meaning: it joins none by this
-            mailbox._begin()
+            mailbox._begin(OpenMailbox(0))
             mailbox._end_with(task)
             self._mine[task] = mailbox
         return mailbox

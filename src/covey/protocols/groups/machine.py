@@ -206,9 +206,15 @@ class Groups:
     def _on_open(self, command: OpenMailbox, now_us: int) -> list[Effect]:
         if len(self._mailboxes) >= self._config.mailboxes_max:
             raise UsageError(f"{len(self._mailboxes)} mailboxes are open, as many as there may be; nothing was opened")
+        held = [] if command.group is None else self._on_hold(HoldScope(command.scope), now_us)
         number, self._next = self._next, self._next + 1
-        self._mailboxes[number] = {}
-        return [Resolve(command.request, number)] if command.request else []
+        joins = self._mailboxes[number] = {}
+        effects: list[Effect] = [Resolve(command.request, number)] if command.request else []
+        if command.group is None:
+            return effects
+        place = (command.scope, command.group)
+        joins[place] = (1, command.meta)
+        return [*effects, *held, self._write(number, place)]
 
     def _joins(self, mailbox: int) -> dict[Place, tuple[int, bytes]]:
         joins = self._mailboxes.get(mailbox)
