@@ -30,7 +30,7 @@ from benchmarks.processes import percentile, run
 
 PAYLOAD = bytes(range(128))
 BURST = 100  # messages between two looks at the event loop
-JOINS = 100  # and joins
+JOINS = 1_000  # and joins
 UNREAD_MAX = 1_000_000  # as long as Erlang's mailboxes may become; nothing holds a sender back until a socket is full
 PAUSE_S, STEPS = 0.02, 10  # of churn: 500 steps a second
 
