@@ -40,7 +40,6 @@ class GroupNode(Covey):
 
     def __init__(self, orders: Orders) -> None:
         super().__init__(orders)
-        self._orders = orders
         self._fan: covey.Mailbox | None = None
         self._reading: asyncio.Task[None] | None = None
         self._boxes: list[covey.Mailbox] = []
@@ -137,7 +136,7 @@ class GroupNode(Covey):
         say("stopped")
 
     async def do_again(self, count: int) -> None:
-        self.__init__(self._orders)  # type: ignore[misc]
+        self.node = self.make()
         begin_s = time.monotonic()
         await self.start()
         group = self.node.group(("g", count - 1))
