@@ -255,23 +255,6 @@ def test_the_deadline_is_the_earliest_of_all_machines(one, two, earliest):
     assert pump.deadline() == earliest
 
 
-def test_only_a_machine_that_heard_something_is_asked_for_another_deadline():
-    """Also one that raised: it may have changed before."""
-    one, two = Script({Command("wrong"): ValueError("wrong")}, due_us=50), Script(due_us=60)
-    pump, _ = build(one, two)
-    assert pump.deadline() == 50
-    one.due_us, two.due_us = 10, 20
-    assert pump.deadline() == 50
-    pump.feed(Fact("for two"), 0)
-    assert pump.deadline() == 20
-    with pytest.raises(ValueError, match="wrong"):
-        pump.feed(Command("wrong"), 0)
-    assert pump.deadline() == 10
-    one.due_us = None
-    pump.feed(Command("for one"), 0)
-    assert pump.deadline() == 20
-
-
 def test_a_machine_with_a_log_speaks_through_the_gate_and_the_disk_answers_through_the_pump():
     rows = Script({Command("keep"): [Word("before"), Persist("rows", (KEPT,)), Word("held"), Fact("held too")]})
     two = Script({Fact("held too"): [Word("answer")]})
