@@ -30,7 +30,7 @@ from benchmarks.processes import percentile, run
 
 PAYLOAD = bytes(range(128))
 BURST = 100  # messages between two looks at the event loop
-JOINS = 100  # and joins
+JOINS = 1_000  # and joins
 UNREAD_MAX = 1_000_000  # as long as Erlang's mailboxes may become; nothing holds a sender back until a socket is full
 PAUSE_S, STEPS = 0.02, 10  # of churn: 500 steps a second
 
@@ -40,7 +40,6 @@ class GroupNode(Covey):
 
     def __init__(self, orders: Orders) -> None:
         super().__init__(orders)
-        self._orders = orders
         self._fan: covey.Mailbox | None = None
         self._reading: asyncio.Task[None] | None = None
         self._boxes: list[covey.Mailbox] = []
@@ -137,7 +136,7 @@ class GroupNode(Covey):
         say("stopped")
 
     async def do_again(self, count: int) -> None:
-        self.__init__(self._orders)  # type: ignore[misc]
+        self.node = self.make()
         begin_s = time.monotonic()
         await self.start()
         group = self.node.group(("g", count - 1))

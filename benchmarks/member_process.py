@@ -63,10 +63,17 @@ class Covey:
         from covey.runtime.storage import SqliteStorage
 
         self._covey = covey
+        self._storage_kind = SqliteStorage
+        self._orders = orders
         self.stores = 0
+        self.node = self.make()
+
+    def make(self) -> Any:
+        """A node as it was ordered."""
+        orders = self._orders
         storage: Any = None
         if orders.storage is not None:
-            storage = SqliteStorage(orders.storage)
+            storage = self._storage_kind(orders.storage)
             store = storage.store
 
             def counted(item: Any) -> None:
@@ -74,8 +81,8 @@ class Covey:
                 store(item)
 
             storage.store = counted
-        config = getattr(covey.Config, orders.profile)(metrics=orders.metrics)
-        self.node = covey.Node(
+        config = getattr(self._covey.Config, orders.profile)(metrics=orders.metrics)
+        return self._covey.Node(
             "benchmark", name=orders.name, listen=orders.listen, seeds=orders.seeds, secret=SECRET, storage=storage,
             config=config,
         )  # fmt: skip

@@ -46,11 +46,12 @@ WORLDLY = {"asyncio", "datetime", "logging", "os", "random", "secrets", "socket"
 LINES_AIM = 300
 LINES_MAX = 600
 LARGE: dict[str, int] = {
+    "src/covey/api/mailboxes.py": 310,
     "src/covey/api/node.py": 540,
     "src/covey/core/vocabulary.py": 480,
     "src/covey/protocols/detector/machine.py": 430,
     "src/covey/protocols/detector/opinions.py": 330,
-    "src/covey/protocols/groups/machine.py": 420,
+    "src/covey/protocols/groups/machine.py": 450,
     "src/covey/protocols/links/machine.py": 600,
     "src/covey/protocols/membership/ledger.py": 320,
     "src/covey/protocols/membership/machine.py": 390,

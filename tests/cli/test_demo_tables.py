@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from covey.api.mailboxes import encode_meta
+from covey.api.group_values import encode_meta
 from covey.cli.demo import tables
 
 # --- who owns what --------------------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ class Groups:
 
     def hold(self, scope: bytes) -> None:
         """Know the groups of a scope from now on."""
-        if not self.machine.holds(scope):
+        if not self._machine.holds(scope):
             self.feed(g.HoldScope(scope))
 
     def given(self, group: Any) -> Any:
@@ -88,9 +88,9 @@ class Groups:
         """Give the machine a command that has no outcome."""
         self.posting.feed(command)
 
-    def open(self, mailbox: Mailbox) -> int:
+    def open(self, mailbox: Mailbox, command: g.OpenMailbox) -> int:
         """The number of a new mailbox."""
-        self._live(False).feed(g.OpenMailbox(0))
+        self.feed(command)
         number = self._machine.newest
         reference = self._mailboxes[number] = _MailboxRef(mailbox, self._on_dropped)
         reference.number = number

@@ -10,9 +10,11 @@ import msgspec
 from covey.core.errors import PeerError, UsageError
 from covey.core.ids import SITE_BYTES, Site
 from covey.protocols.groups import vocabulary as g
-from covey.protocols.groups.rows import MAILBOX_MAX
-from covey.wire.payloads import decode_payload
+from covey.protocols.groups.rows import MAILBOX_MAX, META_BYTES_MAX
+from covey.wire.limits import FRAME_BYTES_MAX
+from covey.wire.payloads import decode_payload, encode_payload
 
+MAIL_BYTES_MAX = FRAME_BYTES_MAX - 65_536  # a frame also names its receivers, up to 3,000 mailboxes of one node
 REASON_MAX = 1_000  # characters of the reason why a call failed. Guess
 
 
@@ -142,3 +144,13 @@ def told(error: BaseException) -> str:
 def clean(reason: str) -> str:
     """A reason as it travels: text that is valid, and not too long."""
     return str(reason)[:REASON_MAX].encode("utf-8", "replace").decode()
+
+
+def encode_mail(payload: Any, what: str = "payload") -> bytes:
+    """A payload as it travels in mail. Raises `UsageError`, or `ValueTooLarge` above 983,040 bytes."""
+    return encode_payload(payload, what, MAIL_BYTES_MAX)
+
+
+def encode_meta(meta: Any) -> bytes:
+    """What a member says of itself. Raises `UsageError`, or `ValueTooLarge` above 64 KiB."""
+    return encode_payload(meta, "meta", META_BYTES_MAX)

@@ -11,12 +11,19 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from covey.api.events import Lost
-from covey.api.group_values import GroupCall, GroupMember, GroupMessage, check_member, clean, member_of, told
+from covey.api.group_values import (
+    GroupCall,
+    GroupMember,
+    GroupMessage,
+    check_member,
+    clean,
+    encode_mail,
+    encode_meta,
+    member_of,
+    told,
+)
 from covey.core.errors import ClosedError, ConfigError, UsageError
 from covey.protocols.groups import vocabulary as g
-from covey.protocols.groups.rows import META_BYTES_MAX
-from covey.wire.limits import FRAME_BYTES_MAX
-from covey.wire.payloads import encode_payload
 
 if TYPE_CHECKING:
     from covey.api.group_node import Groups
@@ -27,17 +34,6 @@ log = logging.getLogger(__name__)
 
 _CALL = g.Kind.CALL
 MAILBOX_MAX = 10_000  # unread messages of one mailbox. Guess: about 5 MB of small ones
-MAIL_BYTES_MAX = FRAME_BYTES_MAX - 65_536  # a frame also names its receivers, up to 3,000 mailboxes of one node
-
-
-def encode_mail(payload: Any, what: str = "payload") -> bytes:
-    """A payload as it travels in mail. Raises `UsageError`, or `ValueTooLarge` above 983,040 bytes."""
-    return encode_payload(payload, what, MAIL_BYTES_MAX)
-
-
-def encode_meta(meta: Any) -> bytes:
-    """What a member says of itself. Raises `UsageError`, or `ValueTooLarge` above 64 KiB."""
-    return encode_payload(meta, "meta", META_BYTES_MAX)
 
 
 class Mailbox:
@@ -71,14 +67,14 @@ class Mailbox:
 
     async def start(self) -> Mailbox:
         """Open the mailbox and join. It ends with `close`, with the node, or when nothing refers to it any more."""
-        self._begin()
-        self._join(self.group, self._meta)
+        group = self.group
+        self._begin(g.OpenMailbox(0, group._scope, group._encoded, self._meta))
         return self
 
-    def _begin(self) -> None:
+    def _begin(self, command: g.OpenMailbox) -> None:
         if self._state != "new":
             raise UsageError(f"this mailbox is {self._state}; ask the group for another one")
-        self._number = self._groups.open(self)
+        self._number = self._groups.open(self, command)
         self._state = "open"
 
     async def __aenter__(self) -> Mailbox:

@@ -16,11 +16,12 @@ import asyncio
 import weakref
 from typing import Any
 
-from covey.api.group_values import GroupMember
+from covey.api.group_values import GroupMember, encode_mail
 from covey.api.groups import Group, check_mailbox
-from covey.api.mailboxes import Mailbox, encode_mail
+from covey.api.mailboxes import Mailbox
 from covey.api.node import Node
 from covey.core.errors import UsageError
+from covey.protocols.groups.vocabulary import OpenMailbox
 from covey.wire.keys import Key
 
 
@@ -51,7 +52,7 @@ class Groups:
             if task is None:
                 raise UsageError("only a task can be a member; call it from one, or give `member`")
             mailbox = self._group("").join()  # its first group has no meaning: it joins none by this
-            mailbox._begin()
+            mailbox._begin(OpenMailbox(0))
             mailbox._end_with(task)
             self._mine[task] = mailbox
         return mailbox

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from covey.core.errors import UsageError
 from covey.core.ids import Contact
-from covey.core.vocabulary import Liveness, LivenessChanged, MemberAdded, SendData
+from covey.core.vocabulary import Liveness, LivenessChanged, MemberAdded, Resolve, SendData
 from covey.protocols.groups import vocabulary as g
-from covey.protocols.groups.machine import TARGETS_AT_ONCE
+from covey.protocols.groups.config import GroupsConfig
+from covey.protocols.groups.post import TARGETS_AT_ONCE
 from covey.wire.messages.groups import Mail
 from tests.protocols.groups.groups_net import ANN, BOB, HI, ME, G, H, Member, Net, S, opened
 
@@ -143,3 +146,22 @@ def test_targets_are_the_members_by_their_lives_and_follow_the_view():
     one.feed(g.CloseMailbox(2))
     two.leave(2, 2)
     assert targets() == {}
+
+
+def test_a_mailbox_that_opens_with_a_group_is_what_opens_and_then_joins():
+    at_once, in_steps = Member(), Member()
+    joined = g.OpenMailbox(1, S, G, b"\xa1m")
+    (resolved, *_) = at_once.feed(joined)
+    in_steps.join(in_steps.open(), meta=b"\xa1m")
+    assert resolved == Resolve(1, 1)
+    assert (at_once.rows, at_once.folded, at_once.held) == (in_steps.rows, in_steps.folded, in_steps.held)
+    assert at_once.groups.newest == in_steps.groups.newest == 1
+    assert at_once.feed(g.OpenMailbox(0)) == [] and at_once.groups.newest == 2
+
+
+def test_a_mailbox_whose_first_scope_is_one_too_many_is_not_opened():
+    member = Member(config=GroupsConfig(scopes_max=1))
+    member.feed(g.HoldScope(S))
+    with pytest.raises(UsageError, match="1 scopes are in use"):
+        member.feed(g.OpenMailbox(1, b"other", G, b""))
+    assert (member.groups.newest, member.groups.statistics().mailboxes, member.held) == (0, 0, [b"groups:"])

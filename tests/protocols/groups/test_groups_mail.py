@@ -23,7 +23,7 @@ from covey.core.vocabulary import (
     SendData,
 )
 from covey.protocols.groups import vocabulary as g
-from covey.protocols.groups.machine import TARGETS_AT_ONCE
+from covey.protocols.groups.post import TARGETS_AT_ONCE
 from covey.wire.codec import encode_message, join_body
 from covey.wire.framing import frame
 from covey.wire.messages.groups import TARGETS_MAX, Mail

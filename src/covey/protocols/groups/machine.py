@@ -38,6 +38,7 @@ from covey.core.vocabulary import (
     WriteRows,
 )
 from covey.protocols.groups.config import GroupsConfig
+from covey.protocols.groups.post import Post, size_of
 from covey.protocols.groups.rows import COUNT_MAX, PREFIX, decode_row, decode_value, encode_row, encode_value
 from covey.protocols.groups.streams import Streams
 from covey.protocols.groups.vocabulary import (
@@ -62,11 +63,6 @@ from covey.wire.messages.groups import Mail
 Effect = Any
 Place = tuple[bytes, bytes]  # (scope, group)
 Life = tuple[Site, int]
-
-TARGETS_AT_ONCE = 3_000  # mailboxes of one node in one message: with their numbers they take at most 60,000 bytes
-TARGET_BYTES = 20
-
-_KINDS = _VALUE, _CALL, _, _ = tuple(Kind)
 
 _CLOSED = msgspec.msgpack.encode("the mailbox is closed")
 
@@ -108,6 +104,7 @@ class Groups:
         self._said = Streams(config.streams_max)
         self._heard = Streams(config.streams_max)
         self._counts = dict.fromkeys(("sent", "received", "lost", "undeliverable", "nonsense"), 0)
+        self._post = Post(self._mailboxes, self._said, self._heard, self._counts)
         self._handlers: dict[type, Callable[[Any, int], list[Effect]]] = {
             MessagesReceived: self._on_messages,
             SendMail: self._on_send,
@@ -209,9 +206,15 @@ class Groups:
     def _on_open(self, command: OpenMailbox, now_us: int) -> list[Effect]:
         if len(self._mailboxes) >= self._config.mailboxes_max:
             raise UsageError(f"{len(self._mailboxes)} mailboxes are open, as many as there may be; nothing was opened")
+        held = [] if command.group is None else self._on_hold(HoldScope(command.scope), now_us)
         number, self._next = self._next, self._next + 1
-        self._mailboxes[number] = {}
-        return [Resolve(command.request, number)] if command.request else []
+        joins = self._mailboxes[number] = {}
+        effects: list[Effect] = [Resolve(command.request, number)] if command.request else []
+        if command.group is None:
+            return effects
+        place = (command.scope, command.group)
+        joins[place] = (1, command.meta)
+        return [*effects, *held, self._write(number, place)]
 
     def _joins(self, mailbox: int) -> dict[Place, tuple[int, bytes]]:
         joins = self._mailboxes.get(mailbox)
@@ -333,56 +336,21 @@ class Groups:
         letter = Outgoing(command.sender, receivers, command.kind, command.number, command.payload)
         if life is me:
             return self._deliver(letter, command)
-        mails = self._mails(command.incarnation, letter)
-        return [SendData(command.request, command.site, life.address, tuple(mails), _size(letter, len(mails)))]
+        mails = self._post.mails(command.incarnation, letter)
+        return [SendData(command.request, command.site, life.address, tuple(mails), size_of(letter, len(mails)))]
 
     def _on_letters(self, command: SendLetters, now_us: int) -> list[Effect]:
         """What one turn sends to one node."""
         if not self.reaches((command.site, command.incarnation)):
             self._counts["undeliverable"] += sum(len(letter.to) for letter in command.letters)
             return []
-        mails: list[Mail] = []
-        size = sent = 0
-        mailboxes, draw = self._mailboxes, self._said.draw
-        for letter in command.letters:
-            sender, to, kind = letter.sender, letter.to, letter.kind
-            if sender not in mailboxes:
-                continue
-            sent += len(to)
-            size += _size(letter, 1)
-            if len(to) == 1 and (kind is _VALUE or kind is _CALL):  # nearly always
-                target = to[0]
-                targets = ((target.mailbox, draw(sender, target)),)
-                mails.append(
-                    Mail(command.incarnation, sender, targets, kind, letter.number, msgspec.Raw(letter.payload))
-                )
-            else:
-                mails += self._mails(command.incarnation, letter)
-        self._counts["sent"] += sent
+        mails, size = self._post.batch(command.incarnation, command.letters)
         return [SendData(0, command.site, self._lives[command.site].address, tuple(mails), size)] if mails else []
-
-    def _mails(self, incarnation: int, letter: Outgoing) -> list[Mail]:
-        """One letter as it travels to another node."""
-        targets = self._numbered(letter)
-        payload = msgspec.Raw(letter.payload)
-        if len(targets) <= TARGETS_AT_ONCE:
-            return [Mail(incarnation, letter.sender, targets, letter.kind, letter.number, payload)]
-        return [
-            Mail(incarnation, letter.sender, targets[at : at + TARGETS_AT_ONCE], letter.kind, letter.number, payload)
-            for at in range(0, len(targets), TARGETS_AT_ONCE)
-        ]
-
-    def _numbered(self, letter: Outgoing) -> tuple[tuple[int, int], ...]:
-        """The mailboxes that a letter is for, each with its number between the two."""
-        if letter.kind is not _VALUE and letter.kind is not _CALL:
-            return tuple([(to.mailbox, 0) for to in letter.to])
-        draw, sender = self._said.draw, letter.sender
-        return tuple([(to.mailbox, draw(sender, to)) for to in letter.to])
 
     def _deliver(self, letter: Outgoing, command: SendMail) -> list[Effect]:
         """To mailboxes of our own."""
         letters: list[Letter] = []
-        self._sort(letters, self.address(letter.sender), self._numbered(letter), letter)
+        self._post.sort(letters, self.address(letter.sender), self._post.numbered(letter), letter)
         if not letters:
             return self._refuse(command, "the mailbox is closed")
         effects: list[Effect] = [Resolve(command.request)] if command.request else []
@@ -404,8 +372,8 @@ class Groups:
                 continue
             if sender is None or sender.mailbox != mail.sender:
                 sender = Address(received.peer, life, mail.sender)
-            self._sort(letters, sender, mail.targets, mail)
-            if mail.kind == _CALL:
+            self._post.sort(letters, sender, mail.targets, mail)
+            if mail.kind == Kind.CALL:
                 effects += self._turn_away(received.peer, life, mail)
         return [*effects, Emit(MailReceived(tuple(letters)))] if letters else effects
 
@@ -417,23 +385,6 @@ class Groups:
             if mailbox not in self._mailboxes
         )
         return [SendData(0, peer, "", refusals, 128 * len(refusals))] if refusals else []
-
-    def _sort(
-        self, letters: list[Letter], sender: Address, targets: Sequence[tuple[int, int]], mail: Mail | Outgoing
-    ) -> None:
-        """Add mail as our mailboxes get it; closed ones get none."""
-        counts, kind, payload = self._counts, _KINDS[mail.kind], bytes(mail.payload)
-        numbered = kind is _VALUE or kind is _CALL
-        for mailbox, number in targets:
-            if mailbox not in self._mailboxes:
-                counts["undeliverable"] += 1
-                continue
-            lost = self._heard.take(mailbox, sender, number) if numbered else 0
-            if lost is None:
-                continue
-            counts["received"] += 1
-            counts["lost"] += lost
-            letters.append(Letter(mailbox, sender, lost, kind, mail.number, payload))
 
     # --- links and lives --------------------------------------------------------------------------------------------
 
@@ -488,7 +439,3 @@ class Groups:
     def _on_address(self, fact: AddressLearned, now_us: int) -> list[Effect]:
         self._me = Contact(self._me.site, self._me.incarnation, fact.address)
         return []
-
-
-def _size(letter: Outgoing, mails: int) -> int:
-    return mails * (len(letter.payload) + 64) + TARGET_BYTES * len(letter.to)

@@ -30,9 +30,15 @@ class Address(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class OpenMailbox(msgspec.Struct, frozen=True, gc=False):
-    """Resolved at once with the number of the new mailbox; request 0 asks for no outcome."""
+    """Resolved at once with the number of the new mailbox; request 0 asks for no outcome.
+
+    With a group, it is a member of it at once, as with `JoinGroup`.
+    """
 
     request: int
+    scope: bytes = b""
+    group: bytes | None = None
+    meta: bytes = b""
 
 
 class CloseMailbox(msgspec.Struct, frozen=True, gc=False):
