@@ -1,0 +1,399 @@
+"""The groups profile: what must hold of groups and of the mail between their members, whatever happens.
+
+Safety, at every node: the fold of `GroupChanged` is its view; of itself a node shows exactly what its users joined; of
+others only what their users once joined in that life, and no life that is over or held for down. Mail reaches only a
+mailbox that is open, in the life it was sent to, in the order in which it was sent, once, with the number of those that
+are missing; an answer comes only from who was called. A call of a life that is over does not wait.
+Liveness: all show what each joined, nothing else, and mail arrives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from covey.core.errors import invariant
+from covey.core.ids import Site, short
+from covey.core.vocabulary import (
+    ClusterChanged,
+    Liveness,
+    LivenessChanged,
+    MemberAdded,
+    MemberRemoved,
+    Refuse,
+    RowsChanged,
+    SendData,
+)
+from covey.engine.gate import Store
+from covey.protocols.groups import vocabulary as g
+from covey.protocols.groups.machine import GroupsStatistics
+from covey.protocols.groups.streams import EPOCH
+from covey.sim.checkers import check_links
+from covey.sim.node import SimNode
+from covey.sim.record_progress import record_pending
+from covey.sim.world import World
+
+SECOND_US = 1_000_000
+
+Place = tuple[bytes, bytes]  # scope, group
+Said = tuple[int, bytes]  # how often, and with which metadata
+Life = tuple[Site, int]
+
+SCOPES = (b"", b"other")
+GROUPS = (b"\xa1a", b"\xa1b", b"\xa1c")  # the keys "a", "b" and "c"
+UNSEEN = (Liveness.DOWN, Liveness.STOPPED)
+FACTS = (RowsChanged, MemberAdded, MemberRemoved, LivenessChanged, ClusterChanged)
+
+
+class Pair:
+    """What was sent from one mailbox to another one: (value, its number), and how many of these count as told."""
+
+    __slots__ = ("sent", "told")
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[bytes, int]] = []
+        self.told = 0  # the place behind the last one that arrived
+
+
+class User:
+    """One process's user: knows what it did, hears what its node tells, and says where that does not fit.
+
+    A machine of the engine as far as that asks it to check, after every fact that changes what is shown.
+    """
+
+    def __init__(self, world: GroupsWorld, node: SimNode) -> None:
+        self.world = world
+        self.node = node
+        self.incarnation = node.incarnation
+        self.boxes: dict[int, dict[Place, Said]] = {}  # ours that are open, and what they joined
+        self.scopes: dict[bytes, None] = {}
+        self.shown: dict[Place, dict[g.Address, g.GroupEntry]] = {}
+        self.calls: dict[int, tuple[int, g.Address]] = {}  # that have no outcome: from which mailbox to which
+        self.asked: dict[tuple[g.Address, int], int] = {}  # calls that came here, and to which mailbox
+        self.answered = 0
+        self._requests = 1 << 32  # not those of commands that others give
+
+    # --- what it does -----------------------------------------------------------------------------------------------
+
+    def _request(self) -> int:
+        self._requests += 1
+        return self._requests
+
+    def address(self, mailbox: int) -> g.Address:
+        """One of its mailboxes as others see it."""
+        return g.Address(self.node.site, self.incarnation, mailbox)
+
+    def hold(self, scope: bytes) -> None:
+        """Look at a scope."""
+        self.scopes[scope] = None
+        self.node.feed(g.HoldScope(scope))
+
+    def open(self) -> int:
+        """A new mailbox."""
+        request = self._request()
+        self.node.feed(g.OpenMailbox(request))
+        number: int = self.node.outcomes.pop(request)
+        invariant(number not in self.boxes, "a mailbox has a number of its own")
+        self.boxes[number] = {}
+        return number
+
+    def _say(self, mailbox: int, place: Place, count: int, meta: bytes) -> None:
+        if count:
+            self.boxes[mailbox][place] = count, meta
+            self.world.note(place, self.address(mailbox), (count, meta))
+        else:
+            self.boxes[mailbox].pop(place, None)
+
+    def join(self, mailbox: int, place: Place, meta: bytes | None) -> None:
+        """Once more a member."""
+        self.scopes[place[0]] = None
+        count, before = self.boxes[mailbox].get(place, (0, b""))
+        self._say(mailbox, place, count + 1, before if meta is None else meta)
+        self.node.feed(g.JoinGroup(mailbox, *place, meta))
+
+    def update(self, mailbox: int, place: Place, meta: bytes) -> None:
+        """Say something else."""
+        self._say(mailbox, place, self.boxes[mailbox][place][0], meta)
+        self.node.feed(g.UpdateMeta(mailbox, *place, meta))
+
+    def leave(self, mailbox: int, place: Place, count: int) -> None:
+        """So many times fewer a member."""
+        had, meta = self.boxes[mailbox].get(place, (0, b""))
+        self._say(mailbox, place, max(had - count, 0), meta)
+        self.node.feed(g.LeaveGroup(mailbox, *place, count))
+
+    def close(self, mailbox: int) -> None:
+        """It is gone."""
+        del self.boxes[mailbox]
+        self._end_calls(lambda caller, _: caller == mailbox)
+        self.node.feed(g.CloseMailbox(mailbox))
+
+    def send(self, mailbox: int, targets: Sequence[g.Address], kind: g.Kind = g.Kind.VALUE) -> None:
+        """One value to mailboxes of one life."""
+        to, request = targets[0], self._request()
+        value, number = self.world.value(), 0
+        if kind is g.Kind.CALL:
+            number = request
+            self.calls[number] = mailbox, to
+        mailboxes = tuple(target.mailbox for target in targets)
+        self.node.feed(g.SendMail(request, mailbox, to.site, to.incarnation, mailboxes, kind, number, value))
+
+    def answer(self, to: g.Address, number: int) -> None:
+        """Answer a call, if the mailbox is still there."""
+        mailbox = self.asked[to, number]
+        if self.node.alive and mailbox in self.boxes:
+            kind = g.Kind.REPLY if number % 3 else g.Kind.FAILURE
+            self.node.feed(g.SendMail(0, mailbox, to.site, to.incarnation, (to.mailbox,), kind, number, b"\xc0"))
+
+    # --- what it hears ----------------------------------------------------------------------------------------------
+
+    def sent(self, command: g.SendMail, effects: Sequence[Any]) -> None:
+        """The machine took a letter, or refused it."""
+        if any(type(effect) is Refuse for effect in effects):
+            self.calls.pop(command.number, None)
+        if command.kind >= g.Kind.REPLY or not effects or type(effects[0]) is Refuse:
+            return
+        numbers = {
+            mailbox: number
+            for effect in effects
+            if type(effect) is SendData
+            for mail in effect.messages
+            for mailbox, number in mail.targets
+        }
+        for mailbox in command.mailboxes:
+            target = g.Address(command.site, command.incarnation, mailbox)
+            sent = self.world.pair(self.address(command.sender), target).sent
+            sent.append((command.payload, numbers.get(mailbox, len(sent))))
+
+    def emitted(self, event: Any) -> None:
+        """Its node tells it something."""
+        match event:
+            case g.GroupChanged():
+                self._fold(event)
+            case g.MailReceived(letters):
+                for letter in letters:
+                    self._read(letter)
+
+    def _fold(self, event: g.GroupChanged) -> None:
+        place = event.scope, event.group
+        view = self.shown.setdefault(place, {})
+        invariant(bool(event.changes), "a change changes something")
+        for before, after in event.changes:
+            entry = after or before
+            assert entry is not None
+            invariant(before != after and view.get(entry.address) == before, "a change fits what was before")
+            if after is None:
+                del view[entry.address]
+            else:
+                said = self.world.said.get((place, entry.address), {})
+                invariant((after.count, after.meta) in said, f"{short(entry.address.site)} joined so in that life")
+                view[entry.address] = after
+        if not view:
+            del self.shown[place]
+
+    def _read(self, letter: g.Letter) -> None:
+        invariant(letter.mailbox in self.boxes, "nothing reaches a closed mailbox")
+        me, sender = self.address(letter.mailbox), letter.sender
+        world = self.world
+        if world.contested((me.site, me.incarnation)) or world.contested((sender.site, sender.incarnation)):
+            return  # two processes live one life until one of them finds out
+        if letter.kind >= g.Kind.REPLY:
+            if (call := self.calls.get(letter.number)) is not None and call == (letter.mailbox, sender):
+                self.answered += 1
+                del self.calls[letter.number]
+            return
+        pair = world.pairs.get((sender, me))
+        values = [] if pair is None else [value for value, _ in pair.sent]
+        invariant(letter.payload in values, f"{short(sender.site)} sent this from there, to this life")
+        assert pair is not None
+        at = values.index(letter.payload)
+        invariant(at >= pair.told, "letters come in order, and once")
+        self._count(letter.lost, [number for _, number in pair.sent], pair.told, at)
+        pair.told = at + 1
+        if letter.kind is g.Kind.CALL:
+            self.asked[sender, letter.number] = letter.mailbox
+            world.answer_later(self, sender, letter.number)
+
+    def _count(self, lost: int, numbers: list[int], told: int, at: int) -> None:
+        """A gap is told, exactly; where the sender began anew, those that are certainly missing."""
+        missing = at - told
+        invariant(lost <= missing, "no more are missing than were sent")
+        if self.world.exact:
+            anew = numbers[max(told - 1, 0)] // EPOCH != numbers[at] // EPOCH
+            certain = min(missing, numbers[at] % EPOCH) if anew else missing
+            invariant(lost == certain, f"{certain} letters are missing, not {lost}")
+
+    def _end_calls(self, ends: Callable[[int, g.Address], bool]) -> None:
+        for number in [number for number, call in self.calls.items() if ends(*call)]:
+            del self.calls[number]
+
+    # --- a machine of the engine ------------------------------------------------------------------------------------
+
+    def handle(self, incoming: Any, now_us: int) -> Sequence[Any]:
+        if type(incoming) is ClusterChanged and incoming.incarnation != self.incarnation:
+            self.incarnation = incoming.incarnation
+            self.world.lives.setdefault((self.node.site, self.incarnation), {})[self.node.number] = None
+            for mailbox, joins in self.boxes.items():
+                for place, said in joins.items():
+                    self.world.note(place, self.address(mailbox), said)
+        return ()
+
+    def deadline(self) -> int | None:
+        return None
+
+    def check(self) -> None:
+        invariant(self.node.engine.groups.views == self.shown, "snapshot plus events is the view")
+        entries = self.node.engine.roster.entries
+        for view in self.shown.values():
+            for site, incarnation in {(at.site, at.incarnation): None for at in view}:
+                if site == self.node.site:
+                    invariant(incarnation == self.incarnation, "of us there is this life")
+                    continue
+                entry = entries.get(site)
+                invariant(entry is not None, f"{short(site)} is shown and belongs")
+                assert entry is not None
+                invariant(incarnation == entry.contact.incarnation, f"{short(site)} is shown in its current life")
+                invariant(entry.state not in UNSEEN, f"{short(site)} is shown and not held for down")
+        invariant(self.of(self.node.site) == self.joined(), "of itself a node shows what its users joined")
+
+    def statistics(self) -> GroupsStatistics:  # a machine has them; these are of the one it watches
+        return self.node.engine.groups.statistics()
+
+    def of(self, owner: Site) -> dict[tuple[Place, g.Address], Said]:
+        """What is shown here of one node's members."""
+        return {
+            (place, address): (entry.count, entry.meta)
+            for place, view in self.shown.items()
+            for address, entry in view.items()
+            if address.site == owner
+        }
+
+    def joined(self) -> dict[tuple[Place, g.Address], Said]:
+        """What its own mailboxes joined."""
+        return {
+            (place, self.address(mailbox)): said for mailbox, joins in self.boxes.items() for place, said in joins.items()
+        }
+
+
+class GroupsWorld(World):
+    """A world in which every process has a user, which knows what all the others ever said."""
+
+    def __init__(self, *arguments: Any, exact: bool = True, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.exact = exact  # nothing is forgotten for want of room, so every gap is told
+        self.said: dict[tuple[Place, g.Address], dict[Said, None]] = {}
+        self.pairs: dict[tuple[g.Address, g.Address], Pair] = {}
+        self.lives: dict[Life, dict[int, None]] = {}  # the processes that ever led a life
+        self._values = 0
+        self.watches.append(self)
+
+    def start_node(self, seeds: tuple[str, ...] = (), *arguments: Any, **options: Any) -> SimNode:
+        """Start a process, and give it a user."""
+        node = super().start_node(seeds, *arguments, **options)
+        user = User(self, node)
+        self.lives.setdefault((node.site, node.incarnation), {})[node.number] = None
+        engine = node.engine
+        engine.machines["user"] = user
+        for kind in FACTS:
+            engine.routes[kind] = (*engine.routes[kind], ("user", user))
+        user.hold(SCOPES[0])
+        return node
+
+    def note(self, place: Place, address: g.Address, said: Said) -> None:
+        """A member says this of itself."""
+        self.said.setdefault((place, address), {})[said] = None
+
+    def pair(self, sender: g.Address, receiver: g.Address) -> Pair:
+        """What was sent from one mailbox to another."""
+        return self.pairs.setdefault((sender, receiver), Pair())
+
+    def value(self) -> bytes:
+        """One that nobody sent before."""
+        self._values += 1
+        return b"\xce%b" % self._values.to_bytes(4, "big")
+
+    def contested(self, life: Life) -> bool:
+        """Whether more than one process led it: copies of a disk may, until that is found out."""
+        return len(self.lives.get(life, ())) > 1
+
+    def answer_later(self, user: User, to: g.Address, number: int) -> None:
+        """A user thinks for a while; now and then it does not answer."""
+        if number % 4:
+            due_us = self.now_us + number % 7 * 100_000
+            self.schedule(due_us, user.node.index, lambda: user.answer(to, number))
+
+    # --- it looks on at everybody -----------------------------------------------------------------------------------
+
+    def started(self, node: SimNode) -> None:
+        """Its user comes when it runs."""
+
+    def observed(self, node: SimNode, machine: str, incoming: Any, effects: Sequence[Any]) -> None:
+        """Tell a user what became of its letter."""
+        if machine == "groups" and type(incoming) is g.SendMail:
+            user_of(node).sent(incoming, effects)
+
+    def emitted(self, node: SimNode, event: Any) -> None:
+        """Tell a user its node's events."""
+        if (user := node.engine.machines.get("user")) is not None:
+            assert isinstance(user, User)
+            user.emitted(event)
+
+    def stored(self, node: SimNode, store: Store) -> None:
+        """Nothing of groups is on a disk."""
+
+
+def user_of(node: SimNode) -> User:
+    """The user of a process."""
+    user = node.engine.machines["user"]
+    assert isinstance(user, User)
+    return user
+
+
+def check_groups(world: World) -> None:
+    """Safety at any moment."""
+    for node in world.alive():
+        user_of(node).check()
+    check_links(world)
+
+
+def groups_pending(world: World) -> tuple[str, list[Site]] | None:
+    """Why the living nodes do not yet show each other's members, and only these."""
+    nodes = [node for node in world.alive() if not node.engine.membership.solo]
+    if not nodes:
+        return None
+    if (reason := record_pending(world)) is not None:
+        return reason
+    sites = {node.site for node in nodes}
+    for node in nodes:
+        user = user_of(node)
+        for owner in nodes:
+            if owner is node:
+                continue
+            about = [node.site, owner.site]
+            entry = node.engine.roster.entries.get(owner.site)
+            if entry is None or entry.state is not Liveness.ALIVE:
+                return f"n{node.index} does not hold n{owner.index} for alive", about
+            shown = user.of(owner.site)
+            has = {at: said for at, said in user_of(owner).joined().items() if at[0][0] in user.scopes}
+            if shown != has:
+                return f"n{node.index} shows {len(shown)} members of n{owner.index}, not its {len(has)}", about
+        for view in user.shown.values():
+            for address in view:
+                if address.site not in sites:
+                    return f"n{node.index} still shows a member of {short(address.site)}", [node.site, address.site]
+    return None
+
+
+def check_mail(world: World) -> None:
+    """In a calm world a letter from each node to each arrives, and what was missing before it is told."""
+    assert isinstance(world, GroupsWorld)
+    nodes = [node for node in world.alive() if not node.engine.membership.solo]
+    boxes = {node.number: next(iter(user_of(node).boxes), 0) or user_of(node).open() for node in nodes}
+    ways = [(user_of(source), user_of(target)) for source in nodes for target in nodes]
+    for source, target in ways:
+        source.send(boxes[source.node.number], [target.address(boxes[target.node.number])])
+    world.run(5 * SECOND_US)
+    for source, target in ways:
+        pair = world.pair(source.address(boxes[source.node.number]), target.address(boxes[target.node.number]))
+        ways_name = f"n{source.node.index} to n{target.node.index}"
+        invariant(pair.told == len(pair.sent) > 0, f"the last letter from {ways_name} arrived")
