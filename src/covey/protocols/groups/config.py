@@ -10,4 +10,4 @@ class GroupsConfig(msgspec.Struct, frozen=True):
 
     mailboxes_max: int = 1_000_000  # open on this node. Guess: about 300 MB
     scopes_max: int = 1_024  # known here. Guess: a quarter of what the row machine holds
-    streams_max: int = 1_000_000  # pairs of mailboxes whose letters are numbered, each way. Guess: about 200 MB
+    streams_max: int = 262_144  # pairs of mailboxes whose letters are numbered, with one node and each way. Guess

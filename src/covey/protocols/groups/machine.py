@@ -316,8 +316,10 @@ class Groups:
         letters: list[Letter] = []
         effects: list[Effect] = []
         life = self._linked.get(received.peer)
+        current = self._lives.get(received.peer)
+        known = 0 if current is None else current.incarnation
         for mail in received.messages:
-            if life is None or mail.to != self._me.incarnation:
+            if life is None or life < known or mail.to != self._me.incarnation:
                 self._counts["undeliverable"] += len(mail.targets)
                 continue
             letters += self._letters(Address(received.peer, life, mail.sender), mail.targets, mail)
@@ -358,10 +360,11 @@ class Groups:
         due = self._heard.next(mailbox, sender)
         if due is not None and number < due:
             return None
+        is_new = self._heard.is_new(sender)
         self._heard.set(mailbox, sender, number + 1)
         if due is not None and number // EPOCH == due // EPOCH:
             return number - due
-        return 0 if due is None and self._heard.overflowed else number % EPOCH
+        return number % EPOCH if due is not None or is_new else 0
 
     # --- links and lives --------------------------------------------------------------------------------------------
 
@@ -374,6 +377,8 @@ class Groups:
     def _on_lost(self, fact: PeerLost, now_us: int) -> list[Effect]:
         if fact.channel is Channel.DATA and self._linked.get(fact.contact.site) == fact.contact.incarnation:
             del self._linked[fact.contact.site]
+            if fact.contact.site not in self._lives:
+                self._heard.forget(fact.contact.site)
         return []
 
     def _on_life(self, fact: MemberAdded | LivenessChanged, now_us: int) -> list[Effect]:
@@ -383,7 +388,9 @@ class Groups:
         if known is not None and contact.incarnation < known.incarnation:
             return []
         if known is not None and contact.incarnation > known.incarnation:
-            self._forget(contact.site)
+            self._down.pop(contact.site, None)
+            self._said.forget(contact.site)
+            self._heard.forget(contact.site)
         address = contact.address or (known.address if known is not None else "")
         self._lives[contact.site] = Contact(contact.site, contact.incarnation, address)
         if type(fact) is LivenessChanged:
@@ -394,14 +401,13 @@ class Groups:
         return []
 
     def _on_member_removed(self, fact: MemberRemoved, now_us: int) -> list[Effect]:
-        if self._lives.pop(fact.site, None) is not None:
-            self._forget(fact.site)
+        """What it said before may still be on its link: its letters are counted as long as that lasts."""
+        self._lives.pop(fact.site, None)
+        self._down.pop(fact.site, None)
+        self._said.forget(fact.site)
+        if fact.site not in self._linked:
+            self._heard.forget(fact.site)
         return []
-
-    def _forget(self, site: Site) -> None:
-        self._down.pop(site, None)
-        self._said.forget(site)
-        self._heard.forget(site)
 
     def _on_cluster_changed(self, fact: ClusterChanged, now_us: int) -> list[Effect]:
         """A new life: our mailboxes live on in it, under new addresses; the rows write anew what they joined."""

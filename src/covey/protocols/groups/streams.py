@@ -2,6 +2,9 @@
 
 A number is an epoch and a place in it. Who sends forgets pairs that have long been silent and counts anew for them in a
 later epoch, so a receiver that remembers more never takes a new letter for an old one.
+
+Pairs are filed by the other's life. So a life that is over goes at once, however many pairs it had, and a node that
+invents mailboxes crowds out nobody's pairs but its own.
 """
 
 from __future__ import annotations
@@ -10,90 +13,116 @@ from covey.core.errors import invariant
 from covey.core.ids import Site
 from covey.protocols.groups.vocabulary import Address
 
+ENDED_MAX = 10_000  # lives whose pairs were forgotten. Guess: about 1 MB
 EPOCH = 1 << 32  # letters in one epoch of one pair; with 2**21 epochs a number has 53 bits
 
-Pairs = dict[int, dict[Address, int]]
+Pairs = dict[int, dict[int, int]]  # our mailbox, the other's mailbox: the next number
+
+
+class _Peer:
+    """The pairs with one life: those in use, and those of before."""
+
+    __slots__ = ("incarnation", "old", "overflowed", "young", "young_pairs")
+
+    def __init__(self, incarnation: int) -> None:
+        self.incarnation = incarnation
+        self.young: Pairs = {}
+        self.old: Pairs = {}  # not used since the young ones were begun
+        self.young_pairs = 0
+        self.overflowed = False  # some pairs were forgotten for want of room
 
 
 class Streams:
     """The next number between each of our mailboxes and others, in one direction.
 
-    Law: a pair that is forgotten and used again has a greater number than it ever had. Invariant: at most `pairs_max`;
-    of more, the half that was used longest ago is forgotten.
+    Law: a pair that is forgotten and used again has a greater number than it ever had. Invariants: of each site one
+    life, with at most `pairs_max` pairs; of more, the half that was used longest ago is forgotten; at most `ENDED_MAX`
+    lives are remembered as forgotten, the latest.
     """
 
     def __init__(self, pairs_max: int) -> None:
         self._half_max = max(pairs_max // 2, 1)
-        self._young: Pairs = {}
-        self._old: Pairs = {}  # not used since the young ones were begun
-        self._young_pairs = 0
+        self._peers: dict[Site, _Peer] = {}
+        self._ended: dict[Site, int] = {}  # the latest life whose pairs were forgotten
         self.epoch = 0
-        self.overflowed = False  # some pairs were forgotten for want of room
 
     def next(self, mailbox: int, other: Address) -> int | None:
         """The next number of a pair; None for one that is not known."""
-        number = self._young.get(mailbox, {}).get(other)
-        return self._old.get(mailbox, {}).get(other) if number is None else number
+        peer = self._peers.get(other.site)
+        if peer is None or peer.incarnation != other.incarnation:
+            return None
+        number = peer.young.get(mailbox, {}).get(other.mailbox)
+        return peer.old.get(mailbox, {}).get(other.mailbox) if number is None else number
 
     def first(self) -> int:
         """The number that a pair which is not known begins with."""
         return self.epoch * EPOCH
 
+    def is_new(self, other: Address) -> bool:
+        """Whether a pair that is not known was certainly never used: none of that life's were forgotten."""
+        peer = self._peers.get(other.site)
+        overflowed = peer is not None and peer.incarnation == other.incarnation and peer.overflowed
+        return not overflowed and self._ended.get(other.site, 0) < other.incarnation
+
     def set(self, mailbox: int, other: Address, number: int) -> None:
         """The next number of a pair is this."""
-        pairs = self._young.get(mailbox)
+        peer = self._peers.get(other.site)
+        if peer is None or peer.incarnation != other.incarnation:
+            self.forget(other.site)
+            peer = self._peers[other.site] = _Peer(other.incarnation)
+        pairs = peer.young.get(mailbox)
         if pairs is None:
-            pairs = self._young[mailbox] = {}
-        if other not in pairs:
-            if self._young_pairs >= self._half_max:
-                self._age()
-                pairs = self._young[mailbox] = {}
-            self._young_pairs += 1
-        pairs[other] = number
+            pairs = peer.young[mailbox] = {}
+        if other.mailbox not in pairs:
+            if peer.young_pairs >= self._half_max:
+                self._age(peer)
+                pairs = peer.young[mailbox] = {}
+            peer.young_pairs += 1
+        pairs[other.mailbox] = number
 
-    def _age(self) -> None:
-        if self._old:
+    def _age(self, peer: _Peer) -> None:
+        if peer.old:
             self.epoch += 1
-            self.overflowed = True
-        self._old, self._young, self._young_pairs = self._young, {}, 0
+            peer.overflowed = True
+        peer.old, peer.young, peer.young_pairs = peer.young, {}, 0
 
     def closed(self, mailbox: int) -> None:
         """One of our mailboxes is closed: its number is never used again."""
-        self._young_pairs -= len(self._young.pop(mailbox, ()))
-        self._old.pop(mailbox, None)
+        for peer in self._peers.values():
+            peer.young_pairs -= len(peer.young.pop(mailbox, ()))
+            peer.old.pop(mailbox, None)
 
     def forget(self, site: Site) -> None:
         """That site is gone, or lives another life: its mailboxes are others."""
-        if _forget(self._young, site) + _forget(self._old, site):
-            self.epoch += 1
-            self._young_pairs = sum(map(len, self._young.values()))
+        peer = self._peers.pop(site, None)
+        if peer is None:
+            return
+        self.epoch += 1
+        self._ended.pop(site, None)
+        self._ended[site] = peer.incarnation
+        if len(self._ended) > ENDED_MAX:
+            del self._ended[next(iter(self._ended))]
 
     def clear(self) -> None:
-        """Another life of ours: all our mailboxes have other addresses."""
-        self._young, self._old, self._young_pairs = {}, {}, 0
-        self.overflowed = False
+        """Everybody is gone."""
+        for site in list(self._peers):
+            self.forget(site)
 
     def mailboxes(self) -> frozenset[int]:
         """Which of our mailboxes have pairs."""
-        return frozenset((*self._young, *self._old))
+        return frozenset(mailbox for peer in self._peers.values() for mailbox in (*peer.young, *peer.old))
 
     def __len__(self) -> int:
-        return sum(len(pairs) for generation in (self._young, self._old) for pairs in generation.values())
+        return sum(_size(peer.young) + _size(peer.old) for peer in self._peers.values())
 
     def check(self) -> None:
         """Every invariant."""
-        invariant(self._young_pairs == sum(map(len, self._young.values())), "the pairs are counted")
-        invariant(self._young_pairs <= self._half_max, "the pairs in use are bounded")
-        invariant(sum(map(len, self._old.values())) <= self._half_max, "the pairs of before are bounded")
+        invariant(len(self._ended) <= ENDED_MAX, "what is remembered of the forgotten is bounded")
+        for peer in self._peers.values():
+            invariant(peer.young_pairs == _size(peer.young), "the pairs are counted")
+            invariant(peer.young_pairs <= self._half_max, "the pairs in use are bounded")
+            invariant(_size(peer.old) <= self._half_max, "the pairs of before are bounded")
 
 
-def _forget(generation: Pairs, site: Site) -> int:
-    """Take the pairs of a site out of one generation; returns how many there were."""
-    gone = 0
-    for mailbox, pairs in list(generation.items()):
-        for other in [other for other in pairs if other.site == site]:
-            del pairs[other]
-            gone += 1
-        if not pairs:
-            del generation[mailbox]
-    return gone
+def _size(pairs: Pairs) -> int:
+    return sum(map(len, pairs.values()))
