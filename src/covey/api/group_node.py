@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from covey.api.events import EventHub, Subscription
@@ -14,8 +14,10 @@ from covey.api.mailboxes import Mailbox
 from covey.core.errors import (
     ClosedError,
     ConfigError,
+    CoveyError,
     DeadlineExceeded,
     DecodeError,
+    PeerUnreachable,
     UsageError,
 )
 from covey.core.ids import Site, short
@@ -24,12 +26,13 @@ from covey.protocols.groups import vocabulary as g
 from covey.protocols.groups.machine import Groups as Machine
 from covey.protocols.groups.rows import SCOPE_BYTES_MAX
 from covey.wire.keys import Key, decode_key
-from covey.wire.payloads import decode_payload
+from covey.wire.payloads import decode_payload, encode_payload
 
 if TYPE_CHECKING:
     from covey.runtime.runner import Runner
 
 Place = tuple[bytes, bytes]
+DROPPED = encode_payload("its mailbox was dropped before it answered; it may have acted", "payload", 1_000)
 
 
 class Groups:
@@ -91,6 +94,15 @@ class Groups:
         self._mailboxes[number] = mailbox
         return number
 
+    def dropped(self, number: int, unanswered: Iterable[tuple[g.Address, int]]) -> None:
+        """Nothing refers to a mailbox any more, and nobody closed it."""
+        for to, call in list(unanswered):
+            try:
+                self.answer(number, to, g.Kind.GONE, call, DROPPED)
+            except CoveyError:
+                break  # the node is closed
+        self.closed(number)
+
     def closed(self, number: int) -> None:
         """A mailbox is closed: nothing more is delivered to it, and nobody waits for its calls."""
         self._mailboxes.pop(number, None)
@@ -147,7 +159,7 @@ class Groups:
     def on_mail(self, event: g.MailReceived) -> None:
         """Letters for our mailboxes."""
         for letter in event.letters:
-            if letter.kind is g.Kind.REPLY or letter.kind is g.Kind.FAILURE:
+            if letter.kind >= g.Kind.REPLY:
                 self._on_answer(letter)
             elif (mailbox := self._mailboxes.get(letter.mailbox)) is not None:
                 mailbox._put(letter)
@@ -165,8 +177,17 @@ class Groups:
             return
         if letter.kind is g.Kind.REPLY:
             future.set_result(payload)
-        else:
+        elif letter.kind is g.Kind.FAILURE:
             future.set_exception(CallFailed(str(payload)))
+        else:
+            future.set_exception(PeerUnreachable(f"the member at site {short(letter.sender.site)}: {payload}"))
+
+    def on_life_ended(self, event: g.LifeEnded) -> None:
+        """Nobody waits for an answer from there; it may have acted on what it was asked."""
+        for future, _, callee in self._calls.values():
+            if (callee.site, callee.incarnation) == (event.site, event.incarnation) and not future.done():
+                future.set_exception(PeerUnreachable(f"site {short(event.site)} {event.why}; it may have acted"))
+                future.exception()  # whoever waits may have heard it elsewhere
 
     def answer(self, sender: int, to: g.Address, kind: g.Kind, number: int, payload: bytes) -> None:
         """The answer to a call; nobody waits until it is on its way."""
@@ -197,7 +218,10 @@ class Groups:
         try:
             post = _Post(self._live(False), sender, to.life, (to.mailbox,), g.Kind.CALL, number, payload)
             async with asyncio.timeout(seconds):
-                await post.outcome
+                if not post.outcome.done():
+                    await asyncio.wait((post.outcome, future), return_when=asyncio.FIRST_COMPLETED)
+                if post.outcome.done():
+                    post.outcome.result()
                 return await future
         except TimeoutError:
             raise DeadlineExceeded(f"site {short(to.site)} gave no answer in {seconds} s; it may have acted") from None

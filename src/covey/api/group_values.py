@@ -71,7 +71,7 @@ class GroupMessage(msgspec.Struct, frozen=True):
 
 
 class CallFailed(PeerError):
-    """The callee answered that it could not: it raised, refused, has too much unread, or closed its mailbox.
+    """The callee answered that it could not: it raised, refused, or has too much unread.
 
     The text is its own.
     """

@@ -75,9 +75,9 @@ class Mailbox:
             raise UsageError(f"this mailbox is {self._state}; ask the group for another one")
         self._number = self._groups.open(self)
         self._state = "open"
-        loop, groups, number = asyncio.get_running_loop(), self._groups, self._number
+        loop, groups, number, unanswered = asyncio.get_running_loop(), self._groups, self._number, self._unanswered
         self._dropped = weakref.finalize(
-            self, lambda: loop.is_closed() or loop.call_soon_threadsafe(groups.closed, number)
+            self, lambda: loop.is_closed() or loop.call_soon_threadsafe(groups.dropped, number, unanswered)
         )
         self._dropped.atexit = False
 
@@ -100,14 +100,14 @@ class Mailbox:
         """Leave every group. Whoever waits for an answer hears that there is none. Idempotent."""
         if self._state != "open":
             return
-        self._turn_away("the mailbox was closed")
+        self._turn_away("its mailbox was closed")
         self._groups.closed(self._number)
         self._end(None)
 
     def _turn_away(self, reason: str) -> None:
         """Whoever waits for an answer gets none."""
         for sender, number in list(self._unanswered):
-            self._refuse(sender, number, reason)
+            self._refuse(sender, number, f"{reason} before it answered; it may have acted", g.Kind.GONE)
 
     def _end(self, cause: BaseException | None) -> None:
         if self._state != "closed":
@@ -180,7 +180,8 @@ class Mailbox:
         """Send to one member and wait for its answer.
 
         Raises `CallFailed` with its reason if it answers that it cannot, `DeadlineExceeded` after `timeout` seconds
-        (it may have acted), `PeerUnreachable` if it was not reached.
+        (it may have acted), `PeerUnreachable` if it was not reached, and as soon as its mailbox is closed, or its node
+        held for down, without an answer (it may have acted). Who leaves the group, and reads on, can still answer.
         """
         return await self._groups.call(self._open(), check_member(to), encode_mail(payload), timeout)
 
@@ -279,9 +280,9 @@ class Mailbox:
         self._groups.answer(self._number, to, kind, number, encode_mail(value, "reply"))
         self._unanswered.pop((to, number), None)
 
-    def _refuse(self, to: g.Address, number: int, reason: str) -> None:
+    def _refuse(self, to: g.Address, number: int, reason: str, kind: g.Kind = g.Kind.FAILURE) -> None:
         self._unanswered.pop((to, number), None)
-        self._groups.answer(self._number, to, g.Kind.FAILURE, number, encode_mail(clean(reason)))
+        self._groups.answer(self._number, to, kind, number, encode_mail(clean(reason)))
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

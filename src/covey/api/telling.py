@@ -102,6 +102,9 @@ class Telling:
             case g.MailReceived():
                 if self.groups is not None:
                     self.groups.on_mail(event)
+            case g.LifeEnded():
+                if self.groups is not None:
+                    self.groups.on_life_ended(event)
             case g.GroupChanged():
                 if self.groups is not None:
                     self.groups.on_changed(event)

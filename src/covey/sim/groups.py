@@ -170,6 +170,8 @@ class User:
         match event:
             case g.GroupChanged():
                 self._fold(event)
+            case g.LifeEnded(site, incarnation):
+                self._end_calls(lambda _, callee: (callee.site, callee.incarnation) == (site, incarnation))
             case g.MailReceived(letters):
                 for letter in letters:
                     self._read(letter)
@@ -243,18 +245,22 @@ class User:
 
     def check(self) -> None:
         invariant(self.node.engine.groups.views == self.shown, "snapshot plus events is the view")
-        entries = self.node.engine.roster.entries
-        for view in self.shown.values():
-            for site, incarnation in {(at.site, at.incarnation): None for at in view}:
-                if site == self.node.site:
-                    invariant(incarnation == self.incarnation, "of us there is this life")
-                    continue
-                entry = entries.get(site)
-                invariant(entry is not None, f"{short(site)} is shown and belongs")
-                assert entry is not None
-                invariant(incarnation == entry.contact.incarnation, f"{short(site)} is shown in its current life")
-                invariant(entry.state not in UNSEEN, f"{short(site)} is shown and not held for down")
+        shown = {(at.site, at.incarnation): None for view in self.shown.values() for at in view}
+        for life in shown:
+            invariant(
+                self._is_there(life), f"{short(life[0])} is shown in its current life, which is not held for down"
+            )
+        called = {(to.site, to.incarnation): None for _, to in self.calls.values()}
+        for life in called:
+            invariant(self._is_there(life), f"nobody waits for {short(life[0])} in a life that is over or down")
         invariant(self.of(self.node.site) == self.joined(), "of itself a node shows what its users joined")
+
+    def _is_there(self, life: Life) -> bool:
+        """Whether a life is ours, or current and not held for down."""
+        if life[0] == self.node.site:
+            return life[1] == self.incarnation
+        entry = self.node.engine.roster.entries.get(life[0])
+        return entry is not None and life[1] == entry.contact.incarnation and entry.state not in UNSEEN
 
     def statistics(self) -> GroupsStatistics:  # a machine has them; these are of the one it watches
         return self.node.engine.groups.statistics()
@@ -271,7 +277,9 @@ class User:
     def joined(self) -> dict[tuple[Place, g.Address], Said]:
         """What its own mailboxes joined."""
         return {
-            (place, self.address(mailbox)): said for mailbox, joins in self.boxes.items() for place, said in joins.items()
+            (place, self.address(mailbox)): said
+            for mailbox, joins in self.boxes.items()
+            for place, said in joins.items()
         }
 
 

@@ -14,7 +14,7 @@ from covey.protocols.groups.config import GroupsConfig
 from covey.protocols.groups.streams import EPOCH, Streams
 from tests.protocols.groups.groups_net import ANN, BOB, HI, G, Net, S, hear, mail, opened
 
-VALUE, CALL, REPLY, FAILURE = g.Kind
+VALUE, CALL, REPLY, FAILURE, GONE = g.Kind
 
 
 # --- restarts and forgetting ----------------------------------------------------------------------------------------

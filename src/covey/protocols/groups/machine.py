@@ -50,6 +50,7 @@ from covey.protocols.groups.vocabulary import (
     Kind,
     LeaveGroup,
     Letter,
+    LifeEnded,
     MailReceived,
     OpenMailbox,
     SendMail,
@@ -63,7 +64,7 @@ Place = tuple[bytes, bytes]  # (scope, group)
 TARGETS_AT_ONCE = 3_000  # mailboxes of one node in one message: with their numbers they take at most 60,000 bytes
 TARGET_BYTES = 20
 
-_CLOSED = msgspec.msgpack.encode("the mailbox is closed")
+_CLOSED = msgspec.msgpack.encode("its mailbox is closed; nothing was delivered")
 
 
 class GroupsStatistics(msgspec.Struct, frozen=True):
@@ -330,7 +331,7 @@ class Groups:
     def _turn_away(self, peer: Site, life: int, call: Mail) -> list[Effect]:
         """A call of a mailbox that is closed is answered, so that nobody waits for it."""
         refusals = tuple(
-            Mail(life, mailbox, ((call.sender, 0),), Kind.FAILURE, call.number, msgspec.Raw(_CLOSED))
+            Mail(life, mailbox, ((call.sender, 0),), Kind.GONE, call.number, msgspec.Raw(_CLOSED))
             for mailbox, _ in call.targets
             if mailbox not in self._mailboxes
         )
@@ -387,37 +388,47 @@ class Groups:
         known = self._lives.get(contact.site)
         if known is not None and contact.incarnation < known.incarnation:
             return []
+        effects: list[Effect] = []
         if known is not None and contact.incarnation > known.incarnation:
+            effects += self._ended(contact.site, known.incarnation, "began another life")
             self._down.pop(contact.site, None)
             self._said.forget(contact.site)
             self._heard.forget(contact.site)
         address = contact.address or (known.address if known is not None else "")
         self._lives[contact.site] = Contact(contact.site, contact.incarnation, address)
         if type(fact) is LivenessChanged:
-            if fact.state >= Liveness.DOWN:
-                self._down[contact.site] = None
-            else:
+            if fact.state < Liveness.DOWN:
                 self._down.pop(contact.site, None)
-        return []
+            elif contact.site not in self._down:
+                effects += self._ended(contact.site, contact.incarnation, "is held for down")
+                self._down[contact.site] = None
+        return effects
+
+    def _ended(self, site: Site, incarnation: int, why: str) -> list[Effect]:
+        """Whoever waits for an answer from there is told; once is enough."""
+        return [] if site in self._down else [Emit(LifeEnded(site, incarnation, why))]
 
     def _on_member_removed(self, fact: MemberRemoved, now_us: int) -> list[Effect]:
         """What it said before may still be on its link: its letters are counted as long as that lasts."""
-        self._lives.pop(fact.site, None)
+        life = self._lives.pop(fact.site, None)
+        effects = [] if life is None else self._ended(fact.site, life.incarnation, "is no member any more")
         self._down.pop(fact.site, None)
         self._said.forget(fact.site)
         if fact.site not in self._linked:
             self._heard.forget(fact.site)
-        return []
+        return effects
 
     def _on_cluster_changed(self, fact: ClusterChanged, now_us: int) -> list[Effect]:
         """A new life: our mailboxes live on in it, under new addresses; the rows write anew what they joined."""
+        lives = [*self._lives.values(), *([self._me] if self._me.incarnation != fact.incarnation else [])]
+        effects = [end for life in lives for end in self._ended(life.site, life.incarnation, "is in another cluster")]
         self._me = Contact(self._me.site, fact.incarnation, self._me.address)
         self._lives.clear()
         self._down.clear()
         self._linked.clear()
         self._said.clear()
         self._heard.clear()
-        return []
+        return effects
 
     def _on_address(self, fact: AddressLearned, now_us: int) -> list[Effect]:
         self._me = Contact(self._me.site, self._me.incarnation, fact.address)
