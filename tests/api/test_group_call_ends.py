@@ -93,8 +93,8 @@ def test_a_mailbox_that_is_dropped_fails_what_it_has_not_answered():
             member = box.member
             await until(lambda: member in me.peers())
             async with running(me.call(member, 1, timeout=1_000)) as (calling,):
-                while not unread(box):
-                    await asyncio.sleep(0.01)
+                waiting = box._queue  # a closure would keep the mailbox
+                await until(lambda: len(waiting) == 1)
                 del box
                 gc.collect()
                 with pytest.raises(covey.PeerUnreachable, match=f"its mailbox was dropped before it answered; {MAY}"):

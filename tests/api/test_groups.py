@@ -74,7 +74,7 @@ def test_n_joins_need_n_leaves():
             await becomes(0)
             assert me.leave() is False
             other.leave()
-            assert other.group.members() == [] and not other.group._groups._machine.views
+            assert other.group.members() == [] and not other.group._groups._machine.members.by_place
             await until(lambda: me.group.members() == [])
 
     run(test)

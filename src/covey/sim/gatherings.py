@@ -5,9 +5,12 @@ from __future__ import annotations
 from random import Random
 
 from covey.protocols.groups import vocabulary as g
+from covey.protocols.groups.views import Place
 from covey.sim.accusing import accuse
-from covey.sim.groups import GROUPS, SCOPES, SECOND_US, GroupsWorld, Life, Place, User, user_of
+from covey.sim.group_user import Life, User
+from covey.sim.groups import SCOPES, SECOND_US, GroupsWorld, user_of
 
+GROUPS = (b"\xa1a", b"\xa1b", b"\xa1c")  # the keys "a", "b" and "c"
 BOXES_MAX = 5  # open at one node
 DOINGS = {
     "open": 6, "join": 14, "leave": 6, "update": 4, "close": 4, "send": 16, "broadcast": 6, "call": 8, "hold": 1,

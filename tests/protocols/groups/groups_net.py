@@ -64,7 +64,7 @@ class Member:
         assert self.groups.deadline() is None
         for effect in effects:
             self._carry_out(effect)
-        assert self.folded == self.groups.views, "a view is the fold of GroupChanged"
+        assert self.folded == self.groups.members.by_place, "a view is the fold of GroupChanged"
         return effects
 
     def _carry_out(self, effect: Any) -> None:

@@ -137,7 +137,9 @@ def test_a_later_life_takes_the_place_of_the_pairs_of_the_one_before():
     streams.set(1, Address(ANN, 2, 1), 1)
     assert len(streams) == 1 and streams.next(1, Address(ANN, 1, 1)) is None
     assert not streams.is_new(Address(ANN, 1, 9)) and streams.is_new(Address(ANN, 2, 9))
-    assert streams.first() == EPOCH
+    assert streams.first(Address(ANN, 2, 9)) == streams.first(Address(ANN, 3, 1)) == 0
+    streams.forget(ANN)
+    assert streams.first(Address(ANN, 2, 9)) == EPOCH and streams.first(Address(ANN, 3, 9)) == 0
 
 
 def test_of_the_forgotten_the_latest_are_remembered():
@@ -148,3 +150,4 @@ def test_of_the_forgotten_the_latest_are_remembered():
         streams.forget(other.site)
     streams.check()
     assert streams.is_new(others[0]) and not streams.is_new(others[1]) and not streams.is_new(others[-1])
+    assert streams.first(others[0]) == streams.first(Address(ANN, 1, 1)) == EPOCH, "nobody has a number twice"

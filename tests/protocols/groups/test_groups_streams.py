@@ -136,7 +136,7 @@ def test_a_pair_never_has_a_number_twice(steps):
         match what:
             case "next":
                 known = streams.next(number, address)
-                now = streams.first() if known is None else known
+                now = streams.first(address) if known is None else known
                 assert now > used.get((number, address), -1)
                 used[number, address] = now
                 streams.set(number, address, now + 1)

@@ -38,12 +38,12 @@ from covey.core.vocabulary import (
     WriteRows,
 )
 from covey.protocols.groups.config import GroupsConfig
-from covey.protocols.groups.rows import COUNT_MAX, PREFIX, decode_row, decode_value, encode_row, encode_value
+from covey.protocols.groups.rows import COUNT_MAX, PREFIX, encode_row, encode_value
 from covey.protocols.groups.streams import EPOCH, Streams
+from covey.protocols.groups.views import Place, Views
 from covey.protocols.groups.vocabulary import (
     Address,
     CloseMailbox,
-    GroupChanged,
     GroupEntry,
     HoldScope,
     JoinGroup,
@@ -59,7 +59,6 @@ from covey.protocols.groups.vocabulary import (
 from covey.wire.messages.groups import Mail
 
 Effect = Any
-Place = tuple[bytes, bytes]  # (scope, group)
 
 TARGETS_AT_ONCE = 3_000  # mailboxes of one node in one message: with their numbers they take at most 60,000 bytes
 TARGET_BYTES = 20
@@ -68,7 +67,10 @@ _CLOSED = msgspec.msgpack.encode("its mailbox is closed; nothing was delivered")
 
 
 class GroupsStatistics(msgspec.Struct, frozen=True):
-    """What is there, and counts since the start. `nonsense`: rows that no covey writes."""
+    """What is there, and counts since the start.
+
+    `nonsense`: rows and mail that no covey writes; `left_out`: members of a node that has too many.
+    """
 
     mailboxes: int
     groups: int
@@ -78,6 +80,7 @@ class GroupsStatistics(msgspec.Struct, frozen=True):
     lost: int
     undeliverable: int
     nonsense: int
+    left_out: int
 
 
 class Groups:
@@ -85,8 +88,8 @@ class Groups:
 
     Law: a group's view is the fold of its `GroupChanged`; n joins need n leaves; letters of one sender reach one
     mailbox in the order in which they were sent, each at most once, with the number of those that are missing.
-    Invariants: a group exists while it has a member; nobody is filed in one without a count; a mailbox is in scopes
-    that are held; only open mailboxes have streams.
+    Invariants: those of the views and the streams; a mailbox is in scopes that are held; only open mailboxes have
+    streams; our memberships are no more than others show of one node.
     """
 
     def __init__(self, config: GroupsConfig, rng: Random, now_us: int, *, me: Contact) -> None:
@@ -96,13 +99,15 @@ class Groups:
         self._next = 1
         self._mailboxes: dict[int, dict[Place, tuple[int, bytes]]] = {}  # ours, and what they joined
         self._scopes: dict[bytes, None] = {}
-        self.views: dict[Place, dict[Address, GroupEntry]] = {}
+        self._joined = 0  # memberships of all of them together
+        self.members = Views(config.members_max)
         self._lives: dict[Site, Contact] = {}  # of the members, as far as is known
         self._down: dict[Site, None] = {}  # those of them that are held for down, or said that they are
         self._linked: dict[Site, int] = {}  # the life on the other end of a data link
         self._said = Streams(config.streams_max)
         self._heard = Streams(config.streams_max)
-        self._counts = dict.fromkeys(("sent", "received", "lost", "undeliverable", "nonsense"), 0)
+        self._nonsense = 0  # mail that no covey sends
+        self._counts = dict.fromkeys(("sent", "received", "lost", "undeliverable"), 0)
         self._handlers: dict[type, Callable[[Any, int], list[Effect]]] = {
             MessagesReceived: self._on_messages,
             SendMail: self._on_send,
@@ -131,10 +136,9 @@ class Groups:
         return None
 
     def check(self) -> None:
-        for view in self.views.values():
-            invariant(bool(view), "a group exists while it has a member")
-            for address, entry in view.items():
-                invariant(entry.address == address and entry.count > 0, "a member is filed under its address")
+        self.members.check()
+        invariant(self._joined == sum(map(len, self._mailboxes.values())), "our memberships are counted")
+        invariant(self._joined <= self._config.members_max, "our memberships are bounded")
         for number, joins in self._mailboxes.items():
             invariant(0 < number < self._next, "a number is used once in a life")
             for (scope, _), (count, _) in joins.items():
@@ -147,18 +151,21 @@ class Groups:
         self._heard.check()
 
     def statistics(self) -> GroupsStatistics:
-        members = sum(len(view) for view in self.views.values())
-        return GroupsStatistics(len(self._mailboxes), len(self.views), members, **self._counts)
+        views = self.members
+        return GroupsStatistics(
+            len(self._mailboxes), len(views.by_place), views.members, **self._counts,
+            nonsense=views.nonsense + self._nonsense, left_out=views.left_out,
+        )  # fmt: skip
 
     # --- queries ----------------------------------------------------------------------------------------------------
 
     def view(self, scope: bytes, group: bytes) -> dict[Address, GroupEntry]:
         """The members of a group, in the order in which they came here. Not to be changed."""
-        return self.views.get((scope, group), {})
+        return self.members.of(scope, group)
 
     def groups(self, scope: bytes) -> list[bytes]:
         """The groups of a scope that have a member."""
-        return [group for held, group in self.views if held == scope]
+        return self.members.groups(scope)
 
     def address(self, mailbox: int) -> Address:
         """One of our mailboxes as others see it in this life."""
@@ -189,7 +196,10 @@ class Groups:
         count, meta = joins.get(place, (0, b""))
         if count >= COUNT_MAX:
             raise UsageError(f"the mailbox has joined {count} times, as often as it may; nothing was changed")
+        if not count and self._joined >= self._config.members_max:
+            raise UsageError(f"{self._joined} memberships of this node are as many as may be; nothing was changed")
         held = self._on_hold(HoldScope(command.scope), now_us)
+        self._joined += not count
         joins[place] = (count + 1, meta if command.meta is None else command.meta)
         return [*held, self._write(command.mailbox, place)]
 
@@ -217,15 +227,17 @@ class Groups:
         count, meta = joins[place]
         if command.count >= count:
             del joins[place]
+            self._joined -= 1
         else:
             joins[place] = (count - command.count, meta)
         return [self._write(command.mailbox, place)]
 
     def _on_close(self, command: CloseMailbox, now_us: int) -> list[Effect]:
-        joins = self._mailboxes.pop(command.mailbox, None)
+        joins = self._mailboxes.pop(command.mailbox, {})
+        self._joined -= len(joins)
         self._said.closed(command.mailbox)
         self._heard.closed(command.mailbox)
-        return [self._write(command.mailbox, place) for place in joins or ()]
+        return [self._write(command.mailbox, place) for place in joins]
 
     def _write(self, mailbox: int, place: Place) -> WriteRows:
         """What we say of one mailbox in one group, as a row."""
@@ -240,28 +252,7 @@ class Groups:
         """Rows are all that a view is made of, our own included."""
         if not fact.instance.startswith(PREFIX):
             return []
-        scope = fact.instance[len(PREFIX) :]
-        changes: dict[bytes, list[tuple[GroupEntry | None, GroupEntry | None]]] = {}
-        for key, value in fact.changes:
-            row = decode_row(key)
-            said = None if value is None else decode_value(value)
-            self._counts["nonsense"] += row is None or (said is None and value is not None)
-            if row is None:
-                continue
-            group, mailbox = row
-            address = Address(fact.owner, fact.incarnation, mailbox)
-            view = self.views.setdefault((scope, group), {})
-            before = view.get(address)
-            after = None if said is None else GroupEntry(address, *said)
-            if after is not None:
-                view[address] = after
-            elif before is not None:
-                del view[address]
-            if not view:
-                del self.views[scope, group]
-            if before != after:
-                changes.setdefault(group, []).append((before, after))
-        return [Emit(GroupChanged(scope, group, tuple(changed))) for group, changed in changes.items()]
+        return [Emit(changed) for changed in self.members.fold(fact.instance[len(PREFIX) :], fact)]
 
     # --- mail -------------------------------------------------------------------------------------------------------
 
@@ -296,7 +287,7 @@ class Groups:
         receiver = Address(command.site, command.incarnation, mailbox)
         number = self._said.next(command.sender, receiver)
         if number is None:
-            number = self._said.first()
+            number = self._said.first(receiver)
         self._said.set(command.sender, receiver, number + 1)
         return number
 
@@ -323,6 +314,9 @@ class Groups:
             if life is None or life < known or mail.to != self._me.incarnation:
                 self._counts["undeliverable"] += len(mail.targets)
                 continue
+            if mail.kind != Kind.VALUE and len(mail.targets) != 1:  # calls and answers are for one
+                self._nonsense += 1
+                continue
             letters += self._letters(Address(received.peer, life, mail.sender), mail.targets, mail)
             if mail.kind == Kind.CALL:
                 effects += self._turn_away(received.peer, life, mail)
@@ -330,12 +324,11 @@ class Groups:
 
     def _turn_away(self, peer: Site, life: int, call: Mail) -> list[Effect]:
         """A call of a mailbox that is closed is answered, so that nobody waits for it."""
-        refusals = tuple(
-            Mail(life, mailbox, ((call.sender, 0),), Kind.GONE, call.number, msgspec.Raw(_CLOSED))
-            for mailbox, _ in call.targets
-            if mailbox not in self._mailboxes
-        )
-        return [SendData(0, peer, "", refusals, 128 * len(refusals))] if refusals else []
+        ((mailbox, _),) = call.targets
+        if mailbox in self._mailboxes:
+            return []
+        refusal = Mail(life, mailbox, ((call.sender, 0),), Kind.GONE, call.number, msgspec.Raw(_CLOSED))
+        return [SendData(0, peer, "", (refusal,), 128)]
 
     def _letters(self, sender: Address, targets: Sequence[tuple[int, int]], mail: Mail | SendMail) -> list[Letter]:
         """Mail as our mailboxes get it; closed ones get none."""

@@ -1,7 +1,7 @@
 """Numbers on letters, for each pair of mailboxes, so that what is missing shows.
 
 A number is an epoch and a place in it. Who sends forgets pairs that have long been silent and counts anew for them in a
-later epoch, so a receiver that remembers more never takes a new letter for an old one.
+later epoch of that life, so a receiver that remembers more never takes a new letter for an old one.
 
 Pairs are filed by the other's life. So a life that is over goes at once, however many pairs it had, and a node that
 invents mailboxes crowds out nobody's pairs but its own.
@@ -22,10 +22,11 @@ Pairs = dict[int, dict[int, int]]  # our mailbox, the other's mailbox: the next 
 class _Peer:
     """The pairs with one life: those in use, and those of before."""
 
-    __slots__ = ("incarnation", "old", "overflowed", "young", "young_pairs")
+    __slots__ = ("epoch", "incarnation", "old", "overflowed", "young", "young_pairs")
 
-    def __init__(self, incarnation: int) -> None:
+    def __init__(self, incarnation: int, epoch: int) -> None:
         self.incarnation = incarnation
+        self.epoch = epoch
         self.young: Pairs = {}
         self.old: Pairs = {}  # not used since the young ones were begun
         self.young_pairs = 0
@@ -43,8 +44,8 @@ class Streams:
     def __init__(self, pairs_max: int) -> None:
         self._half_max = max(pairs_max // 2, 1)
         self._peers: dict[Site, _Peer] = {}
-        self._ended: dict[Site, int] = {}  # the latest life whose pairs were forgotten
-        self.epoch = 0
+        self._ended: dict[Site, tuple[int, int]] = {}  # the latest life whose pairs were forgotten, and its last epoch
+        self._first_epoch = 0  # above that of every life that is not even remembered as forgotten
 
     def next(self, mailbox: int, other: Address) -> int | None:
         """The next number of a pair; None for one that is not known."""
@@ -54,22 +55,29 @@ class Streams:
         number = peer.young.get(mailbox, {}).get(other.mailbox)
         return peer.old.get(mailbox, {}).get(other.mailbox) if number is None else number
 
-    def first(self) -> int:
+    def first(self, other: Address) -> int:
         """The number that a pair which is not known begins with."""
-        return self.epoch * EPOCH
+        peer = self._peers.get(other.site)
+        known = peer is not None and peer.incarnation == other.incarnation
+        return EPOCH * (peer.epoch if known and peer is not None else self._next_epoch(other))
+
+    def _next_epoch(self, other: Address) -> int:
+        """In which epoch a life begins that has no pairs."""
+        incarnation, epoch = self._ended.get(other.site, (0, 0))
+        return max(self._first_epoch, epoch + 1 if incarnation == other.incarnation else 0)
 
     def is_new(self, other: Address) -> bool:
         """Whether a pair that is not known was certainly never used: none of that life's were forgotten."""
         peer = self._peers.get(other.site)
         overflowed = peer is not None and peer.incarnation == other.incarnation and peer.overflowed
-        return not overflowed and self._ended.get(other.site, 0) < other.incarnation
+        return not overflowed and self._ended.get(other.site, (0, 0))[0] < other.incarnation
 
     def set(self, mailbox: int, other: Address, number: int) -> None:
         """The next number of a pair is this."""
         peer = self._peers.get(other.site)
         if peer is None or peer.incarnation != other.incarnation:
             self.forget(other.site)
-            peer = self._peers[other.site] = _Peer(other.incarnation)
+            peer = self._peers[other.site] = _Peer(other.incarnation, self._next_epoch(other))
         pairs = peer.young.get(mailbox)
         if pairs is None:
             pairs = peer.young[mailbox] = {}
@@ -82,7 +90,7 @@ class Streams:
 
     def _age(self, peer: _Peer) -> None:
         if peer.old:
-            self.epoch += 1
+            peer.epoch += 1
             peer.overflowed = True
         peer.old, peer.young, peer.young_pairs = peer.young, {}, 0
 
@@ -97,11 +105,11 @@ class Streams:
         peer = self._peers.pop(site, None)
         if peer is None:
             return
-        self.epoch += 1
         self._ended.pop(site, None)
-        self._ended[site] = peer.incarnation
+        self._ended[site] = peer.incarnation, peer.epoch
         if len(self._ended) > ENDED_MAX:
-            del self._ended[next(iter(self._ended))]
+            _, epoch = self._ended.pop(next(iter(self._ended)))
+            self._first_epoch = max(self._first_epoch, epoch + 1)
 
     def clear(self) -> None:
         """Everybody is gone."""
