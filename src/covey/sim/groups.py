@@ -144,11 +144,13 @@ def check_mail(world: World) -> None:
     assert isinstance(world, GroupsWorld)
     nodes = [node for node in world.alive() if not node.engine.membership.solo]
     boxes = {node.number: next(iter(user_of(node).boxes), 0) or user_of(node).open() for node in nodes}
-    ways = [(user_of(source), user_of(target)) for source in nodes for target in nodes]
-    for source, target in ways:
-        source.send(boxes[source.node.number], [target.address(boxes[target.node.number])])
+    ways: list[tuple[str, Pair, int]] = []
+    for source in nodes:
+        for target in nodes:
+            mailbox, to = boxes[source.number], user_of(target).address(boxes[target.number])
+            pair = world.pair(user_of(source).address(mailbox), to)
+            ways.append((f"n{source.index} to n{target.index}", pair, len(pair.sent)))
+            user_of(source).send(mailbox, [to])
     world.run(5 * SECOND_US)
-    for source, target in ways:
-        pair = world.pair(source.address(boxes[source.node.number]), target.address(boxes[target.node.number]))
-        ways_name = f"n{source.node.index} to n{target.node.index}"
-        invariant(pair.told == len(pair.sent) > 0, f"the last letter from {ways_name} arrived")
+    for way, pair, before in ways:
+        invariant(before < pair.told == len(pair.sent), f"the last letter from {way} arrived")
