@@ -60,6 +60,7 @@ LARGE: dict[str, int] = {
     "src/covey/rows/owned.py": 370,
     "src/covey/runtime/runner.py": 390,
     "src/covey/runtime/transport/tcp.py": 380,
+    "src/covey/sim/profiles.py": 320,
     "src/covey/sim/world.py": 330,
     "tests/api/test_events.py": 520,
     "tests/api/test_life.py": 320,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from covey.api.events import EventHub, Subscription
+from covey.api.group_posts import Post, by_node
 from covey.api.group_values import CallFailed, GroupEvent, GroupMember, events_of, member_of
 from covey.api.mailboxes import Mailbox
 from covey.core.errors import (
@@ -20,8 +21,7 @@ from covey.core.errors import (
     PeerUnreachable,
     UsageError,
 )
-from covey.core.ids import Site, short
-from covey.core.vocabulary import Abandon
+from covey.core.ids import short
 from covey.protocols.groups import vocabulary as g
 from covey.protocols.groups.machine import Groups as Machine
 from covey.protocols.groups.rows import SCOPE_BYTES_MAX
@@ -196,7 +196,7 @@ class Groups:
     async def send(self, sender: int, to: GroupMember, payload: bytes, timeout: float | None) -> None:
         """One letter, when there is room for it on the way."""
         seconds = self._seconds(timeout)
-        post = _Post(self._live(False), sender, to.life, (to.mailbox,), g.Kind.VALUE, 0, payload)
+        post = Post(self._live(False), sender, to.life, (to.mailbox,), g.Kind.VALUE, 0, payload)
         try:
             if not post.outcome.done():
                 async with asyncio.timeout(seconds):
@@ -214,9 +214,9 @@ class Groups:
         number = self._call
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._calls[number] = future, sender, g.Address(*to.address)
-        post: _Post | None = None
+        post: Post | None = None
         try:
-            post = _Post(self._live(False), sender, to.life, (to.mailbox,), g.Kind.CALL, number, payload)
+            post = Post(self._live(False), sender, to.life, (to.mailbox,), g.Kind.CALL, number, payload)
             async with asyncio.timeout(seconds):
                 if not post.outcome.done():
                     await asyncio.wait((post.outcome, future), return_when=asyncio.FIRST_COMPLETED)
@@ -233,10 +233,10 @@ class Groups:
     async def broadcast(self, sender: int, targets: list[GroupMember], payload: bytes, timeout: float | None) -> int:
         """One letter to many, one message for each node; returns to how many it is on its way."""
         seconds = self._seconds(timeout)
-        runner, posts, sent = self._live(False), list[_Post](), 0
+        runner, posts, sent = self._live(False), list[Post](), 0
         try:
-            for life, mailboxes in _by_node(targets).items():
-                posts.append(_Post(runner, sender, life, tuple(mailboxes), g.Kind.VALUE, 0, payload))
+            for life, mailboxes in by_node(targets).items():
+                posts.append(Post(runner, sender, life, tuple(mailboxes), g.Kind.VALUE, 0, payload))
             async with asyncio.timeout(seconds):
                 await asyncio.gather(
                     *[post.outcome for post in posts if not post.outcome.done()], return_exceptions=True
@@ -251,7 +251,7 @@ class Groups:
 
     def tell(self, sender: int, targets: list[GroupMember], payload: bytes) -> None:
         """The same without waiting, and nobody hears what became of it."""
-        for life, mailboxes in _by_node(targets).items():
+        for life, mailboxes in by_node(targets).items():
             self.feed(g.SendMail(0, sender, *life, tuple(mailboxes), g.Kind.VALUE, 0, payload))
 
     def _seconds(self, timeout: float | None) -> float:
@@ -259,38 +259,6 @@ class Groups:
         if type(seconds) not in (int, float) or not seconds > 0:
             raise UsageError(f"timeout must be a number of seconds above 0, not {timeout!r}; nothing was sent")
         return seconds
-
-
-class _Post:
-    """One letter to mailboxes of one life of a node, and its outcome."""
-
-    def __init__(
-        self,
-        runner: Runner,
-        sender: int,
-        life: tuple[Site, int],
-        mailboxes: tuple[int, ...],
-        kind: g.Kind,
-        number: int,
-        payload: bytes,
-    ) -> None:
-        self._runner = runner
-        self._mailboxes = len(mailboxes)
-        self._request, self.outcome = runner.request()
-        try:
-            runner.feed(g.SendMail(self._request, sender, *life, mailboxes, kind, number, payload))
-        except BaseException:
-            runner.forget_request(self._request)
-            raise
-
-    def end(self) -> int:
-        """Nobody waits any more: what is not on its way is taken back. Returns to how many mailboxes it is."""
-        self._runner.forget_request(self._request)
-        if self.outcome.done() and not self.outcome.cancelled():
-            return 0 if self.outcome.exception() else self._mailboxes
-        if self._runner.is_open:
-            self._runner.feed(Abandon(self._request))
-        return 0
 
 
 def encode_scope(scope: str) -> bytes:
@@ -302,13 +270,6 @@ def encode_scope(scope: str) -> bytes:
     if encoded is None or len(encoded) > SCOPE_BYTES_MAX:
         raise ConfigError(f"scope must be a str of at most {SCOPE_BYTES_MAX} bytes, not {scope!r:.60}")
     return encoded
-
-
-def _by_node(targets: list[GroupMember]) -> dict[tuple[Site, int], list[int]]:
-    nodes: dict[tuple[Site, int], list[int]] = {}
-    for member in targets:
-        nodes.setdefault(member.life, []).append(member.mailbox)
-    return nodes
 
 
 def _fail(future: asyncio.Future[Any], why: str, cause: BaseException | None = None) -> None:

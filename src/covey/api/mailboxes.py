@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAILBOX_MAX = 10_000  # unread messages of one mailbox. Guess: about 5 MB of small ones
+MAILBOX_BYTES_MAX = 64 << 20  # of unread messages, encoded: they are decoded when they are read. Guess
 MAIL_BYTES_MAX = FRAME_BYTES_MAX - 65_536  # a frame also names its receivers, up to 3,000 mailboxes of one node
 
 
@@ -43,7 +44,7 @@ class Mailbox:
     """A member of a group, here: what others send to it is read with `async for message in me`.
 
     Messages are `GroupMessage`, `GroupCall`, and `Lost(n)` where n did not come: their link broke, or nobody read.
-    Beyond `mailbox_max` unread ones, what comes is lost too; calls are refused then.
+    Beyond `mailbox_max` unread ones, or 64 MiB of them, what comes is lost too; calls are refused then.
     """
 
     def __init__(self, groups: Groups, group: Group, meta: bytes, mailbox_max: int) -> None:
@@ -53,8 +54,9 @@ class Mailbox:
         self._groups = groups
         self._meta = meta
         self._max = mailbox_max
-        self._queue: deque[GroupMessage | GroupCall | Lost] = deque()
-        self._unread = 0  # messages in the queue; between two of them stands at most one `Lost`
+        self._queue: deque[g.Letter | GroupMessage | GroupCall | Lost] = deque()
+        self._unread = 0  # letters in the queue; between two of them stands at most one `Lost`
+        self._unread_bytes = 0
         self._waiter: asyncio.Future[None] | None = None
         self._state = "new"
         self._cause: BaseException | None = None
@@ -210,7 +212,7 @@ class Mailbox:
 
     async def __anext__(self) -> GroupMessage | GroupCall | Lost:
         """The next message. Ends when the mailbox is closed; raises `ClosedError` when the node died."""
-        while not self._queue:
+        while (message := self._take()) is None:
             if self._state == "closed":
                 if self._cause is not None:
                     raise ClosedError("the node ended, and with it this mailbox") from self._cause
@@ -224,40 +226,67 @@ class Mailbox:
                 await self._waiter
             finally:
                 self._waiter = None
-        message = self._queue.popleft()
-        self._unread -= not isinstance(message, Lost)
         return message
 
-    def _put(self, letter: g.Letter) -> None:
-        """One letter arrives: at the end, with what is missing before it; counted as lost where there is no room."""
-        if letter.lost:
-            self._lose(letter.lost)
-        sender = letter.sender
-        is_call = letter.kind is g.Kind.CALL
+    def _take(self) -> GroupMessage | GroupCall | Lost | None:
+        """The next message; what nobody understands is part of the gap before it."""
+        lost = 0
+        while self._queue:
+            message = self._queue.popleft()
+            if isinstance(message, g.Letter):
+                self._unread -= 1
+                self._unread_bytes -= len(message.payload)
+                decoded = self._decode(message)
+                lost += decoded is None
+                if decoded is None:
+                    continue
+                message = decoded
+            elif isinstance(message, Lost):
+                lost += message.count
+                continue
+            if not lost:
+                return message
+            self._queue.appendleft(message)
+            break
+        return Lost(lost) if lost else None
+
+    def _decode(self, letter: g.Letter) -> GroupMessage | GroupCall | None:
+        sender, number = letter.sender, letter.number
         try:
             payload = decode_payload(letter.payload)
         except DecodeError as error:
             log.warning("event=payload_undecodable sender=%s reason=%r", short(sender.site), str(error))
             self._groups.undecodable += 1
-            self._turn_down(letter, "the payload could not be decoded")
-            return
+            if letter.kind is g.Kind.CALL and self._state == "open":
+                self._refuse(sender, number, "the payload could not be decoded")
+            return None
+        member = GroupMember(sender.site, sender.incarnation, sender.mailbox)
+        if letter.kind is not g.Kind.CALL:
+            return GroupMessage(member, payload)
+
+        def answer(kind: g.Kind, value: Any) -> None:
+            self._answer(sender, number, kind, value)
+
+        return GroupCall(member, payload, answer)
+
+    def _put(self, letter: g.Letter) -> None:
+        """One letter arrives: at the end, with what is missing before it; counted as lost where there is no room."""
+        if letter.lost:
+            self._lose(letter.lost)
+        size = len(letter.payload)
         if self._unread >= self._max:
             self._turn_down(letter, f"{self._unread} messages wait there unread, as many as may; try again later")
             return
-        member = GroupMember(sender.site, sender.incarnation, sender.mailbox)
-        if is_call:
-            number = letter.number
+        if self._unread and self._unread_bytes + size > MAILBOX_BYTES_MAX:
+            self._turn_down(letter, f"{self._unread_bytes} bytes wait there unread; try again later")
+            return
+        if letter.kind is g.Kind.CALL:
             if len(self._unanswered) >= self._max:
                 self._refuse(*next(iter(self._unanswered)), "too many calls after it wait for an answer too")
-            self._unanswered[sender, number] = None
-
-            def answer(kind: g.Kind, value: Any) -> None:
-                self._answer(sender, number, kind, value)
-
-            self._queue.append(GroupCall(member, payload, answer))
-        else:
-            self._queue.append(GroupMessage(member, payload))
+            self._unanswered[letter.sender, letter.number] = None
+        self._queue.append(letter)
         self._unread += 1
+        self._unread_bytes += size
         self._wake()
 
     def _turn_down(self, letter: g.Letter, reason: str) -> None:
