@@ -46,11 +46,12 @@ WORLDLY = {"asyncio", "datetime", "logging", "os", "random", "secrets", "socket"
 LINES_AIM = 300
 LINES_MAX = 600
 LARGE: dict[str, int] = {
+    "src/covey/api/mailboxes.py": 320,
     "src/covey/api/node.py": 540,
     "src/covey/core/vocabulary.py": 420,
     "src/covey/protocols/detector/machine.py": 430,
     "src/covey/protocols/detector/opinions.py": 330,
-    "src/covey/protocols/groups/machine.py": 420,
+    "src/covey/protocols/groups/machine.py": 350,
     "src/covey/protocols/links/machine.py": 600,
     "src/covey/protocols/membership/ledger.py": 320,
     "src/covey/protocols/membership/machine.py": 390,
@@ -290,7 +291,8 @@ def test_the_patterns_find_what_they_look_for_and_not_this_file():
     for text in ("https://py" + "pi.org/simple", "--index" + "-url=x", "files.python" + "hosted.org"):
         assert re.search(index, text), text
     for text in (
-        "src/covey/api/node.py",
+        "src/covey/api/mailboxes.py": 320,
+    "src/covey/api/node.py",
         "./home.md",
         "https://example.org/wo" + "rk/x",
         "/var/lib/covey",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import covey
-from covey.api.mailboxes import MAILBOX_BYTES_MAX
+from covey.api.group_values import MAILBOX_BYTES_MAX
 from covey.protocols.groups.vocabulary import Address, Kind, Letter, MailReceived
 from covey.testing import Cluster, run
 from tests.api.gather import joined, seen_by, take, unread

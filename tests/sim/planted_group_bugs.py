@@ -11,13 +11,14 @@ import pytest
 from covey.core.vocabulary import RowsChanged
 from covey.protocols.groups import vocabulary as g
 from covey.protocols.groups.machine import Groups
+from covey.protocols.groups.own import Own
 from covey.protocols.groups.streams import Streams
 from covey.protocols.groups.views import Views
 
 
 def one_leave_takes_all_joins(patch: pytest.MonkeyPatch) -> None:
-    leave = Groups._on_leave
-    patch.setattr(Groups, "_on_leave", lambda self, command, now_us: leave(
+    leave = Own._on_leave
+    patch.setattr(Own, "_on_leave", lambda self, command, now_us: leave(
         self, msgspec.structs.replace(command, count=2**31), now_us
     ))  # fmt: skip
 
@@ -28,7 +29,7 @@ def closing_leaves_one_group(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_change_of_metadata_counts_as_a_join(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Groups, "_on_meta", lambda self, command, now_us: self._on_join(
+    patch.setattr(Own, "_on_meta", lambda self, command, now_us: self._on_join(
         g.JoinGroup(command.mailbox, command.scope, command.group, command.meta), now_us
     ))  # fmt: skip
 

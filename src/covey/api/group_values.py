@@ -10,8 +10,13 @@ import msgspec
 from covey.core.errors import PeerError, UsageError
 from covey.core.ids import Site
 from covey.protocols.groups import vocabulary as g
-from covey.wire.payloads import decode_payload
+from covey.protocols.groups.rows import META_BYTES_MAX
+from covey.wire.limits import FRAME_BYTES_MAX
+from covey.wire.payloads import decode_payload, encode_payload
 
+MAILBOX_MAX = 10_000  # unread messages of one mailbox. Guess: about 5 MB of small ones
+MAILBOX_BYTES_MAX = 64 << 20  # of unread messages, encoded: they are decoded when they are read. Guess
+MAIL_BYTES_MAX = FRAME_BYTES_MAX - 65_536  # a frame also names its receivers, up to 3,000 mailboxes of one node
 REASON_MAX = 1_000  # characters of the reason why a call failed. Guess
 
 
@@ -129,3 +134,13 @@ def check_member(to: GroupMember) -> GroupMember:
 def clean(reason: str) -> str:
     """A reason as it travels: text that is valid, and not too long."""
     return str(reason)[:REASON_MAX].encode("utf-8", "replace").decode()
+
+
+def encode_mail(payload: Any, what: str = "payload") -> bytes:
+    """A payload as it travels in mail. Raises `UsageError`, or `ValueTooLarge` above 983,040 bytes."""
+    return encode_payload(payload, what, MAIL_BYTES_MAX)
+
+
+def encode_meta(meta: Any) -> bytes:
+    """What a member says of itself. Raises `UsageError`, or `ValueTooLarge` above 64 KiB."""
+    return encode_payload(meta, "meta", META_BYTES_MAX)

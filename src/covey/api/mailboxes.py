@@ -11,33 +11,27 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from covey.api.events import Lost
-from covey.api.group_values import GroupCall, GroupMember, GroupMessage, check_member, clean, member_of
+from covey.api.group_values import (
+    MAILBOX_BYTES_MAX,
+    GroupCall,
+    GroupMember,
+    GroupMessage,
+    check_member,
+    clean,
+    encode_mail,
+    encode_meta,
+    member_of,
+)
 from covey.core.errors import ClosedError, ConfigError, DecodeError, UsageError
 from covey.core.ids import short
 from covey.protocols.groups import vocabulary as g
-from covey.protocols.groups.rows import META_BYTES_MAX
-from covey.wire.limits import FRAME_BYTES_MAX
-from covey.wire.payloads import decode_payload, encode_payload
+from covey.wire.payloads import decode_payload
 
 if TYPE_CHECKING:
     from covey.api.group_node import Groups
     from covey.api.groups import Group
 
 log = logging.getLogger(__name__)
-
-MAILBOX_MAX = 10_000  # unread messages of one mailbox. Guess: about 5 MB of small ones
-MAILBOX_BYTES_MAX = 64 << 20  # of unread messages, encoded: they are decoded when they are read. Guess
-MAIL_BYTES_MAX = FRAME_BYTES_MAX - 65_536  # a frame also names its receivers, up to 3,000 mailboxes of one node
-
-
-def encode_mail(payload: Any, what: str = "payload") -> bytes:
-    """A payload as it travels in mail. Raises `UsageError`, or `ValueTooLarge` above 983,040 bytes."""
-    return encode_payload(payload, what, MAIL_BYTES_MAX)
-
-
-def encode_meta(meta: Any) -> bytes:
-    """What a member says of itself. Raises `UsageError`, or `ValueTooLarge` above 64 KiB."""
-    return encode_payload(meta, "meta", META_BYTES_MAX)
 
 
 class Mailbox:

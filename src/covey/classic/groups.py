@@ -16,9 +16,9 @@ import asyncio
 import weakref
 from typing import Any
 
-from covey.api.group_values import GroupMember
+from covey.api.group_values import GroupMember, encode_mail
 from covey.api.groups import Group
-from covey.api.mailboxes import Mailbox, encode_mail
+from covey.api.mailboxes import Mailbox
 from covey.api.node import Node
 from covey.core.errors import UsageError
 from covey.wire.keys import Key

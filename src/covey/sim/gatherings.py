@@ -13,7 +13,7 @@ from covey.sim.groups import SCOPES, SECOND_US, GroupsWorld, user_of
 GROUPS = (b"\xa1a", b"\xa1b", b"\xa1c")  # the keys "a", "b" and "c"
 BOXES_MAX = 5  # open at one node
 DOINGS = {
-    "open": 6, "join": 14, "leave": 6, "update": 4, "close": 4, "send": 16, "broadcast": 6, "call": 8, "hold": 1,
+    "open": 6, "join": 14, "leave": 6, "update": 4, "close": 2, "send": 24, "broadcast": 6, "call": 8, "hold": 1,
     "accuse": 2,
 }  # fmt: skip
 
@@ -27,7 +27,8 @@ class People:
         self._rng = rng
         self._stopped = False
         self._count = 0
-        self._every_us = rng.choice((SECOND_US // 20, SECOND_US // 4, SECOND_US))
+        self._friends: dict[tuple[int, int], g.Address] = {}  # by process and mailbox: whom it wrote to last
+        self._every_us = rng.choice((SECOND_US // 50, SECOND_US // 20, SECOND_US // 4))
         self._next()
 
     def _next(self) -> None:
@@ -100,8 +101,13 @@ class People:
         return self._rng.choice(shown) if shown else None
 
     def _send(self, user: User) -> None:
+        """Some letters, mostly to whom the last ones went: so a pair goes on after its link broke."""
         mailbox = self._box(user)
-        if (to := self._someone(user)) is not None:
+        writer = user.node.number, mailbox
+        friend = self._friends.get(writer)
+        to = friend if friend is not None and self._rng.random() < 0.8 else self._someone(user)
+        if to is not None:
+            self._friends[writer] = to
             for _ in range(self._rng.choice((1, 1, 3))):
                 user.send(mailbox, [to])
 

@@ -77,6 +77,24 @@ def test_our_own_users_join_no_more_than_others_show():
     assert member.groups.statistics().members == 1
 
 
+def test_what_our_own_users_say_of_themselves_is_bounded_in_bytes():
+    member = Member(config=GroupsConfig(member_bytes_max=1_000))
+    mailbox = member.open()
+    member.join(mailbox, G, bytes(400))
+    for refused in (
+        g.JoinGroup(mailbox, S, H, bytes(600)),
+        g.JoinGroup(mailbox, S, G, bytes(1_000)),
+        g.UpdateMeta(mailbox, S, G, bytes(1_000)),
+    ):
+        with pytest.raises(UsageError, match="more than the 1000 that others keep of one node: say less; nothing was"):
+            member.feed(refused)
+    assert member.groups.joined(mailbox, S, G).meta == bytes(400) and member.groups.joined(mailbox, S, H).count == 0
+    member.feed(g.UpdateMeta(mailbox, S, G, bytes(100)))
+    member.join(mailbox, H, bytes(600))
+    member.leave(mailbox, 1, H)
+    member.join(mailbox, G, bytes(900))
+
+
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 2), st.integers(0, 2), st.booleans()), max_size=60))
 def test_whatever_rows_come_a_view_has_what_fits_of_them(rows):
     """The machine of these tests folds and checks after every step; here: no owner crowds out another."""

@@ -277,6 +277,6 @@ def test_a_machine_that_breaks_its_laws_is_an_invariant_error():
     with pytest.raises(InvariantError, match="exists while it has a member"):
         groups.check()
     del groups.members.by_place[S, H]
-    groups._scopes.clear()
+    groups._own.scopes.clear()
     with pytest.raises(InvariantError, match="scope that is held"):
         groups.check()

@@ -10,5 +10,8 @@ class GroupsConfig(msgspec.Struct, frozen=True):
 
     mailboxes_max: int = 1_000_000  # open on this node. Guess: about 300 MB
     members_max: int = 1_000_000  # of one node in all groups: so many may join here, and are shown of another. Guess
+    member_bytes_max: int = (
+        64 << 20
+    )  # of what they say of themselves. Guess: no more than others keep of one owner's rows
     scopes_max: int = 1_024  # known here. Guess: a quarter of what the row machine holds
     streams_max: int = 262_144  # pairs of mailboxes whose letters are numbered, with one node and each way. Guess

@@ -23,7 +23,6 @@ from covey.core.vocabulary import (
     Channel,
     ClusterChanged,
     Emit,
-    HoldInstance,
     Liveness,
     LivenessChanged,
     MemberAdded,
@@ -35,26 +34,21 @@ from covey.core.vocabulary import (
     Resolve,
     RowsChanged,
     SendData,
-    WriteRows,
 )
 from covey.protocols.groups.config import GroupsConfig
-from covey.protocols.groups.rows import COUNT_MAX, PREFIX, encode_row, encode_value
+from covey.protocols.groups.own import Own
+from covey.protocols.groups.rows import PREFIX
 from covey.protocols.groups.streams import EPOCH, Streams
-from covey.protocols.groups.views import Place, Views
+from covey.protocols.groups.views import Views
 from covey.protocols.groups.vocabulary import (
     Address,
     CloseMailbox,
     GroupEntry,
-    HoldScope,
-    JoinGroup,
     Kind,
-    LeaveGroup,
     Letter,
     LifeEnded,
     MailReceived,
-    OpenMailbox,
     SendMail,
-    UpdateMeta,
 )
 from covey.wire.messages.groups import Mail
 
@@ -86,20 +80,17 @@ class GroupsStatistics(msgspec.Struct, frozen=True):
 class Groups:
     """Members of groups, ours and everybody's, and their mail.
 
-    Law: a group's view is the fold of its `GroupChanged`; n joins need n leaves; letters of one sender reach one
-    mailbox in the order in which they were sent, each at most once, with the number of those that are missing.
-    Invariants: those of the views and the streams; a mailbox is in scopes that are held; only open mailboxes have
-    streams; our memberships are no more than others show of one node.
+    Law: a group's view is the fold of its `GroupChanged`; letters of one sender reach one mailbox in the order in which
+    they were sent, each at most once, with the number of those that are missing; who waits for an answer of a life
+    hears of its end. Invariants: those of our own mailboxes, the views and the streams; only open mailboxes have
+    streams; who is held for down is known.
     """
 
     def __init__(self, config: GroupsConfig, rng: Random, now_us: int, *, me: Contact) -> None:
-        self._config = config
         self._rng = rng
         self._me = me
-        self._next = 1
-        self._mailboxes: dict[int, dict[Place, tuple[int, bytes]]] = {}  # ours, and what they joined
-        self._scopes: dict[bytes, None] = {}
-        self._joined = 0  # memberships of all of them together
+        self._own = Own(config)
+        self._mailboxes = self._own.mailboxes
         self.members = Views(config.members_max)
         self._lives: dict[Site, Contact] = {}  # of the members, as far as is known
         self._down: dict[Site, None] = {}  # those of them that are held for down, or said that they are
@@ -112,11 +103,7 @@ class Groups:
             MessagesReceived: self._on_messages,
             SendMail: self._on_send,
             RowsChanged: self._on_rows,
-            JoinGroup: self._on_join,
-            LeaveGroup: self._on_leave,
-            UpdateMeta: self._on_meta,
-            HoldScope: self._on_hold,
-            OpenMailbox: self._on_open,
+            **self._own.handlers,
             CloseMailbox: self._on_close,
             PeerConnected: self._on_connected,
             PeerLost: self._on_lost,
@@ -137,14 +124,8 @@ class Groups:
 
     def check(self) -> None:
         self.members.check()
-        invariant(self._joined == sum(map(len, self._mailboxes.values())), "our memberships are counted")
-        invariant(self._joined <= self._config.members_max, "our memberships are bounded")
-        for number, joins in self._mailboxes.items():
-            invariant(0 < number < self._next, "a number is used once in a life")
-            for (scope, _), (count, _) in joins.items():
-                invariant(count > 0 and scope in self._scopes, "who joined has a count, in a scope that is held")
+        self._own.check()
         invariant(self._down.keys() <= self._lives.keys(), "who is held for down is known")
-        invariant(len(self._scopes) <= self._config.scopes_max, "scopes are bounded")
         for streams in (self._said, self._heard):
             invariant(streams.mailboxes() <= self._mailboxes.keys(), "only open mailboxes have streams")
         self._said.check()
@@ -173,80 +154,14 @@ class Groups:
 
     def joined(self, mailbox: int, scope: bytes, group: bytes) -> GroupEntry:
         """What one of our mailboxes has joined, and what it says of itself there."""
-        return GroupEntry(self.address(mailbox), *self._mailboxes.get(mailbox, {}).get((scope, group), (0, b"")))
+        return GroupEntry(self.address(mailbox), *self._own.joined(mailbox, (scope, group)))
 
-    # --- our own mailboxes ------------------------------------------------------------------------------------------
-
-    def _on_open(self, command: OpenMailbox, now_us: int) -> list[Effect]:
-        if len(self._mailboxes) >= self._config.mailboxes_max:
-            raise UsageError(f"{len(self._mailboxes)} mailboxes are open, as many as there may be; nothing was opened")
-        number, self._next = self._next, self._next + 1
-        self._mailboxes[number] = {}
-        return [Resolve(command.request, number)]
-
-    def _joins(self, mailbox: int) -> dict[Place, tuple[int, bytes]]:
-        joins = self._mailboxes.get(mailbox)
-        if joins is None:
-            raise UsageError("the mailbox is closed; nothing was changed")
-        return joins
-
-    def _on_join(self, command: JoinGroup, now_us: int) -> list[Effect]:
-        joins = self._joins(command.mailbox)
-        place = (command.scope, command.group)
-        count, meta = joins.get(place, (0, b""))
-        if count >= COUNT_MAX:
-            raise UsageError(f"the mailbox has joined {count} times, as often as it may; nothing was changed")
-        if not count and self._joined >= self._config.members_max:
-            raise UsageError(f"{self._joined} memberships of this node are as many as may be; nothing was changed")
-        held = self._on_hold(HoldScope(command.scope), now_us)
-        self._joined += not count
-        joins[place] = (count + 1, meta if command.meta is None else command.meta)
-        return [*held, self._write(command.mailbox, place)]
-
-    def _on_hold(self, command: HoldScope, now_us: int) -> list[Effect]:
-        if command.scope in self._scopes:
-            return []
-        if len(self._scopes) >= self._config.scopes_max:
-            raise UsageError(f"{len(self._scopes)} scopes are in use, as many as there may be; nothing was changed")
-        self._scopes[command.scope] = None
-        return [HoldInstance(PREFIX + command.scope)]
-
-    def _on_meta(self, command: UpdateMeta, now_us: int) -> list[Effect]:
-        joins = self._joins(command.mailbox)
-        place = (command.scope, command.group)
-        if place not in joins:
-            raise UsageError("the mailbox is no member of that group; nothing was changed")
-        joins[place] = (joins[place][0], command.meta)
-        return [self._write(command.mailbox, place)]
-
-    def _on_leave(self, command: LeaveGroup, now_us: int) -> list[Effect]:
-        joins = self._mailboxes.get(command.mailbox, {})
-        place = (command.scope, command.group)
-        if place not in joins:
-            return []
-        count, meta = joins[place]
-        if command.count >= count:
-            del joins[place]
-            self._joined -= 1
-        else:
-            joins[place] = (count - command.count, meta)
-        return [self._write(command.mailbox, place)]
+    # --- members ----------------------------------------------------------------------------------------------------
 
     def _on_close(self, command: CloseMailbox, now_us: int) -> list[Effect]:
-        joins = self._mailboxes.pop(command.mailbox, {})
-        self._joined -= len(joins)
         self._said.closed(command.mailbox)
         self._heard.closed(command.mailbox)
-        return [self._write(command.mailbox, place) for place in joins]
-
-    def _write(self, mailbox: int, place: Place) -> WriteRows:
-        """What we say of one mailbox in one group, as a row."""
-        scope, group = place
-        joined = self._mailboxes.get(mailbox, {}).get(place)
-        value = None if joined is None else encode_value(*joined)
-        return WriteRows(PREFIX + scope, ((encode_row(group, mailbox), value),))
-
-    # --- everybody's members ----------------------------------------------------------------------------------------
+        return self._own.close(command.mailbox)
 
     def _on_rows(self, fact: RowsChanged, now_us: int) -> list[Effect]:
         """Rows are all that a view is made of, our own included."""
