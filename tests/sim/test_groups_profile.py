@@ -26,8 +26,9 @@ from tests.sim.planted_group_bugs import (
 
 PROFILE = PROFILES["groups"]
 QUICK = (8, 19)
-# 7: the last letters of one that left came behind the news of that, and counted as a gap.
-SEEDS = tuple(range(1, 21))
+# 7: the last letters of one that left came behind the news of that, and counted as a gap. 92: the first gap of a pair
+# was not told in a life of ours whose one before had forgotten pairs.
+SEEDS = (*range(1, 21), 92)
 SECOND = 1_000_000
 PLACE = SCOPES[0], GROUPS[0]
 

@@ -118,6 +118,17 @@ def test_our_own_mail_keeps_its_order_through_another_cluster_in_the_same_life()
     assert [letter.lost for letter in member.letters] == [0, 0, 0]
 
 
+def test_in_a_new_life_of_ours_every_pair_is_new_and_its_first_gap_is_told():
+    """groups seed 92: pairs forgotten in the life before made the first gap of each pair in the next one untold."""
+    member = opened()
+    hear(member, mail(0))
+    member.feed(ClusterChanged(bytes(16), 2, False))  # type: ignore[arg-type]
+    member.knows(ANN)
+    assert hear(member, mail(1, to=2)) == [1]
+    member.send(1, (ANN, 1, 7))
+    assert member.sent[-1].messages[0].targets == ((7, 0),)
+
+
 # --- one node's pairs are its own -----------------------------------------------------------------------------------
 
 

@@ -328,14 +328,15 @@ class Groups:
 
     def _on_cluster_changed(self, fact: ClusterChanged, now_us: int) -> list[Effect]:
         """A new life: our mailboxes live on in it, under new addresses; the rows write anew what they joined."""
-        lives = [*self._lives.values(), *([self._me] if self._me.incarnation != fact.incarnation else [])]
+        anew = fact.incarnation != self._me.incarnation
+        lives = [*self._lives.values(), *([self._me] if anew else [])]
         effects = [end for life in lives for end in self._ended(life.site, life.incarnation, "is in another cluster")]
         self._me = Contact(self._me.site, fact.incarnation, self._me.address)
         self._lives.clear()
         self._down.clear()
         self._linked.clear()
-        self._said.clear()
-        self._heard.clear()
+        self._said.clear(anew)
+        self._heard.clear(anew)
         return effects
 
     def _on_address(self, fact: AddressLearned, now_us: int) -> list[Effect]:

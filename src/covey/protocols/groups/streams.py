@@ -111,10 +111,13 @@ class Streams:
             _, epoch = self._ended.pop(next(iter(self._ended)))
             self._first_epoch = max(self._first_epoch, epoch + 1)
 
-    def clear(self) -> None:
-        """Everybody is gone."""
+    def clear(self, anew: bool) -> None:
+        """Everybody is gone. `anew`: in another life of ours all pairs are new, and nothing is to be remembered."""
         for site in list(self._peers):
             self.forget(site)
+        if anew:
+            self._ended.clear()
+            self._first_epoch = 0
 
     def mailboxes(self) -> frozenset[int]:
         """Which of our mailboxes have pairs."""
