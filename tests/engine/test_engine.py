@@ -104,7 +104,7 @@ EVENTS = {
     "direct": {"PayloadsReceived"},
     "membership": {"MemberJoined", "MemberLeft", "Kicked", "ClockSkew", "SelfChanged"},
     "detector": {"LinkBroken", "LinkMended", "SelfAccused"},
-    "groups": {"GroupChanged", "MailReceived"},
+    "groups": {"GroupChanged", "MailReceived", "LifeEnded"},
     "gate": {"StorageTrouble", "StorageRecovered"},
     "roster": {"MemberChanged", "PartitionSuspected"},
 }
