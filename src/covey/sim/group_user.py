@@ -188,17 +188,20 @@ class User:
         assert pair is not None
         at = values.index(letter.payload)
         invariant(at >= pair.told, "letters come in order, and once")
-        self._count(letter.lost, [number for _, number in pair.sent], pair.told, at)
+        self._count(letter, [number for _, number in pair.sent], pair.told, at)
         pair.told = at + 1
         if letter.kind is g.Kind.CALL:
             self.asked[sender, letter.number] = letter.mailbox
             world.answer_later(self, sender, letter.number)
 
-    def _count(self, lost: int, numbers: list[int], told: int, at: int) -> None:
-        """A gap is told, exactly; where the sender began anew, those that are certainly missing."""
-        missing = at - told
+    def _count(self, letter: g.Letter, numbers: list[int], told: int, at: int) -> None:
+        """A gap is told, exactly; where the sender began anew, those that are certainly missing.
+
+        Of a life that was removed here and came back nobody can tell what came before from what is missing.
+        """
+        missing, lost = at - told, letter.lost
         invariant(lost <= missing, "no more are missing than were sent")
-        if self.world.exact:
+        if self.world.exact and self.node.engine.groups.remembers(letter.sender):
             anew = numbers[max(told - 1, 0)] // EPOCH != numbers[at] // EPOCH
             certain = min(missing, numbers[at] % EPOCH) if anew else missing
             invariant(lost == certain, f"{certain} letters are missing, not {lost}")

@@ -156,6 +156,10 @@ class Groups:
         """What one of our mailboxes has joined, and what it says of itself there."""
         return GroupEntry(self.address(mailbox), *self._own.joined(mailbox, (scope, group)))
 
+    def remembers(self, sender: Address) -> bool:
+        """Whether nothing was forgotten of what came from that life, so that every gap is told."""
+        return self._heard.is_new(sender)
+
     # --- members ----------------------------------------------------------------------------------------------------
 
     def _on_close(self, command: CloseMailbox, now_us: int) -> list[Effect]:
