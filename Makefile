@@ -9,7 +9,7 @@ PYTEST = $(PYTHON_M) pytest -q -n $(WORKERS)
 FLOORS = core wire crdt rows protocols engine observe
 
 # Of the simulator: each has its laws and its faults.
-PROFILES = overlay membership detector rows
+PROFILES = overlay membership detector rows groups
 
 # The tests and the demo measure time: one verb after the other, under -j too.
 .NOTPARALLEL:

@@ -107,7 +107,7 @@ EVENTS = {
     "membership": {"MemberJoined", "MemberLeft", "Kicked", "ClockSkew", "SelfChanged"},
     "detector": {"LinkBroken", "LinkMended", "SelfAccused"},
     "replication": {"RowsDiffer"},
-    "groups": {"GroupChanged", "MailReceived"},
+    "groups": {"GroupChanged", "MailReceived", "LifeEnded"},
     "gate": {"StorageTrouble", "StorageRecovered"},
     "roster": {"MemberChanged", "PartitionSuspected"},
 }

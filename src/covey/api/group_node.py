@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from covey.api.events import EventHub, Subscription
-from covey.api.group_values import CallFailed, GroupEvent, GroupMember, events_of, member_of
+from covey.api.group_values import CallFailed, GroupEvent, GroupMember, encode_mail, events_of, member_of
 from covey.api.mailboxes import Mailbox
 from covey.api.posting import Posting, Targets
-from covey.core.errors import ClosedError, ConfigError, DecodeError, UsageError
+from covey.core.errors import ClosedError, ConfigError, CoveyError, DecodeError, PeerUnreachable, UsageError
 from covey.core.ids import short
 from covey.protocols.groups import vocabulary as g
 from covey.protocols.groups.machine import Groups as Machine
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 Place = tuple[bytes, bytes]
 
+_DROPPED = encode_mail("its mailbox was dropped before it answered; it may have acted")
 _VALUE, _CALL = g.Kind.VALUE, g.Kind.CALL
 _UNCHANGING = (bytes, str, int, float, bool, type(None))
 
@@ -60,6 +61,8 @@ class Groups:
         self.loop = asyncio.get_running_loop()
         self._calls: dict[int, tuple[asyncio.Future[Any], int, g.Address]] = {}  # caller's mailbox, callee
         self._call = 0
+        self._encoded: bytes | None = None  # the last payload that cannot be changed, and what it says
+        self._decoded: Any = None
 
     @property
     def machine(self) -> Machine:
@@ -93,14 +96,25 @@ class Groups:
         self.feed(command)
         number = self._machine.newest
         reference = self._mailboxes[number] = _MailboxRef(mailbox, self._on_dropped)
-        reference.number = number
+        reference.number, reference.unanswered = number, mailbox._unanswered
         return number
 
     def _on_dropped(self, reference: weakref.ref[Mailbox]) -> None:
         """Nothing refers to a mailbox any more. This may be any thread, in the middle of anything."""
         assert isinstance(reference, _MailboxRef)
         if not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self.closed, reference.number)
+            self.loop.call_soon_threadsafe(self._dropped, reference.number, reference.unanswered)
+
+    def _dropped(self, number: int, unanswered: dict[tuple[g.Address, int], None]) -> None:
+        """Nobody closed it, and nobody can: whoever waits for an answer hears that there is none."""
+        if number not in self._mailboxes:
+            return
+        for to, call in unanswered:
+            try:
+                self.posting.answer(number, to, g.Kind.GONE, call, _DROPPED)
+            except CoveyError:
+                break  # the node is closed
+        self.closed(number)
 
     def closed(self, number: int) -> None:
         """A mailbox is closed: nothing more is delivered to it, and nobody waits for its calls."""
@@ -163,9 +177,7 @@ class Groups:
     # --- mail -------------------------------------------------------------------------------------------------------
 
     def on_mail(self, event: g.MailReceived) -> None:
-        """Letters for our mailboxes. What cannot be changed is decoded once for all that it is for."""
-        encoded: bytes | None = None
-        payload: Any = None
+        """Letters for our mailboxes."""
         for letter in event.letters:
             kind = letter.kind
             if kind is not _VALUE and kind is not _CALL:
@@ -173,19 +185,26 @@ class Groups:
                 continue
             reference = self._mailboxes.get(letter.mailbox)
             mailbox = None if reference is None else reference()
-            if mailbox is None:
-                continue
-            if letter.payload is not encoded or type(payload) not in _UNCHANGING:
-                encoded = letter.payload
-                try:
-                    payload = decode_payload(encoded)
-                except DecodeError as error:
-                    encoded = None
-                    log.warning("event=payload_undecodable sender=%s reason=%r", short(letter.sender.site), str(error))
-                    self.undecodable += 1
-                    mailbox._put_garbled(letter)
-                    continue
-            mailbox._put(letter, payload)
+            if mailbox is not None:
+                mailbox._put(letter)
+
+    def decode(self, letter: g.Letter) -> Any:
+        """What a letter says. What cannot be changed is decoded once for all mailboxes that it is for.
+
+        Raises `DecodeError`, and counts it.
+        """
+        encoded = letter.payload
+        if encoded is self._encoded:
+            return self._decoded
+        try:
+            payload = decode_payload(encoded)
+        except DecodeError as error:
+            log.warning("event=payload_undecodable sender=%s reason=%r", short(letter.sender.site), str(error))
+            self.undecodable += 1
+            raise
+        if type(payload) in _UNCHANGING:
+            self._encoded, self._decoded = encoded, payload
+        return payload
 
     def _on_answer(self, letter: g.Letter) -> None:
         """Only who was asked can answer, and once."""
@@ -200,8 +219,17 @@ class Groups:
             return
         if letter.kind is g.Kind.REPLY:
             future.set_result(payload)
-        else:
+        elif letter.kind is g.Kind.FAILURE:
             future.set_exception(CallFailed(str(payload)))
+        else:
+            future.set_exception(PeerUnreachable(f"the member at site {short(letter.sender.site)}: {payload}"))
+
+    def on_life_ended(self, event: g.LifeEnded) -> None:
+        """Nobody waits for an answer from there; it may have acted on what it was asked."""
+        for future, _, callee in self._calls.values():
+            if (callee.site, callee.incarnation) == (event.site, event.incarnation) and not future.done():
+                future.set_exception(PeerUnreachable(f"site {short(event.site)} {event.why}; it may have acted"))
+                future.exception()  # whoever waits may have heard it elsewhere
 
     async def call(self, sender: int, to: GroupMember, payload: bytes, timeout: float) -> Any:
         """One letter and its answer."""
@@ -218,9 +246,10 @@ class Groups:
 class _MailboxRef(weakref.ref[Mailbox]):
     """A mailbox that is closed when nothing refers to it any more, and its number."""
 
-    __slots__ = ("number",)
+    __slots__ = ("number", "unanswered")
 
     number: int
+    unanswered: dict[tuple[g.Address, int], None]
 
 
 def encode_scope(scope: str) -> bytes:

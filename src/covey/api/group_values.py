@@ -10,10 +10,13 @@ import msgspec
 from covey.core.errors import PeerError, UsageError
 from covey.core.ids import SITE_BYTES, Site
 from covey.protocols.groups import vocabulary as g
-from covey.protocols.groups.rows import MAILBOX_MAX, META_BYTES_MAX
+from covey.protocols.groups.rows import MAILBOX_MAX as NUMBER_MAX
+from covey.protocols.groups.rows import META_BYTES_MAX
 from covey.wire.limits import FRAME_BYTES_MAX
 from covey.wire.payloads import decode_payload, encode_payload
 
+MAILBOX_MAX = 10_000  # unread messages of one mailbox. Guess: about 5 MB of small ones
+MAILBOX_BYTES_MAX = 64 << 20  # of unread messages, encoded: they are decoded when they are read. Guess
 MAIL_BYTES_MAX = FRAME_BYTES_MAX - 65_536  # a frame also names its receivers, up to 3,000 mailboxes of one node
 REASON_MAX = 1_000  # characters of the reason why a call failed. Guess
 
@@ -74,7 +77,7 @@ class GroupMessage(msgspec.Struct, frozen=True):
 
 
 class CallFailed(PeerError):
-    """The callee answered that it could not: it raised, refused, has too much unread, or closed its mailbox.
+    """The callee answered that it could not: it raised, refused, or has too much unread.
 
     The text is its own.
     """
@@ -128,7 +131,7 @@ def check_member(to: GroupMember) -> GroupMember:
         raise UsageError(f"to must be a GroupMember (of peers(), members() or GroupMessage.sender), not {to!r:.60}")
     site, incarnation, mailbox = to.address
     of_a_member = type(site) is bytes and len(site) == SITE_BYTES and type(incarnation) is int and type(mailbox) is int
-    if not of_a_member or not 0 < mailbox <= MAILBOX_MAX:
+    if not of_a_member or not 0 < mailbox <= NUMBER_MAX:
         raise UsageError(f"to has the address of nobody, {to.address!r:.120}; nothing was sent: take it from peers()")
     return to
 

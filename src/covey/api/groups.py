@@ -6,8 +6,8 @@ from typing import Any
 
 from covey.api.events import Subscription
 from covey.api.group_node import Groups, encode_scope
-from covey.api.group_values import GroupEvent, GroupMember, encode_meta, member_of
-from covey.api.mailboxes import MAILBOX_MAX, Mailbox
+from covey.api.group_values import MAILBOX_MAX, GroupEvent, GroupMember, encode_meta, member_of
+from covey.api.mailboxes import Mailbox
 from covey.core.errors import (
     PeerUnreachable,
     UsageError,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from covey.api.events import Lost
 from covey.api.group_values import (
+    MAILBOX_BYTES_MAX,
     GroupCall,
     GroupMember,
     GroupMessage,
@@ -22,7 +23,7 @@ from covey.api.group_values import (
     member_of,
     told,
 )
-from covey.core.errors import ClosedError, ConfigError, UsageError
+from covey.core.errors import ClosedError, ConfigError, DecodeError, UsageError
 from covey.protocols.groups import vocabulary as g
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CALL = g.Kind.CALL
-MAILBOX_MAX = 10_000  # unread messages of one mailbox. Guess: about 5 MB of small ones
 
 
 class Mailbox:
@@ -50,8 +50,11 @@ class Mailbox:
         self._groups = groups
         self._meta = meta
         self._max = mailbox_max
-        self._queue: deque[GroupMessage | GroupCall | Lost] = deque()
+        self._queue: deque[g.Letter | GroupMessage | GroupCall | Lost] = (
+            deque()
+        )  # letters are decoded when they are read
         self._unread = 0  # messages in the queue; between two of them stands at most one `Lost`
+        self._unread_bytes = 0
         self._waiter: asyncio.Future[None] | None = None
         self._state = "new"
         self._cause: BaseException | None = None
@@ -97,14 +100,14 @@ class Mailbox:
         """Leave every group. Whoever waits for an answer hears that there is none. Idempotent."""
         if self._state != "open":
             return
-        self._turn_away("the mailbox was closed")
+        self._turn_away("its mailbox was closed")
         self._groups.closed(self._number)
         self._end(None)
 
     def _turn_away(self, reason: str) -> None:
         """Whoever waits for an answer gets none."""
         for sender, number in list(self._unanswered):
-            self._refuse(sender, number, reason)
+            self._refuse(sender, number, f"{reason} before it answered; it may have acted", g.Kind.GONE)
 
     def _end(self, cause: BaseException | None) -> None:
         if self._state != "closed":
@@ -200,7 +203,8 @@ class Mailbox:
         """Send to one member and wait for its answer.
 
         Raises `CallFailed` with its reason if it answers that it cannot, `DeadlineExceeded` after `timeout` seconds
-        (it may have acted), `PeerUnreachable` if it was not reached.
+        (it may have acted), `PeerUnreachable` if it was not reached, and as soon as its mailbox is closed, or its node
+        down, out or in another life, before it answered (it may have acted).
         """
         return await self._groups.call(self._open(), check_member(to), encode_mail(payload), timeout)
 
@@ -232,8 +236,7 @@ class Mailbox:
 
     async def __anext__(self) -> GroupMessage | GroupCall | Lost:
         """The next message. Ends when the mailbox is closed; raises `ClosedError` when the node died."""
-        queue = self._queue
-        while not queue:
+        while (message := self._take()) is None:
             if self._state == "closed":
                 if self._cause is not None:
                     raise ClosedError("the node ended, and with it this mailbox") from self._cause
@@ -247,45 +250,73 @@ class Mailbox:
                 await self._waiter
             finally:
                 self._waiter = None
-        message = queue.popleft()
-        if type(message) is not Lost:
-            self._unread -= 1
         return message
 
-    def _put(self, letter: g.Letter, payload: Any) -> None:
-        """One letter arrives: at the end, with what is missing before it; counted as lost where there is no room."""
-        if letter.lost:
-            self._lose(letter.lost)
-        if self._unread >= self._max:
-            self._turn_down(letter, f"{self._unread} messages wait there unread, as many as may; try again later")
-            return
-        sender = letter.sender
+    def _take(self) -> GroupMessage | GroupCall | Lost | None:
+        """The next message; what nobody understands is part of the gap before it."""
+        lost = 0
+        queue = self._queue
+        while queue:
+            message = queue.popleft()
+            if type(message) is g.Letter:
+                self._unread -= 1
+                self._unread_bytes -= len(message.payload)
+                decoded = self._decode(message)
+                if decoded is None:
+                    lost += 1
+                    continue
+                message = decoded
+            elif type(message) is Lost:
+                lost += message.count
+                continue
+            assert not isinstance(message, (g.Letter, Lost))
+            if not lost:
+                return message
+            queue.appendleft(message)
+            break
+        return Lost(lost) if lost else None
+
+    def _decode(self, letter: g.Letter) -> GroupMessage | GroupCall | None:
+        sender, number = letter.sender, letter.number
+        is_call = letter.kind is _CALL
+        try:
+            payload = self._groups.decode(letter)
+        except DecodeError:
+            if is_call and self._state == "open":
+                self._refuse(sender, number, "the payload could not be decoded")
+            return None
         if self._from is None or sender is not self._from_address:
             self._from_address = sender
             self._from = GroupMember(sender.site, sender.incarnation, sender.mailbox)
-        member = self._from
+        if not is_call:
+            return GroupMessage(self._from, payload)
+
+        def answer(kind: g.Kind, value: Any) -> None:
+            self._answer(sender, number, kind, value)
+
+        return GroupCall(self._from, payload, answer)
+
+    def _put(self, letter: g.Letter) -> None:
+        """One letter arrives: at the end, with what is missing before it; counted as lost where there is no room."""
+        if letter.lost:
+            self._lose(letter.lost)
+        size = len(letter.payload)
+        if self._unread >= self._max:
+            self._turn_down(letter, f"{self._unread} messages wait there unread, as many as may; try again later")
+            return
+        if self._unread and self._unread_bytes + size > MAILBOX_BYTES_MAX:
+            self._turn_down(letter, f"{self._unread_bytes} bytes wait there unread; try again later")
+            return
         if letter.kind is _CALL:
-            number = letter.number
             if len(self._unanswered) >= self._max:
                 self._refuse(*next(iter(self._unanswered)), "too many calls after it wait for an answer too")
-            self._unanswered[sender, number] = None
-
-            def answer(kind: g.Kind, value: Any) -> None:
-                self._answer(sender, number, kind, value)
-
-            self._queue.append(GroupCall(member, payload, answer))
-        else:
-            self._queue.append(GroupMessage(member, payload))
+            self._unanswered[letter.sender, letter.number] = None
+        self._queue.append(letter)
         self._unread += 1
+        self._unread_bytes += size
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
-
-    def _put_garbled(self, letter: g.Letter) -> None:
-        """One letter arrives that nobody understands."""
-        if letter.lost:
-            self._lose(letter.lost)
-        self._turn_down(letter, "the payload could not be decoded")
 
     def _turn_down(self, letter: g.Letter, reason: str) -> None:
         self._lose(1)
@@ -307,8 +338,8 @@ class Mailbox:
         self._groups.posting.answer(self._number, to, kind, number, encode_mail(value, "reply"))
         self._unanswered.pop((to, number), None)
 
-    def _refuse(self, to: g.Address, number: int, reason: str) -> None:
-        self._groups.posting.answer(self._number, to, g.Kind.FAILURE, number, encode_mail(clean(reason)))
+    def _refuse(self, to: g.Address, number: int, reason: str, kind: g.Kind = g.Kind.FAILURE) -> None:
+        self._groups.posting.answer(self._number, to, kind, number, encode_mail(clean(reason)))
         self._unanswered.pop((to, number), None)
 
     def _wake(self) -> None:

@@ -130,7 +130,10 @@ class Posting:
         post = self._post(runner, to.life, letter)
         try:
             async with asyncio.timeout(seconds):
-                await post.outcome
+                if not post.outcome.done():
+                    await asyncio.wait((post.outcome, answer), return_when=asyncio.FIRST_COMPLETED)
+                if post.outcome.done():
+                    post.outcome.result()
                 return await answer
         except TimeoutError:
             raise _no_answer(to, seconds) from None

@@ -100,6 +100,9 @@ class Telling:
                 (self.groups.on_changed if kind is g.GroupChanged else self.groups.on_mail)(event)
             return
         match event:
+            case g.LifeEnded():
+                if self.groups is not None:
+                    self.groups.on_life_ended(event)
             case PayloadsReceived(sender, values):
                 self._on_payloads(sender, values)
             case roster.MemberChanged(before, after) if m.same(before, after):

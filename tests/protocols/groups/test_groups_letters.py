@@ -16,7 +16,7 @@ from covey.protocols.groups.post import TARGETS_AT_ONCE
 from covey.wire.messages.groups import Mail
 from tests.protocols.groups.groups_net import ANN, BOB, HI, ME, G, H, Member, Net, S, opened
 
-VALUE, CALL, REPLY, FAILURE = g.Kind
+VALUE, CALL, REPLY, FAILURE, _GONE = g.Kind
 
 
 def at(mailbox: int, incarnation: int = 1) -> g.Address:

@@ -16,7 +16,8 @@ MAIL_BYTES = 64  # the rest of a message, about
 
 Targets = tuple[tuple[int, int], ...]
 
-_KINDS = _VALUE, _CALL, _, _ = tuple(Kind)
+_KINDS = tuple(Kind)
+_VALUE, _CALL = Kind.VALUE, Kind.CALL
 
 
 class Post:

@@ -16,6 +16,7 @@ class Kind(IntEnum):
     CALL = 1
     REPLY = 2
     FAILURE = 3
+    GONE = 4  # an answer too: the mailbox closed before it answered
 
 
 class Address(msgspec.Struct, frozen=True, order=True, gc=False):
@@ -128,6 +129,14 @@ class GroupChanged(msgspec.Struct, frozen=True, gc=False):
     scope: bytes
     group: bytes
     changes: tuple[tuple[GroupEntry | None, GroupEntry | None], ...]
+
+
+class LifeEnded(msgspec.Struct, frozen=True, gc=False):
+    """The event: no answer is to be waited for from a life: it is over, or held for down. `why` goes on "site x …"."""
+
+    site: Site
+    incarnation: int
+    why: str
 
 
 class Letter(msgspec.Struct, frozen=True, gc=False):
