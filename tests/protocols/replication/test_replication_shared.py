@@ -69,6 +69,8 @@ def test_who_is_not_linked_is_dialled():
 
 def test_what_is_done_in_one_turn_goes_in_one_message_and_much_in_several():
     net, a, b = pair(SMALL)
+    assert a.do() == []
+    assert not a.wants_turn
     assert a.do(Start(b"a", b"1"))[0] == WantTurn()
     assert WantTurn() not in a.do(Start(b"b", b"2"), Put(b"b", F, b"3"))
     assert a.do() == []
