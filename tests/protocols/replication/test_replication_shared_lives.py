@@ -69,6 +69,16 @@ def test_who_lets_go_of_an_instance_shows_nothing_and_what_it_did_stays_with_the
     assert alike(a, b)
 
 
+def test_what_is_done_in_the_turn_in_which_we_let_go_is_told():
+    """Found by reading: it was thrown away, and nobody else could know of it."""
+    net, a, b, c = pair(count=3)
+    a.start(K, b"last")
+    a.release()
+    net.run()
+    assert b.has() == c.has() == {K: (b"last", {})}
+    assert net.said(SharedOps) == [(1, 2), (1, 3)]
+
+
 def test_numbers_go_on_though_an_instance_was_let_go_of_and_nobody_was_there_to_tell_us():
     """A number that is given twice would be two operations to some, and one to others."""
     net, a, b = pair()
