@@ -99,10 +99,10 @@ class Shared:
         self.tables[instance] = SharedTable()
 
     def close(self, instance: bytes) -> list[Effect]:
-        """It does not any more: nothing of it is shown. What we did stays: those who hold it are told the last of it."""
+        """It does not any more: nothing of it is shown. Those who hold it are told the last of what we did."""
         effects = self._say(instance, self._unsaid.pop(instance, []))
         table = self.tables.pop(instance)
-        self.exchanges.end(instance)
+        self.exchanges.close(instance)
         for versions in self._equal.values():
             versions.pop(instance, None)
         for known in (self._acks, self._retired_us):
