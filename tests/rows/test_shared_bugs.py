@@ -154,9 +154,9 @@ def who_waits_is_not_looked_at_when_tables_join(monkeypatch: pytest.MonkeyPatch)
     join = SharedTable.join
 
     def sloppy(self: SharedTable, received: Iterable[Told], context: Iterable[Told]) -> None:
-        waiting, self._waiting = self._waiting, {}
+        awaited, self._awaited = self._awaited, {}
         join(self, received, context)
-        self._waiting = waiting
+        self._awaited = awaited
 
     monkeypatch.setattr(SharedTable, "join", sloppy)
 

@@ -9,7 +9,20 @@ from hypothesis import strategies as st
 from covey.core.errors import InvariantError
 from covey.rows.op_log import op_bytes
 from covey.rows.shared import BUCKETS, SharedTable, bucket_of, differing
-from tests.rows.shared_words import MANY, RANDOMS, A, B, F, K, alive, history, life, reconcile, shape, tell, three
+from tests.rows.shared_words import (
+    MANY,
+    RANDOMS,
+    A,
+    B,
+    F,
+    K,
+    history,
+    life,
+    reconcile,
+    shape,
+    tell,
+    three,
+)
 
 # --- lives that are over --------------------------------------------------------------------------------------------
 
@@ -130,35 +143,6 @@ def test_keys_keep_their_bucket_for_ever():
     assert (f"{b.table.alive_digest:x}", f"{b.table.received.digest:x}") == ("215b019a596c581a", "d1e1f02bced17008")
 
 
-# --- strangers ------------------------------------------------------------------------------------------------------
-
-
-def test_a_field_that_names_no_birth_or_dead_ones_never_lives():
-    a, _, _ = three()
-    a.table.apply((*B, 1), (K, F, b"", (), ()))
-    tell(a, a.table.removals(K)[0])
-    a.table.apply((*B, 2), (K, F, b"", ((*A, 1), (*A, 1)), ()))
-    a.fold()
-    assert (len(a.table), alive(a.table)) == (0, {})
-    assert all((*B, number) in a.table.received for number in (1, 2))
-
-
-def test_dots_that_are_named_twice_or_stand_for_other_things_do_no_harm():
-    a, _, _ = three()
-    tell(a, a.table.write(K, F, b"value"))
-    a.table.apply((*B, 1), (K, F, b"b", ((*A, 1), (*A, 1)), ((*A, 2), (*A, 2), (*A, 1))))
-    a.fold()
-    assert shape(a.table) == {K: ({(*A, 1): b"born"}, {F: {(*B, 1): b"b"}})}
-    a.table.apply((*B, 2), (K, None, None, ((*A, 2), (*B, 1), (*B, 2)), ()))  # fields and itself: no births
-    a.table.apply((*B, 3), (b"other", None, None, ((*A, 1),), ()))  # a birth of another row
-    a.table.apply((*B, 4), (K, None, b"names itself", (), ()))
-    a.fold()
-    assert set(shape(a.table)[K][0]) == {(*A, 1), (*B, 4)}
-    a.table.apply((*B, 5), (K, None, None, ((*A, 1), (*A, 1), (*B, 4)), ()))
-    a.fold()
-    assert len(a.table) == 0
-
-
 # --- check ----------------------------------------------------------------------------------------------------------
 
 
@@ -203,7 +187,15 @@ def dead_field(table: SharedTable) -> None:
 
 def forgets_who_waits(table: SharedTable) -> None:
     table.apply((*B, 1), (K, F, b"", ((*B, 9),), ()))
-    table._waiting.clear()
+    table._awaited.clear()
+
+
+def waits_for_what_is_known(table: SharedTable) -> None:
+    table._awaited[*A, 1] = {K: None}
+
+
+def waits_for_nothing(table: SharedTable) -> None:
+    table._awaited[*B, 1] = {K: None}
 
 
 def log_of_nobody(table: SharedTable) -> None:
@@ -221,6 +213,8 @@ BROKEN = [
     (retired_received, "a life that retired is not compared"),
     (dead_field, "a field has a birth that may live"),
     (forgets_who_waits, "who waits for a birth is known"),
+    (waits_for_what_is_known, "a birth that is awaited was never heard of"),
+    (waits_for_nothing, "who waits names it"),
     (log_of_nobody, "what is in the log was received"),
 ]
 

@@ -67,7 +67,8 @@ class Reconciliation:
             if dot not in table.context:
                 table.context.add(dot)
                 self._listed = dot
-                table.revive(key, field, dot, births, value)
+                table.revive(key, field, dot, births if field is not None else (), value)
+                table.heard((dot,))
         self._listed = None
         if last:
             self._left.pop(0)

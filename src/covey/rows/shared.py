@@ -75,6 +75,10 @@ class _Row:
                 fields.append((field, tuple((dot, dots[dot].value) for dot in shown)))
         return SharedRow(births, tuple(fields))
 
+    def names(self, birth: Dot) -> bool:
+        """Whether a field names this birth."""
+        return any(birth in value.births for values in self.fields.values() for value in values.values())
+
     def dots(self) -> list[tuple[bytes | None, Dot]]:
         """Every dot that is alive, with its field; None for a birth."""
         dots: list[tuple[bytes | None, Dot]] = [(None, dot) for dot in self.births]
@@ -110,7 +114,7 @@ class SharedTable:
         self._rows: dict[bytes, _Row] = {}
         self._buckets: list[dict[bytes, None]] = [{} for _ in range(BUCKETS)]
         self._alive: dict[Origin, int] = {}  # how many dots of each life are
-        self._waiting: dict[bytes, None] = {}  # keys with fields that name births never heard of
+        self._awaited: dict[Dot, dict[bytes, None]] = {}  # births never heard of, and keys whose fields name them
         self._before: dict[bytes, SharedRow | None] = {}  # what was shown of rows that were touched since
 
     # --- queries ----------------------------------------------------------------------------------------------------
@@ -178,7 +182,8 @@ class SharedTable:
         self.version += 1
         self.received.add(dot)
         self.touched[life] = self.version
-        for gone in births if value is None else replaced:
+        taken = births if value is None else replaced
+        for gone in taken:
             self.kill(key, None if value is None else field, gone)
             self.context.add(gone)
         if value is not None and dot not in self.context:
@@ -187,6 +192,7 @@ class SharedTable:
         self.context.add(dot)
         if value is None:
             self.sweep(key)
+        self.heard((*taken, dot))
         self.log.add(self.version, dot, op)
         return True
 
@@ -214,8 +220,9 @@ class SharedTable:
             row.births[dot] = alive
         else:
             row.fields.setdefault(field, {})[dot] = alive
-            if any(birth not in self.context for birth in births):
-                self._waiting[key] = None
+            for birth in births:
+                if birth not in self.context:
+                    self._awaited.setdefault(birth, {})[key] = None
         self.sums[row.bucket] = (self.sums[row.bucket] + alive.print) % MODULUS
         self.bytes += alive.bytes
         self._alive[dot[:2]] = self._alive.get(dot[:2], 0) + 1
@@ -239,26 +246,28 @@ class SharedTable:
             del self._alive[dot[:2]]
         if field is not None and not values:
             del row.fields[field]
+        for birth in alive.births if self._awaited else ():
+            if key in self._awaited.get(birth, ()) and not row.names(birth):
+                del self._awaited[birth][key]
+                if not self._awaited[birth]:
+                    del self._awaited[birth]
         if not row.births and not row.fields:
             del self._rows[key], self._buckets[row.bucket][key]
-            self._waiting.pop(key, None)
 
     def sweep(self, key: bytes) -> None:
         """Fields go with the last of their births."""
         row = self._rows.get(key)
         if row is None:
             return
-        waits = False
         for field, dot in row.dots():
-            if field is None:
-                continue
-            births = row.fields[field][dot].births
-            if all(self._dead(row, birth) for birth in births):
+            if field is not None and all(self._dead(row, birth) for birth in row.fields[field][dot].births):
                 self.kill(key, field, dot)
-            else:
-                waits = waits or any(birth not in self.context for birth in births)
-        if not waits:
-            self._waiting.pop(key, None)
+
+    def heard(self, dots: Iterable[Dot]) -> None:
+        """These are known now: fields that waited for them go, where they turn out to be dead, or of another row."""
+        for dot in dots if self._awaited else ():
+            for key in self._awaited.pop(dot, ()):
+                self.sweep(key)
 
     def _dead(self, row: _Row | None, birth: Dot) -> bool:
         return birth in self.context and (row is None or birth not in row.births)
@@ -348,8 +357,7 @@ class SharedTable:
             self.context.add_run(life, first, last)
             self.touched[life] = self.version
         self.context.update(DotSet(context))
-        for key in list(self._waiting):  # births that were never heard of may be dead now
-            self.sweep(key)
+        self.heard([birth for birth in self._awaited if birth in self.context])
 
     def check(self) -> None:
         """Every invariant."""
@@ -367,7 +375,6 @@ class SharedTable:
         for key, row in self._rows.items():
             invariant(bool(row.births or row.fields), "a row has something alive")
             invariant(key in self._buckets[row.bucket], "a row is in its bucket")
-            waits = False
             for field, dot in row.dots():
                 value = row.births[dot] if field is None else row.fields[field][dot]
                 invariant(dot in self.context, "what is alive is known")
@@ -378,8 +385,12 @@ class SharedTable:
                     invariant(
                         not all(self._dead(row, birth) for birth in value.births), "a field has a birth that may live"
                     )
-                    waits = waits or any(birth not in self.context for birth in value.births)
-            invariant(not waits or key in self._waiting, "who waits for a birth is known")
+                    for birth in value.births:
+                        known = birth in self.context or key in self._awaited.get(birth, ())
+                        invariant(known, "who waits for a birth is known")
+        for birth, keys in self._awaited.items():
+            invariant(bool(keys) and birth not in self.context, "a birth that is awaited was never heard of")
+            invariant(all(key in self._rows and self._rows[key].names(birth) for key in keys), "who waits names it")
         invariant(sums == self.sums, "the sums are those of what is alive")
         invariant(alive == self._alive and size == self.bytes, "what is alive is counted")
         invariant(sum(len(bucket) for bucket in self._buckets) == len(self._rows), "every row is in one bucket")

@@ -199,6 +199,11 @@ class Node:
         """A message arrives that nobody need have sent."""
         return self.feed(MessagesReceived(teller.site, messages))
 
+    def answers(self, teller: Node, *messages: Any) -> list[Any]:
+        """What it says to the teller when it hears this."""
+        effects = self.hears(teller, *messages)
+        return [effect.message for effect in effects if type(effect) is Send and effect.to == teller.site]
+
     def begin(self, incarnation: int) -> None:
         """A new life in the same process."""
         self.me = Contact(self.site, incarnation, self.address)
@@ -221,6 +226,7 @@ class Net:
         self.cut: set[tuple[int, int]] = set()  # directed: what the first says does not arrive at the second
         self.loss = self.duplicate = 0.0
         self.reorder = False
+        self.links = False  # what one says to another arrives in order, whatever `reorder` says
         for number in range(1, count + 1):
             self.add(number)
         self.mesh()
@@ -266,7 +272,10 @@ class Net:
             node.end_turn()
         if not self.flying:
             return False
-        source, target, message = self.flying.pop(self.rng.randrange(len(self.flying)) if self.reorder else 0)
+        at = self.rng.randrange(len(self.flying)) if self.reorder else 0
+        if self.links:
+            at = next(first for first, entry in enumerate(self.flying) if entry[:2] == self.flying[at][:2])
+        source, target, message = self.flying.pop(at)
         numbers = source[0], target[0]
         goal = next((node for node in self.nodes if node.site == target and node.alive), None)
         if goal is not None and numbers not in self.cut:

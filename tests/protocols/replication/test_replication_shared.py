@@ -9,16 +9,31 @@ import pytest
 
 from covey.core.vocabulary import Cause, Channel, PeerLost, Put, Start, WantTurn
 from covey.protocols.replication.machine import Replication
+from covey.rows.shared import bucket_of
 from covey.wire.messages.rows import (
     SharedCompare,
     SharedDone,
     SharedHave,
     SharedOps,
     SharedPart,
+    SharedPartPull,
     SharedPull,
     SharedSummary,
 )
-from tests.protocols.replication.replication_net import CONFIG, QUIET, SECOND, SMALL, F, I, K, Net, Node, alike, pair
+from tests.protocols.replication.replication_net import (
+    CONFIG,
+    NEVER,
+    QUIET,
+    SECOND,
+    SMALL,
+    F,
+    I,
+    K,
+    Net,
+    Node,
+    alike,
+    pair,
+)
 
 FORGETFUL = msgspec.structs.replace(CONFIG, shared_log_bytes_max=1, bytes_aim=200)
 
@@ -69,6 +84,8 @@ def test_who_is_not_linked_is_dialled():
 
 def test_what_is_done_in_one_turn_goes_in_one_message_and_much_in_several():
     net, a, b = pair(SMALL)
+    assert a.do() == []
+    assert not a.wants_turn
     assert a.do(Start(b"a", b"1"))[0] == WantTurn()
     assert WantTurn() not in a.do(Start(b"b", b"2"), Put(b"b", F, b"3"))
     assert a.do() == []
@@ -253,6 +270,38 @@ def test_a_comparison_that_is_given_up_takes_nothing_away_and_the_next_one_does(
     net.wait(6 * SECOND)
     assert alike(a, b)
     assert b"goes" not in b.has()
+
+
+def test_who_lets_go_while_its_rows_are_compared_and_holds_again_takes_nothing_away():
+    """Found by reading: it told of its new and empty table, and all that it had known before was taken for removed."""
+    net, a, b = pair(msgspec.structs.replace(FORGETFUL, digest_period_us=NEVER))
+    a.start(K, b"value")
+    net.run()
+    a.start(b"lost", b"")
+    net.lose()
+    b.machine.shared.exchanges.compare(I, a.site, 0)
+    b.hears(a, *a.answers(b, SharedCompare(I)))
+    net.flying.clear()
+    pull = SharedPartPull(I, bucket_of(K), None)
+    net.cut = {(1, 2)}  # b does not hear of it
+    a.release()
+    a.hold()
+    assert a.answers(b, pull) == []
+    b.put(K, F, b"more")
+    net.cut.clear()
+    net.wait(5 * SECOND)
+    assert b.has() == {K: (b"value", {F: b"more"})}
+
+
+def test_rows_are_told_only_to_who_was_told_their_sums_over_the_same_link():
+    _, a, b = pair()
+    a.start(K)
+    pull = SharedPartPull(I, bucket_of(K), None)
+    assert a.answers(b, pull) == []
+    assert len(a.answers(b, SharedCompare(I), pull)) == 2
+    a.feed(PeerLost(b.me, Channel.DATA, Cause.RESET))
+    assert a.answers(b, pull) == []
+    assert a.machine.shared.exchanges._summed == {}
 
 
 def test_check_asks_shared_rows_too():

@@ -62,6 +62,7 @@ class Exchanges:
         self._tables = tables
         self._clip = clip
         self._exchanges: dict[bytes, Exchange] = {}
+        self._summed: dict[tuple[bytes, Site], None] = {}  # to whom we told the sums of a table: its rows go with them
         self.pulls = 0
         self.comparisons = 0
         self.handlers: dict[type, Callable[[Site, Any, int], list[Effect]]] = {
@@ -87,6 +88,7 @@ class Exchanges:
             invariant(instance in self._tables, "exchanges are about what is held")
             invariant(("exchange", instance) in self._timers, "every exchange has a deadline")
             invariant(self._tables[instance].witness is exchange.comparison, "a table knows of its comparison")
+        invariant(all(instance in self._tables for instance, _ in self._summed), "sums are of what is held")
 
     # --- operations -------------------------------------------------------------------------------------------------
 
@@ -156,6 +158,7 @@ class Exchanges:
             return []
         received = tellable((*table.received.told(), *table.retired.told()))
         summary = wire.SharedSummary(message.instance, received, tellable(table.context.told()), table.bucket_sums())
+        self._summed[message.instance, peer] = None
         return [self._audience.send(peer, summary)]
 
     def _comparison(self, instance: bytes, peer: Site) -> Reconciliation | None:
@@ -181,8 +184,8 @@ class Exchanges:
 
     def _on_part_pull(self, peer: Site, message: wire.SharedPartPull, now_us: int) -> list[Effect]:
         table = self._tables.get(message.instance)
-        if table is None:
-            return []
+        if table is None or (message.instance, peer) not in self._summed:
+            return []  # let go of and held again: this table is another one, and did not remove what it never had
         entries, last = table.part(message.bucket, message.cursor, self._config.bytes_aim)
         part = wire.SharedPart(message.instance, message.bucket, message.cursor, tuple(entries), last)
         return [self._audience.send(peer, part)]
@@ -208,8 +211,16 @@ class Exchanges:
         if exchange.comparison is not None:
             exchange.comparison.abandon()
 
+    def close(self, instance: bytes) -> None:
+        """It is not held any more."""
+        self.end(instance)
+        for told in [told for told in self._summed if told[0] == instance]:
+            del self._summed[told]
+
     def lost(self, peer: Site | None) -> None:
         """A holder is not linked any more, or not the same; None: all of them."""
+        for told in [told for told in self._summed if peer in (None, told[1])]:
+            del self._summed[told]
         for instance, exchange in list(self._exchanges.items()):
             if peer is None or exchange.peer == peer:
                 self.end(instance)

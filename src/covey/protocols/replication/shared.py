@@ -99,10 +99,10 @@ class Shared:
         self.tables[instance] = SharedTable()
 
     def close(self, instance: bytes) -> list[Effect]:
-        """It does not any more: nothing of it is shown."""
+        """It does not any more: nothing of it is shown. Those who hold it are told the last of what we did."""
+        effects = self._say(instance, self._unsaid.pop(instance, []))
         table = self.tables.pop(instance)
-        self.exchanges.end(instance)
-        self._unsaid.pop(instance, None)
+        self.exchanges.close(instance)
         for versions in self._equal.values():
             versions.pop(instance, None)
         for known in (self._acks, self._retired_us):
@@ -110,7 +110,7 @@ class Shared:
                 del known[key]
         self._alike = {key: seen for key, seen in self._alike.items() if key[0] != instance}
         gone = tuple((key, None) for key in table.view())
-        return [SharedChanged(instance, gone)] if gone else []
+        return [*effects, SharedChanged(instance, gone)] if gone else effects
 
     def greet(self, instance: bytes, peer: Site) -> list[Effect]:
         """Say to another holder at once what we have received."""
@@ -205,9 +205,14 @@ class Shared:
         effects: list[Effect] = []
         unsaid, self._unsaid = self._unsaid, {}
         for instance, ops in unsaid.items():
-            first, done = ops[0][0], [op for _, op in ops]
-            for message in shared_in_pieces(instance, self._me, first, done, self._config.bytes_aim):
-                effects += self._audience.push(instance, message, self._me[0], None)
+            effects += self._say(instance, ops)
+        return effects
+
+    def _say(self, instance: bytes, ops: Ops) -> list[Effect]:
+        effects: list[Effect] = []
+        first, done = ops[0][0] if ops else 0, [op for _, op in ops]
+        for message in shared_in_pieces(instance, self._me, first, done, self._config.bytes_aim):
+            effects += self._audience.push(instance, message, self._me[0], None)
         return effects
 
     # --- others' operations -----------------------------------------------------------------------------------------
