@@ -60,6 +60,7 @@ def test_a_run_is_the_same_under_every_hash_seed():
         assert digests[seed] == [run(seed).digest] * 3
 
 
+@pytest.mark.slow
 def test_a_run_is_the_same_twice_in_one_process_and_whether_it_is_told_or_not():
     for seed in SEEDS:
         assert run(seed) == run_profile(PROFILES["overlay"], seed, telling=True)

@@ -51,6 +51,7 @@ async def churn(cluster: Cluster, nodes: list[covey.Node], rounds: int) -> None:
 # --- snapshot and stream --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_snapshot_folded_with_every_event_is_the_state():
     """Under churn, after each event, and whenever one begins to listen."""
 
@@ -85,6 +86,7 @@ def test_the_snapshot_folded_with_every_event_is_the_state():
     run(test)
 
 
+@pytest.mark.slow
 def test_the_state_after_every_single_event_is_the_fold_so_far():
     """Also of events that come together: each is released with its state, before anyone can look."""
 

@@ -166,6 +166,7 @@ def test_a_node_sends_to_itself_without_a_wire():
     run(test)
 
 
+@pytest.mark.slow
 def test_a_node_may_send_to_whom_it_only_knows_of():
     """A member of somebody's view is dialled; no neighbourhood comes of it."""
 
@@ -363,6 +364,7 @@ def test_a_site_nobody_has_heard_of_is_an_unknown_name(way):
     run(test)
 
 
+@pytest.mark.slow
 def test_whom_no_link_can_be_made_to_is_unreachable():
     async def test(cluster: Cluster) -> None:
         nodes = await cluster.start(12)

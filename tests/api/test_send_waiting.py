@@ -166,6 +166,7 @@ def test_what_waits_for_a_receiver_that_dies_is_unreachable():
     run(test)
 
 
+@pytest.mark.slow
 def test_nothing_arrives_twice_when_links_break_and_come_back():
     """At most once: what was sent and not refused may be lost with its link, never doubled, never out of order."""
 

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 import covey
 from covey.core.vocabulary import Channel, PeerCongested, PeerLost
 from covey.runtime.transport import memory
@@ -105,6 +107,7 @@ def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
+@pytest.mark.slow
 def test_one_that_stops_reading_delays_nobody_else_and_is_dropped_in_time(monkeypatch):
     monkeypatch.setattr(memory, "BUFFER_BYTES", 64 * 1024)  # two seconds of this stream, and not eight
     without, beside = measure(stop=False), measure(stop=True)

@@ -41,6 +41,7 @@ def test_a_run_is_the_same_each_time():
     assert run_profile(MEMBERSHIP, 3) == run_profile(MEMBERSHIP, 3)
 
 
+@pytest.mark.slow
 def test_people_give_every_kind_of_order_and_it_has_its_effect():
     """A run in which nobody is kicked, leaves or joins again would prove nothing."""
     happened, copies, ephemeral, moved = set(), 0, 0, 0

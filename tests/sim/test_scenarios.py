@@ -112,6 +112,7 @@ def test_m35_nodes_stopped_gracefully_and_restarted_at_once_are_all_alive_in_a_l
     assert held_max <= 2 * nodes
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("nodes", [8, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_laptop_that_slept_for_ten_minutes_accuses_nobody_and_is_back_within_10_s(nodes):
@@ -179,6 +180,7 @@ def test_m36_who_leaves_under_loss_is_seen_as_stopped_by_all_and_never_as_failed
     laws.check(world)
 
 
+@pytest.mark.slow
 def test_m46_twenty_nodes_with_nothing_to_say_write_nothing_and_send_little():
     world, laws = cluster(20)
     settle(world, laws, 120)

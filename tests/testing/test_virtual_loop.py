@@ -79,6 +79,7 @@ def test_another_seed_gives_another_trace():
     assert trace(11) != trace(12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [21, 22])
 def test_a_trace_does_not_depend_on_the_hash_seed(seed):
     traces = {in_child([str(TRACED_RUN), str(seed)], hash_seed) for hash_seed in (1, 2, 3)}

@@ -102,6 +102,7 @@ class Chaos:
 SLOWLY = [pytest.param(seed, marks=pytest.mark.slow) for seed in [*range(8, 40), 1239, 2277, 2369, 2398]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [*range(8), *SLOWLY])
 def test_after_any_faults_the_living_are_alive_and_the_dead_are_not(seed: int) -> None:
     chaos = Chaos(seed)

@@ -76,6 +76,7 @@ def test_two_dials_make_one_link_in_every_order(kinds, eager, senders):
     assert explore(lambda: crossing(kinds, eager, blind_senders=senders), examine) > 50
 
 
+@pytest.mark.slow
 def test_what_is_said_during_two_directed_dials_is_heard_in_every_order():
     said = ["one", "second"]
     explore(lambda: crossing(KINDS[:1] * 2, ("turn", *CONNECTS), more=True), lambda net: settled(net, (said, said)))

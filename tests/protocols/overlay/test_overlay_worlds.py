@@ -83,6 +83,7 @@ def test_nine_that_join_one_contact_at_once_with_small_views_make_one_component(
     assert settled(world, 10 * SECOND_US), overlay_pending(world)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_split_of_six_and_six_heals(seed):
     world = started(12, seed)
@@ -121,6 +122,7 @@ def test_the_overlay_survives_the_node_that_everybody_joined_through():
     assert settled(world, 2 * HEAL_US), overlay_pending(world)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("count", [6, 12])
 def test_a_leave_is_clean(count, seed):
@@ -179,6 +181,7 @@ def test_news_of_seeds_reach_a_node_that_started_with_none():
     assert [event for event in lonely.events if isinstance(event, (NeighborUp, NeighborDown))][1:] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_quiet_overlay_stays_as_it_is(seed):
     world = started(12, seed, settle_us=60 * SECOND_US)
