@@ -9,7 +9,7 @@ PYTEST = $(PYTHON_M) pytest -q -n $(WORKERS)
 FLOORS = core wire crdt rows protocols engine observe
 
 # Of the simulator: each has its laws and its faults.
-PROFILES = overlay membership detector rows
+PROFILES = overlay membership detector rows groups
 
 # The tests and the demo measure time: one verb after the other, under -j too.
 .NOTPARALLEL:
@@ -28,17 +28,19 @@ test: lint ## everything that has to pass: check, the slow and the serial tests,
 	sh tools/coverage.sh $(WORKERS) $(FLOORS)
 	$(PYTEST) -m "not serial and not slow" $(FLOORS:%=--ignore=tests/%)
 	$(PYTEST) -m "slow and not serial and not nightly" tests
-	$(PYTHON_M) pytest -q -p no:xdist -m serial
+	$(PYTHON_M) pytest -q -p no:xdist -m "serial and not nightly"
 	for profile in $(PROFILES); do $(PYTHON_M) covey.sim --profile $$profile --seeds 50 || exit 1; done
 
-bench: .venv/.cli ## measure on this machine what links carry, and what detecting a death takes and costs, as JSON
+bench: .venv/.cli ## measure on this machine what links carry, what detecting a death takes and costs, and what groups cost, as JSON
 	@$(PYTHON_M) benchmarks.transport --json
 	@$(PYTHON_M) benchmarks.detector --json
+	@$(PYTHON_M) benchmarks.groups --json --peer pg
 
 prove: .venv/.dev ## search much longer than test does: thousands of simulated worlds, many more examples of every law
 	for profile in $(PROFILES); do $(PYTHON_M) covey.sim --profile $$profile --seeds 5000 || exit 1; done
 	$(PYTHON_M) pytest -q -rP -p no:xdist tests/sim/test_bugs_found.py
 	HYPOTHESIS_PROFILE=prove $(PYTEST) -m "not serial"
+	$(PYTHON_M) pytest -q -p no:xdist -m "serial and nightly"
 
 clean: ## take away what tools left behind
 	rm -rf .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .setup.log build dist

@@ -15,7 +15,6 @@ elsewhere these figures are null, and `why` says why.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib.metadata
 import json
 import os
@@ -23,7 +22,6 @@ import platform
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
@@ -32,7 +30,7 @@ from typing import Any
 
 import click
 
-from benchmarks.islands import ALONE, Islands, why_not
+from benchmarks.islands import Islands, alone, until_input_ends, why_not
 from benchmarks.member_process import PEERS, Orders
 from benchmarks.members import Members, free_addresses, kill, members
 from benchmarks.processes import run
@@ -172,7 +170,7 @@ def _rates(before: list[Figures], after: list[Figures], node_seconds: float) -> 
     return dict(sorted(found_rates.items(), key=lambda item: -item[1]))
 
 
-INSIDE: dict[str, Callable[[Plan, int], Awaitable[Figures]]] = {
+INSIDE: dict[str, Callable[[Plan, int], Coroutine[Any, Any, Figures]]] = {
     "refused_tls": refused_tls,
     "refused": refused_tls,
     "silent": silent,
@@ -182,45 +180,11 @@ INSIDE: dict[str, Callable[[Plan, int], Awaitable[Figures]]] = {
 
 async def on_islands(plan: Plan, what: str, number: int) -> Figures:
     """Do it where we have a network of our own: in a process whose end ends all of that."""
-    command = [
-        *ALONE, sys.executable, "-m", "benchmarks.detector", "--peer", plan.peer, "--profile", plan.profile,
-        "--window", str(plan.window_s), "--inside", what, "--number", str(number),
+    arguments = [
+        "benchmarks.detector", "--peer", plan.peer, "--profile", plan.profile, "--window", str(plan.window_s),
+        "--inside", what, "--number", str(number),
     ]  # fmt: skip
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, start_new_session=True
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        async with asyncio.timeout(STEP_S_MAX):
-            told = (await process.stdout.read()).splitlines()
-            status = await process.wait()
-    finally:
-        process.stdin.close()  # the one in there ends with its input, and everything with it
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if status or not told:
-        raise RuntimeError(f"measuring {what} ended with status {status}")
-    found: Figures = json.loads(told[-1])
-    return found
-
-
-async def inside(plan: Plan, what: str, number: int) -> Figures:
-    """The same, seen from there: it ends when our input does."""
-    reader = asyncio.StreamReader()
-    loop = asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    over = asyncio.create_task(reader.read(), name="end of input")
-    work = asyncio.ensure_future(INSIDE[what](plan, number))
-    await asyncio.wait((work, over), return_when=asyncio.FIRST_COMPLETED)
-    if work.done():
-        over.cancel()
-        return work.result()
-    work.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await work
-    raise SystemExit(1)
+    return await alone(arguments, STEP_S_MAX)
 
 
 # --- the command ----------------------------------------------------------------------------------------------------
@@ -326,7 +290,7 @@ def main(
     """Measure how soon members notice a death, and what a quiet cluster costs."""
     plan = Plan(peer, profile, runs, window)
     if inside_what is not None:
-        print(json.dumps(run(inside(plan, inside_what, number))))
+        print(json.dumps(run(until_input_ends(INSIDE[inside_what](plan, number)))))
         return
     about: Figures = {"peer": peer}
     if (found := version(peer)) is None:

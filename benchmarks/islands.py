@@ -6,9 +6,14 @@ process is ours; when that ends, however it ends, the kernel ends every process 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
 import subprocess
+import sys
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 ALONE = ["unshare", "--map-root-user", "--mount", "--net", "--pid", "--mount-proc", "--fork", "--kill-child"]
 BRIDGE = "covey-bridge"
@@ -25,6 +30,58 @@ def why_not() -> str:
     except subprocess.TimeoutExpired:
         return "making a namespace took more than 10 s"
     return f"namespaces cannot be made here: {done.stderr.strip()}" if done.returncode else ""
+
+
+async def alone(arguments: list[str], seconds: float) -> dict[str, Any]:
+    """What a module of ours prints in the end, run where it has a network of its own; its end ends all of that."""
+    process = await asyncio.create_subprocess_exec(
+        *ALONE, sys.executable, "-m", *arguments,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(seconds):
+            told = (await process.stdout.read()).splitlines()
+            status = await process.wait()
+    finally:
+        process.stdin.close()  # the one in there ends with its input, and everything with it
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if status or not told:
+        raise RuntimeError(f"{' '.join(arguments)} ended with status {status}")
+    found: dict[str, Any] = json.loads(told[-1])
+    return found
+
+
+async def until_input_ends(measuring: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+    """The same, seen from there: it ends when our input does."""
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    over = asyncio.create_task(reader.read(), name="end of input")
+    work = asyncio.ensure_future(measuring)
+    await asyncio.wait((work, over), return_when=asyncio.FIRST_COMPLETED)
+    if work.done():
+        over.cancel()
+        return work.result()
+    work.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await work
+    raise SystemExit(1)
+
+
+def own_loopback() -> None:
+    """Bring up the loopback of a network of its own. Only inside `ALONE`."""
+    _run("ip", "link", "set", "lo", "up")
+
+
+def sent_on_loopback() -> tuple[int, int]:
+    """Bytes and packets that passed the loopback of this network so far, headers included."""
+    line = next(line for line in Path("/proc/net/dev").read_text().splitlines() if line.strip().startswith("lo:"))
+    fields = line.partition(":")[2].split()
+    return int(fields[8]), int(fields[9])
 
 
 class Islands:

@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -63,10 +63,17 @@ class Covey:
         from covey.runtime.storage import SqliteStorage
 
         self._covey = covey
+        self._storage_kind = SqliteStorage
+        self._orders = orders
         self.stores = 0
+        self.node = self.make()
+
+    def make(self) -> Any:
+        """A node as it was ordered."""
+        orders = self._orders
         storage: Any = None
         if orders.storage is not None:
-            storage = SqliteStorage(orders.storage)
+            storage = self._storage_kind(orders.storage)
             store = storage.store
 
             def counted(item: Any) -> None:
@@ -74,8 +81,8 @@ class Covey:
                 store(item)
 
             storage.store = counted
-        config = getattr(covey.Config, orders.profile)(metrics=orders.metrics)
-        self.node = covey.Node(
+        config = getattr(self._covey.Config, orders.profile)(metrics=orders.metrics)
+        return self._covey.Node(
             "benchmark", name=orders.name, listen=orders.listen, seeds=orders.seeds, secret=SECRET, storage=storage,
             config=config,
         )  # fmt: skip
@@ -195,9 +202,8 @@ def say(event: str, **values: Any) -> None:
     print(msgspec.json.encode({"event": event, "at": time.monotonic(), **values}).decode(), flush=True)
 
 
-async def serve(orders: Orders) -> None:
-    """Be one member until the input ends."""
-    peer = PEERS[orders.peer](orders)
+async def serve(peer: Peer, obey: Callable[[str], Awaitable[None]] | None = None) -> None:
+    """Be one member until the input ends; `obey` does what its other lines say, one after the other."""
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -210,6 +216,8 @@ async def serve(orders: Orders) -> None:
     while line := await reader.readline():
         if line == b"count\n":
             say("counters", **peer.counters())
+        elif obey is not None:
+            await obey(line.decode())
     telling.cancel()
     await asyncio.gather(telling, return_exceptions=True)
     await peer.close()
@@ -227,4 +235,5 @@ async def _tell(peer: Peer) -> None:
 
 
 if __name__ == "__main__":
-    run(serve(msgspec.json.decode(sys.argv[1], type=Orders)))
+    found = msgspec.json.decode(sys.argv[1], type=Orders)
+    run(serve(PEERS[found.peer](found)))

@@ -46,6 +46,10 @@ class MemberProcess:
         """What it said last of one kind."""
         return next((said for said in reversed(self.said) if said["event"] == event), None)
 
+    def of(self, event: str) -> list[dict[str, Any]]:
+        """Everything that it said of one kind."""
+        return [said for said in self.said if said["event"] == event]
+
     def heard(self, event: str) -> dict[str, Any]:
         """What it said last of a kind that it has said. Raises `LookupError` if it has not."""
         said = self.last(event)
@@ -83,9 +87,53 @@ class MemberProcess:
 class Members:
     """The processes of one measurement."""
 
-    def __init__(self, processes: list[MemberProcess], news: asyncio.Event) -> None:
+    def __init__(
+        self, processes: list[MemberProcess], news: asyncio.Event, command: Callable[[Orders], list[str]]
+    ) -> None:
         self.processes = processes
+        self.everybody: list[MemberProcess] = []  # those that were replaced, too
         self._news = news
+        self._command = command
+
+    async def add(self, orders: Orders, prefix: Sequence[str] = (), at: int | None = None) -> MemberProcess:
+        """One process more, or one in the place of another."""
+        started = await asyncio.create_subprocess_exec(
+            *prefix, *self._command(orders), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        process = MemberProcess(orders, started, self._news)
+        self.everybody.append(process)
+        if at is None:
+            self.processes.append(process)
+        else:
+            self.processes[at] = process
+        return process
+
+    async def ready(self) -> None:
+        """Wait until everything is imported everywhere."""
+        await self.until(lambda: all(process.last("ready") for process in self.processes), READY_S_MAX, "ready")
+
+    async def ask(
+        self, line: str, answer: str, processes: Sequence[MemberProcess] = (), seconds: float = 60.0
+    ) -> list[dict[str, Any]]:
+        """Give a command to some, or to all, and wait for what each says to it."""
+        asked = processes or self.processes
+        expected = self.tell(line, answer, asked)
+        return await self.answers(answer, expected, asked, seconds)
+
+    def tell(self, line: str, answer: str, processes: Sequence[MemberProcess]) -> list[int]:
+        """Give a command; returns how often each will have said `answer` then."""
+        expected = [len(process.of(answer)) + 1 for process in processes]
+        for process in processes:
+            process.tell(line)
+        return expected
+
+    async def answers(
+        self, answer: str, expected: Sequence[int], processes: Sequence[MemberProcess], seconds: float = 60.0
+    ) -> list[dict[str, Any]]:
+        """What each said when it had said `answer` so often."""
+        pairs = list(zip(processes, expected, strict=True))
+        await self.until(lambda: all(len(one.of(answer)) >= count for one, count in pairs), seconds, answer)
+        return [process.of(answer)[count - 1] for process, count in pairs]
 
     async def until(self, condition: Callable[[], object], seconds: float, what: str) -> None:
         """Wait until `condition()` holds; looked at after each line of any process."""
@@ -127,24 +175,32 @@ class Members:
         return [process.heard("counters") for process in self.processes]
 
 
+def member_command(orders: Orders) -> list[str]:
+    """The command line of one member."""
+    return [sys.executable, "-m", "benchmarks.member_process", msgspec.json.encode(orders).decode()]
+
+
+def group_command(orders: Orders) -> list[str]:
+    """The same of one that uses groups."""
+    return [sys.executable, "-m", "benchmarks.group_process", msgspec.json.encode(orders).decode()]
+
+
 @contextlib.asynccontextmanager
-async def members(all_orders: Sequence[Orders], prefixes: Sequence[list[str]] | None = None) -> AsyncIterator[Members]:
+async def members(
+    all_orders: Sequence[Orders],
+    prefixes: Sequence[list[str]] | None = None,
+    command: Callable[[Orders], list[str]] = member_command,
+) -> AsyncIterator[Members]:
     """Processes that are ready to go, each behind a prefix of its command line; they end with the block."""
     news = asyncio.Event()
-    found: list[MemberProcess] = []
+    cluster = Members([], news, command)
     try:
         for number, orders in enumerate(all_orders):
-            process = await asyncio.create_subprocess_exec(
-                *(prefixes[number] if prefixes is not None else []),
-                sys.executable, "-m", "benchmarks.member_process", msgspec.json.encode(orders).decode(),
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            )  # fmt: skip
-            found.append(MemberProcess(orders, process, news))
-        cluster = Members(found, news)
-        await cluster.until(lambda: all(process.last("ready") for process in found), READY_S_MAX, "ready")
+            await cluster.add(orders, prefixes[number] if prefixes is not None else [])
+        await cluster.ready()
         yield cluster
     finally:
-        await asyncio.gather(*(process.end() for process in found))
+        await asyncio.gather(*(process.end() for process in cluster.everybody))
 
 
 def kill(process: MemberProcess) -> float:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import statistics
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 
@@ -38,6 +41,16 @@ def run(main: Any) -> Any:
     except ImportError:
         return asyncio.run(main)
     return uvloop.run(main)
+
+
+def cpu_s(pid: int) -> float:
+    """User and system time of another process since it began (Linux: the clock of its CPU, by nanoseconds)."""
+    return time.clock_gettime(~pid << 3 | 2)
+
+
+def resident_bytes(pid: int) -> int:
+    """What another process holds in memory now."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 def median(runs: list[dict[str, float]]) -> dict[str, float]:

@@ -46,22 +46,24 @@ WORLDLY = {"asyncio", "datetime", "logging", "os", "random", "secrets", "socket"
 LINES_AIM = 300
 LINES_MAX = 600
 LARGE: dict[str, int] = {
+    "src/covey/api/mailboxes.py": 360,
     "src/covey/api/node.py": 540,
     "src/covey/core/vocabulary.py": 480,
     "src/covey/protocols/detector/machine.py": 430,
     "src/covey/protocols/detector/opinions.py": 330,
-    "src/covey/protocols/groups/machine.py": 420,
+    "src/covey/protocols/groups/machine.py": 350,
     "src/covey/protocols/links/machine.py": 600,
     "src/covey/protocols/membership/ledger.py": 320,
     "src/covey/protocols/membership/machine.py": 390,
     "src/covey/protocols/membership/passage.py": 320,
     "src/covey/protocols/overlay/machine.py": 600,
     "src/covey/protocols/replication/machine.py": 590,
-    "src/covey/protocols/replication/shared.py": 380,
-    "src/covey/rows/owned.py": 370,
+    "src/covey/protocols/replication/shared.py": 390,
+    "src/covey/rows/owned.py": 380,
     "src/covey/rows/shared.py": 410,
     "src/covey/runtime/runner.py": 390,
     "src/covey/runtime/transport/tcp.py": 380,
+    "src/covey/sim/profiles.py": 320,
     "src/covey/sim/world.py": 330,
     "tests/api/test_events.py": 520,
     "tests/api/test_life.py": 320,
@@ -77,7 +79,7 @@ LARGE: dict[str, int] = {
     "tests/protocols/replication/test_replication_shared.py": 320,
     "tests/runtime/test_nodes_over_tcp.py": 430,
     "tests/runtime/transport/test_memory.py": 360,
-    "tests/test_house.py": 320,
+    "tests/test_house.py": 330,
     "tests/test_setup.py": 320,
 }
 

@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import covey
+from covey.protocols.groups.vocabulary import Letter
 from covey.testing import Cluster
+from covey.wire.payloads import decode_payload
 from tests.api.together import together
 from tests.testing.virtual import until
 
@@ -49,7 +51,13 @@ async def take(box: covey.Mailbox, count: int, seconds: float = 10.0) -> list[An
 
 def unread(box: covey.Mailbox) -> list[Any]:
     """What waits in a mailbox."""
-    return [message if isinstance(message, covey.Lost) else message.payload for message in box._queue]
+    found: list[Any] = []
+    for message in box._queue:
+        if isinstance(message, Letter):
+            found.append(decode_payload(message.payload))
+        else:
+            found.append(message if isinstance(message, covey.Lost) else message.payload)
+    return found
 
 
 def seen_by(box: covey.Mailbox, other: covey.Mailbox) -> covey.GroupMember:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+from typing import Any
 
 import pytest
 
@@ -65,6 +66,19 @@ def test_a_member_leaves_with_what_it_belongs_to(way):
             await until(lambda: group.member_count() == 2 and other.group.member_count() == 2)
             assert counted(other.group.members()) == held(stays, other)
             await stack.aclose()
+
+    run(test)
+
+
+def test_a_task_that_opens_mailbox_after_mailbox_keeps_nothing_of_them():
+    async def test(cluster: Cluster) -> None:
+        (node,) = await together(cluster, 1)
+        task: Any = asyncio.current_task()
+        before = len(task._callbacks or ())
+        for _ in range(100):
+            async with node.group(KEY).join(), node.presence(KEY).track("ann"):
+                assert len(task._callbacks) == before + 2
+        assert len(task._callbacks or ()) == before
 
     run(test)
 

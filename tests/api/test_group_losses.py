@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 import covey
+from covey.api.group_values import MAILBOX_BYTES_MAX
+from covey.protocols.groups.vocabulary import Address, Kind, Letter, MailReceived
 from covey.testing import Cluster, run
 from tests.api.gather import joined, seen_by, take, unread
 from tests.testing.virtual import running, until
@@ -103,10 +105,46 @@ def test_answers_that_come_do_not_hide_what_is_lost():
     run(test)
 
 
+def test_what_waits_unread_is_bounded_in_bytes_too():
+    """64 MiB, and one message always fits; the gap stands where it is, and there is room again once some are read."""
+
+    async def test(cluster: Cluster) -> None:
+        async with joined(cluster, 1) as (me,), me.group.join() as other:
+            large = b"x" * 983_000
+            fit = MAILBOX_BYTES_MAX // (len(large) + 5)
+            for _ in range(fit + 3):
+                await me.send(other.member, large)
+            with pytest.raises(covey.CallFailed, match="bytes wait there unread; try again later"):
+                await me.call(other.member, large)
+            await me.send(other.member, "small")
+            assert len(unread(other)) == fit + 2
+            assert await take(other, 2) == [large] * 2
+            await me.send(other.member, large)
+            found = await take(other, fit - 2 + 3)
+            assert found[-3:] == [covey.Lost(4), "small", large] and found[:-3] == [large] * (fit - 2)
+            assert other._unread == other._unread_bytes == 0
+
+    run(test)
+
+
+def test_what_cannot_be_decoded_is_part_of_the_gap_around_it():
+    async def test(cluster: Cluster) -> None:
+        async with joined(cluster, 1) as (me,), me.group.join() as other:
+            sender = Address(*me.member.address)
+            letters = [
+                Letter(other._number, sender, lost, Kind.VALUE, 0, payload)
+                for lost, payload in ((1, b"\xa1\xff"), (2, b"\xc1"), (0, b"\x05"), (0, b"\xc1"))
+            ]
+            me.group._groups.on_mail(MailReceived(tuple(letters)))
+            assert await take(other, 3) == [covey.Lost(5), 5, covey.Lost(1)]
+
+    run(test)
+
+
 # --- what strangers send --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [0, 1, 2, 3])
+@pytest.mark.parametrize("kind", [0, 1, 2, 3, 4])
 def test_a_payload_that_is_no_msgpack_is_lost_and_the_node_lives(kind):
     """The frame is well formed, what is in it is not: text that is not UTF-8."""
 
@@ -116,29 +154,25 @@ def test_a_payload_that_is_no_msgpack_is_lost_and_the_node_lives(kind):
             waiting = asyncio.create_task(other.call(seen_by(other, me), "?", timeout=3))
             call = await anext(me)
             assert isinstance(call, covey.GroupCall)
-            me.group._groups.answer(me._number, _address(to), covey_kind(kind), 1, b"\xa1\xff")
+            me.group._groups.posting.answer(me._number, _address(to), covey_kind(kind), 1, b"\xa1\xff")
             await asyncio.sleep(1)
-            assert cluster._nodes[1].statistics().payloads_undecodable == 1
             if kind < 2:
-                assert unread(other) == [covey.Lost(1)]
+                assert await take(other, 1) == [covey.Lost(1)]
                 call.reply("fine")
                 assert await waiting == "fine"
             else:
                 with pytest.raises(covey.DecodeError):
                     await waiting
+            assert cluster._nodes[1].statistics().payloads_undecodable == 1
             await me.send(to, "after")
-            assert (await take(other, 2 if kind < 2 else 1))[-1] == "after"
+            assert await take(other, 1) == ["after"]
 
     run(test)
 
 
 def _address(member: covey.GroupMember) -> Any:
-    from covey.protocols.groups.vocabulary import Address
-
     return Address(*member.address)
 
 
 def covey_kind(kind: int) -> Any:
-    from covey.protocols.groups.vocabulary import Kind
-
     return Kind(kind)

@@ -99,7 +99,7 @@ def test_the_number_of_mailboxes_has_a_bound():
 def test_the_largest_message_fits_in_a_frame():
     import msgspec
 
-    from covey.protocols.groups.machine import TARGETS_AT_ONCE
+    from covey.protocols.groups.post import TARGETS_AT_ONCE
     from covey.wire.messages.groups import Mail
 
     targets = ((2**53, 2**53),) * TARGETS_AT_ONCE

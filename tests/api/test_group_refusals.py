@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 import covey
 from covey.testing import Cluster, run
-from tests.api.gather import KEY, alone_is, counted, held, joined
+from tests.api.gather import KEY, alone_is, counted, held, joined, seen_by, take
 from tests.api.together import together
 from tests.testing.virtual import until
 
@@ -116,6 +117,45 @@ def test_what_is_no_mailbox_of_this_node_is_a_usage_error():
                     with pytest.raises(covey.UsageError, match="exclude must be a Mailbox"):
                         call(wrong)  # type: ignore[arg-type]
             assert counted(me.group.members()) == held(me, other)
+
+    run(test)
+
+
+def test_what_is_no_group_of_this_node_is_a_usage_error():
+    async def test(cluster: Cluster) -> None:
+        async with joined(cluster, 2) as (me, other):
+            for wrong in (other.group, KEY, 0):
+                for call in (lambda group: me.leave(group=group), lambda group: me.update_meta(1, group=group)):
+                    with pytest.raises(covey.UsageError, match="group must be what `group` of this node gave"):
+                        call(wrong)
+            assert (counted(me.group.members()), me.member.meta) == (held(me, other), None)
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"site": "a" * 32},
+        {"site": b"short"},
+        {"incarnation": "1"},
+        {"mailbox": 0},
+        {"mailbox": 2**53 + 1},
+        {"mailbox": "1"},
+        {"mailbox": True},
+    ],
+    ids=repr,
+)
+def test_a_member_that_can_be_nobody_is_a_usage_error_and_the_node_lives(wrong):
+    async def test(cluster: Cluster) -> None:
+        async with joined(cluster, 2) as (me, other):
+            there = seen_by(me, other)
+            nobody = msgspec.structs.replace(there, **wrong)
+            for attempt in (me.send(nobody, 1), me.call(nobody, 1)):
+                with pytest.raises(covey.UsageError, match=r"to has the address of nobody, .*; nothing was sent"):
+                    await attempt
+            await me.send(there, "fine")
+            assert await take(other, 1) == ["fine"]
 
     run(test)
 

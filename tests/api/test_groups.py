@@ -51,35 +51,6 @@ def test_everybody_sees_the_same_members_and_their_metadata():
     run(test)
 
 
-def test_n_joins_need_n_leaves():
-    """M39, and `peers` stay distinct all the while."""
-
-    async def test(cluster: Cluster) -> None:
-        async with joined(cluster, 2) as (me, other):
-            for _ in range(15):
-                assert me.group.join(member=me) is me
-            address = me.member.address
-
-            async def becomes(count: int) -> None:
-                await until(lambda: counted(other.group.members())[address] == count)
-                for group in (me.group, other.group):
-                    assert counted(group.members()) == Counter({address: count, other.member.address: 1}) + Counter()
-                    assert group.member_count() == count + 1
-                    assert len(group.peers()) == (2 if count else 1)
-
-            await becomes(16)
-            assert me.leave(4) is True
-            await becomes(12)
-            assert me.leave(12) is True
-            await becomes(0)
-            assert me.leave() is False
-            other.leave()
-            assert other.group.members() == [] and not other.group._groups._machine.views
-            await until(lambda: me.group.members() == [])
-
-    run(test)
-
-
 def test_leaving_more_often_than_one_joined_leaves():
     async def test(cluster: Cluster) -> None:
         async with joined(cluster, 1) as (me,):

@@ -122,6 +122,22 @@ def test_closing_from_another_thread_is_refused_and_the_node_stays_open():
     run(test)
 
 
+def test_a_mailbox_that_is_closed_from_another_thread_stays_a_member_that_gets_mail():
+    async def test(cluster: Cluster) -> None:
+        one, other = await pair(cluster)
+        async with one.group("g").join() as me, other.group("g").join() as sender:
+            error = elsewhere(me.close)
+            assert isinstance(error, covey.UsageError) and "thread" in str(error)
+            await until(lambda: len(sender.peers()) == 1)
+            await sender.send(sender.peers()[0], "still here")
+            message = await asyncio.wait_for(anext(me), 10)
+            assert isinstance(message, covey.GroupMessage) and message.payload == "still here"
+            me.close()
+            await until(lambda: sender.peers() == [])
+
+    run(test)
+
+
 def test_the_other_threads_way_in_is_call_soon_threadsafe():
     async def test(cluster: Cluster) -> None:
         one, other = await pair(cluster)

@@ -144,6 +144,8 @@ def test_leave_of_a_stranger_is_fine_and_changes_nothing():
         async with one.node.group("elsewhere").join() as member:
             assert one.leave("g", member) is False
         assert one.leave("g", member) is False
+        with pytest.raises(covey.UsageError, match="member must be a Mailbox"):
+            one.leave("g", me.member)  # type: ignore[arg-type]
         assert one.members("g") == [me.member]
         assert one.leave("g", me) is True
 

@@ -15,7 +15,7 @@ import pytest
 
 import covey
 from covey.cli.demo import corpus, tables, worker
-from covey.cli.demo.reports import Complete, Orders, Started
+from covey.cli.demo.reports import Complete, Orders, Report, Started
 
 pytestmark = pytest.mark.serial
 
@@ -80,48 +80,60 @@ async def test_without_a_terminal_and_without_a_kill_it_is_a_few_plain_lines():
     assert "took over" not in lines[-1]
 
 
-async def test_tables_that_were_lost_are_asked_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(worker, "ASK_SECONDS", 0.05)
-    send = covey.Node.send
-    dropped = []
-
-    async def send_all_but_tables(self, site, payload, timeout=None):
-        if isinstance(payload, worker.Table):
-            dropped.append(payload.file)
-        else:
-            await send(self, site, payload, timeout)
-
-    monkeypatch.setattr(covey.Node, "send", send_all_but_tables)
+async def test_what_a_worker_counted_goes_with_it_and_is_counted_again(tmp_path):
     files = [f"{number:02}.py" for number in range(30)]
     for number, file in enumerate(files):
         (tmp_path / file).write_text("word " * number)
-    orders = Orders(
-        "lossy", "s" * 32, [], nodes=3, root=str(tmp_path), files=files, pace_s=0.001, storage=str(tmp_path / "n.db")
-    )
-    reports: asyncio.Queue = asyncio.Queue()
+    orders = Orders("vanishing", "s" * 32, [], nodes=3, root=str(tmp_path), files=files, pace_s=0.001, storage="")
+    reports: list[asyncio.Queue] = [asyncio.Queue() for _ in range(3)]
+    nodes: list[covey.Node] = []
+    news = asyncio.Event()
 
     def start(seeds: list[str]) -> asyncio.Task:
-        node = covey.Node(
-            orders.cluster, listen="127.0.0.1:0", seeds=seeds, secret=orders.secret, config=covey.Config.laptop()
-        )
-        return asyncio.create_task(worker.Worker(node, orders, reports.put_nowait).run())
+        queue = reports[len(nodes)]
 
-    async def next_report(kind):
-        while not isinstance(report := await reports.get(), kind):
+        def report(told: Report) -> None:
+            queue.put_nowait(told)
+            news.set()
+
+        nodes.append(
+            covey.Node(
+                orders.cluster, listen="127.0.0.1:0", seeds=seeds, secret=orders.secret, config=covey.Config.laptop()
+            )
+        )
+        return asyncio.create_task(worker.Worker(nodes[-1], orders, report).run())
+
+    async def next_report(queue: asyncio.Queue, kind):
+        while not isinstance(report := await queue.get(), kind):
             pass
         return report
 
+    async def until_rows(holds):
+        """Wait until every live node sees the rows so."""
+        while not all(holds([tables.read_row(m.meta) for m in node.group(worker.GROUP).members()]) for node in nodes):
+            news.clear()
+            await news.wait()
+
+    total = corpus.count_all(tmp_path, files)
     async with asyncio.timeout(SECONDS_MAX):
         tasks = [start([])]
-        first = await next_report(Started)
+        first = await next_report(reports[0], Started)
         tasks += [start([first.address]), start([first.address])]
-        found = [await next_report(Complete) for _ in range(3)]
+        found = [await next_report(queue, Complete) for queue in reports]
+        assert found == [Complete(30, total.total(), tables.digest(total))] * 3
+        lost = {m.meta["file"] for m in nodes[0].group(worker.GROUP).members() if m.site == nodes[2].site}
+        assert lost and len(lost) < 30
+        tasks[2].cancel()
+        await asyncio.gather(tasks[2], return_exceptions=True)
+        gone = nodes.pop()
+        await until_rows(lambda rows: {row.file for row in rows} == set(files) and len(rows) == 30)
+        for node in nodes:
+            members = node.group(worker.GROUP).members()
+            assert gone.site not in {member.site for member in members}
+            assert tables.add_up(member.meta for member in members) == (30, total)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    total = corpus.count_all(tmp_path, files)
-    assert found == [Complete(30, total.total(), tables.digest(total))] * 3
-    assert len(dropped) >= 60
 
 
 async def test_ctrl_c_ends_every_worker_and_is_not_exact():

@@ -1,20 +1,16 @@
-"""The demo's parts without processes: the work, who owns what, the totals, and what is shown."""
+"""The demo's parts without processes: the work, what is shown, and how it came out."""
 
 from __future__ import annotations
 
 import asyncio
 import io
 import json
-import random
 import sys
-from collections import Counter
 
-import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from covey.cli.demo import corpus, screen, tables
+from covey.cli.demo.children import Child
 from covey.cli.demo.command import result_line
 from covey.cli.demo.director import Director, Stuck
 from covey.cli.demo.reports import Complete, Progress
@@ -50,85 +46,6 @@ def test_the_standard_library_is_several_hundred_files():
     assert len(files) > 300
     assert "asyncio/tasks.py" in files
     assert not any("-packages" in file for file in files)
-
-
-# --- who owns what --------------------------------------------------------------------------------------------------
-
-FILES = [f"package{number % 7}/module{number}.py" for number in range(300)]
-sites = st.lists(st.binary(min_size=16, max_size=16), min_size=1, max_size=6, unique=True)
-
-
-@given(sites)
-def test_every_file_has_one_owner_and_every_node_agrees_whatever_order_it_knows_them_in(live):
-    assert set(tables.shares(FILES, live).values()) <= set(live)
-    assert tables.shares(FILES, live) == tables.shares(FILES, reversed(live))
-
-
-@given(sites.filter(lambda live: len(live) > 1))
-def test_the_end_of_a_node_moves_its_files_and_no_others(live):
-    before, after = tables.shares(FILES, live), tables.shares(FILES, live[1:])
-    assert {file for file in FILES if before[file] != after[file]} == {
-        file for file in FILES if before[file] == live[0]
-    }
-
-
-def test_five_nodes_own_about_a_fifth_each():
-    rng = random.Random(5)
-    owned = Counter(tables.shares(FILES * 1, [rng.randbytes(16) for _ in range(5)]).values())
-    assert len(owned) == 5
-    assert all(30 <= count <= 90 for count in owned.values())
-
-
-# --- totals ---------------------------------------------------------------------------------------------------------
-
-word_tables = st.dictionaries(st.text("abcdef_", min_size=1, max_size=4), st.integers(1, 9), max_size=12)
-
-
-@given(st.dictionaries(st.sampled_from(FILES), word_tables, max_size=6), st.randoms(use_true_random=False))
-def test_totals_do_not_depend_on_order_repetition_or_splitting(work, rng):
-    messages = [
-        (file, part, number, len(parts))
-        for file, words in work.items()
-        for parts in (tables.split(words, bytes_max=rng.choice([20, 40, 1000])),)
-        for number, part in enumerate(parts)
-    ] * 2
-    rng.shuffle(messages)
-    held = tables.Tables(work)
-    whole = [message[0] for message in messages if held.add(*message)]
-    plain = sum((Counter(words) for words in work.values()), Counter())
-    assert sorted(whole) == sorted(work)
-    assert held.complete
-    assert held.missing == []
-    assert (held.total, held.words) == (plain, plain.total())
-    assert tables.digest(held.total) == tables.digest(dict(sorted(plain.items(), reverse=True)))
-
-
-def test_what_is_no_part_of_the_work_changes_nothing():
-    held = tables.Tables(["a.py"])
-    assert not held.add("b.py", {"x": 1})
-    assert not held.add("a.py", {"x": 1}, part=1, parts=1)
-    assert (held.missing, held.total) == (["a.py"], Counter())
-
-
-def test_a_part_is_not_counted_before_the_table_is_whole():
-    held = tables.Tables(["a.py"])
-    assert not held.add("a.py", {"x": 1}, 1, 2)
-    assert (held.complete, held.words) == (False, 0)
-    assert held.add("a.py", {"y": 2}, 0, 2)
-    assert (held.complete, held.total) == (True, {"x": 1, "y": 2})
-
-
-def test_parts_fit_in_a_message_and_together_are_the_table():
-    words = {f"{'w' * 58}{number:06}": 2**40 for number in range(20_000)}
-    parts = tables.split(words)
-    assert len(parts) > 1
-    assert all(len(msgspec.msgpack.encode(part)) <= tables.PART_BYTES_MAX for part in parts)
-    assert {word: count for part in parts for word, count in part.items()} == words
-    assert tables.split({}) == [{}]
-
-
-def test_the_digest_tells_totals_apart():
-    assert len({tables.digest(total) for total in ({}, {"a": 1}, {"a": 2}, {"b": 1}, {"a": 1, "b": 1})}) == 5
 
 
 # --- what is shown --------------------------------------------------------------------------------------------------
@@ -248,6 +165,16 @@ async def test_one_wrong_digest_is_not_exact(tmp_path):
     await director._compare()
     assert director.summary() == {"exact": "yes", "nodes": "2/2", "files": 1, "words": 3, "seconds": 0}
     assert director.summary("interrupted")["exact"] == "no"
+
+
+async def test_workers_that_end_do_not_spoil_how_it_came_out(tmp_path):
+    director = Director(2, 1.0, False, tmp_path, ["a.py"], Blank())
+    child = Child(None, Column("n0", state="alive", progress=Progress(held=1, words=3)))  # type: ignore[arg-type]
+    director.view.columns.append(child.column)
+    director._hear(child, Progress(held=1, words=4))
+    director._ending = True
+    director._hear(child, Progress())
+    assert (director.summary()["files"], director.summary()["words"]) == (1, 4)
 
 
 async def test_what_never_comes_ends_with_the_reason(tmp_path):

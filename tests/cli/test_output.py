@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
+from typing import BinaryIO, cast
 
 import msgspec
 import pytest
 
+from covey.cli.groups import groups_lines
 from covey.cli.members import dump_lines, known, members_lines
-from covey.cli.output import plain, table, visible, wall
+from covey.cli.output import plain, table, tell_json, visible, wall
 
 
 def test_a_table_is_aligned_and_shows_no_control_characters():
@@ -33,6 +37,27 @@ def test_who_knows_of_a_change_is_said_in_words(acknowledged, missing, said):
     assert known({"acknowledged": acknowledged, "missing": missing}) == said
 
 
+def test_json_is_written_whole_where_the_pipe_takes_a_part_at_a_time(monkeypatch):
+    class Pipe(io.RawIOBase):
+        """Standard output under PYTHONUNBUFFERED, read by somebody slow."""
+
+        taken = b""
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data) -> int:
+            some = bytes(data)[:1000]
+            Pipe.taken += some
+            return len(some)
+
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(cast(BinaryIO, Pipe()), write_through=True))
+    value = {"x": "y" * 5000}
+    tell_json(value)
+    tell_json(value)
+    assert list(map(json.loads, Pipe.taken.decode().splitlines())) == [value, value]
+
+
 @pytest.mark.parametrize("depth", [102, 700, 990])
 def test_what_a_peer_nested_deeper_than_we_can_follow_is_cut_and_written(depth):
     value: object = 1
@@ -45,6 +70,16 @@ def test_what_a_peer_nested_deeper_than_we_can_follow_is_cut_and_written(depth):
     lines = members_lines({"site": b"t" * 16, "solo": False, "kicked": None, "members": [member]})
     assert "..." in lines[1]
     assert json.loads(written)["x"][0][0]
+
+
+def test_a_group_on_many_nodes_is_still_a_line():
+    nodes = [[bytes([number]) * 16, 2] for number in range(11)]
+    answer = {"site": b"\0" * 16, "scope": "", "names": {b"\0" * 16: "a\x1b"}}
+    group = {"key": b"\x01", "mailboxes": 11, "nodes": nodes}
+    line = groups_lines({**answer, "groups": [group]})[1]
+    assert line.startswith(r"1      22       11         00000000 a\x1b (2), 01010101 (2), ")
+    assert line.endswith("07070707 (2), and 3 more")
+    assert groups_lines({**answer, "groups": [{**group, "nodes": nodes[:8]}]})[1].endswith("07070707 (2)")
 
 
 def test_what_a_peer_wrote_cannot_steer_the_terminal():

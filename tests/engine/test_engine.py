@@ -107,11 +107,11 @@ EVENTS = {
     "membership": {"MemberJoined", "MemberLeft", "Kicked", "ClockSkew", "SelfChanged"},
     "detector": {"LinkBroken", "LinkMended", "SelfAccused"},
     "replication": {"RowsDiffer"},
-    "groups": {"GroupChanged", "MailReceived"},
+    "groups": {"GroupChanged", "MailReceived", "LifeEnded"},
     "gate": {"StorageTrouble", "StorageRecovered"},
     "roster": {"MemberChanged", "PartitionSuspected"},
 }
-INSIDE_OTHERS = {"Record", "Outcome", "RosterEntry", "SyncMessage", "Address", "GroupEntry", "Letter"}
+INSIDE_OTHERS = {"Record", "Outcome", "RosterEntry", "SyncMessage", "Address", "GroupEntry", "Letter", "Outgoing"}
 INSIDE_OTHERS |= {"Start", "Put", "Remove", "SharedRow"}
 
 

@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from covey.core.errors import ConfigError, DecodeError
-from covey.wire.keys import decode_key, encode_key
+from covey.wire.keys import decode_key, encode_key, is_key
 from covey.wire.limits import KEY_BYTES_MAX, KEY_DEPTH_MAX
 from tests.wire.strategies import KEYS, VALUES
 
@@ -87,6 +87,15 @@ def test_what_is_msgpack_but_no_key_is_refused(value):
         decode_key(msgspec.msgpack.encode(value))
 
 
+def taken(encoded: bytes) -> bool:
+    """Whether `decode_key` takes these bytes."""
+    try:
+        decode_key(encoded)
+    except DecodeError:
+        return False
+    return True
+
+
 @given(st.binary(max_size=60) | VALUES.map(msgspec.msgpack.encode))
 def test_any_bytes_are_a_canonical_key_or_refused(encoded):
     try:
@@ -97,11 +106,31 @@ def test_any_bytes_are_a_canonical_key_or_refused(encoded):
         assert encode_key(key) == encoded
 
 
+@given(st.binary(max_size=60) | VALUES.map(msgspec.msgpack.encode) | KEYS.map(msgspec.msgpack.encode))
+def test_is_key_says_of_any_bytes_whether_they_are_taken(encoded):
+    assert is_key(encoded) == taken(encoded)
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        b"\xcc\x01", b"\xd9\x01a", b"\xdc\x00\x01\x01", b"\x91\xcc\x01", b"\xc0", b"\x91\xc0", b"\x80",
+        msgspec.msgpack.encode("x" * KEY_BYTES_MAX), msgspec.msgpack.encode(("x" * 500, "y" * 600)),
+        msgspec.msgpack.encode("x" * (KEY_BYTES_MAX - 3)), msgspec.msgpack.encode(("a", 1, ("b", True))),
+        msgspec.msgpack.encode(()), b"\x91" * (KEY_DEPTH_MAX + 1) + b"\x01", b"\x91" * KEY_DEPTH_MAX + b"\x01",
+    ],
+    ids="{!r:.20}".format,
+)  # fmt: skip
+def test_is_key_takes_what_is_at_the_bounds_and_in_its_shortest_form_only(encoded):
+    assert is_key(encoded) == taken(encoded)
+
+
 HOSTILE = [b"", b"\x91" * 2_000, b"\xdd\xff\xff\xff\xff", b"\xa2\xff\xff", b"\x01\x01", b"\xc1"]
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids="{!r:.20}".format)
 def test_hostile_bytes_are_no_key_and_the_error_shows_only_their_beginning(hostile):
+    assert not is_key(hostile)
     with pytest.raises(DecodeError) as caught:
         decode_key(hostile)
     assert len(str(caught.value)) < 300

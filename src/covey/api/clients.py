@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from covey.api.dump import dump
+from covey.api.group_listing import bytes_of, list_groups, list_members, scopes, text_of
 from covey.api.members import Member
 from covey.core.errors import ClosedError, CoveyError, Overloaded, UnknownName, UsageError
 from covey.core.ids import SITE_BYTES, Site
@@ -24,6 +25,7 @@ from covey.wire.codec import HOSTILE
 
 if TYPE_CHECKING:
     from covey.api.node import Node
+    from covey.engine.engine import Engine
 
 log = logging.getLogger(__name__)
 
@@ -48,15 +50,15 @@ class Desk:
             "members": self._members,
             "why": self._why,
             "dump": self._dump,
+            "groups": self._groups,
+            "group": self._group,
             "kick": self._kick,
             "leave": self._leave,
         }
 
     def on_asked(self, asked: ClientAsked) -> None:
         """Begin to carry out what a client asks."""
-        engine = self._node._engine
-        assert engine is not None
-        remote = engine.links.remote(asked.client, Channel.CLIENT)
+        remote = self._engine().links.remote(asked.client, Channel.CLIENT)
         if len(self._tasks) >= TASKS_MAX:
             error = Overloaded(f"{TASKS_MAX} asks are under way here; nothing was done: try again")
             self._refuse(asked, remote, error)
@@ -128,9 +130,39 @@ class Desk:
 
     async def _dump(self, arguments: Arguments) -> dict[str, Any]:
         """Everything that is held here."""
+        return dump(self._engine())
+
+    async def _groups(self, arguments: Arguments) -> dict[str, Any]:
+        """A page of the groups of one `scope`, or who else knows them."""
+        engine, scope, after = self._engine(), text_of(arguments, "scope"), bytes_of(arguments, "after")
+        head = self._of_scope(engine, scope)
+        return {**head, **list_groups(engine, scope, after)} if head["known"] else head
+
+    async def _group(self, arguments: Arguments) -> dict[str, Any]:
+        """A page of the members of the group `key` of one `scope`, or who else knows them."""
+        engine, scope, after = self._engine(), text_of(arguments, "scope"), bytes_of(arguments, "after")
+        head = self._of_scope(engine, scope)
+        return {**head, **list_members(engine, scope, bytes_of(arguments, "key"), after)} if head["known"] else head
+
+    def _of_scope(self, engine: Engine, scope: str) -> dict[str, Any]:
+        """Who answers; whether this node knows the groups of a scope, or at which addresses there is one that does."""
+        node, used = self._node, scopes(engine)
+        known = node.site in used.get(scope, ())
+        members = node.members()
+        return {
+            "cluster": node.cluster,
+            "site": node.site,
+            "scope": scope,
+            "scopes": sorted(used),
+            "known": known,
+            "elsewhere": [] if known else [each.address for each in members if each.site in used.get(scope, ())],
+            "names": {member.site: member.name for member in members},
+        }
+
+    def _engine(self) -> Engine:
         engine = self._node._engine
         assert engine is not None
-        return dump(engine)
+        return engine
 
     async def _kick(self, arguments: Arguments) -> dict[str, Any]:
         """Throw out the member `who`. The node that is asked throws others out, not itself: `itself` says so."""

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import random
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from covey.api.events import EventHub, Subscription
-from covey.api.group_values import CallFailed, GroupEvent, GroupMember, events_of, member_of
+from covey.api.group_values import CallFailed, GroupEvent, GroupMember, encode_mail, events_of, member_of
 from covey.api.mailboxes import Mailbox
-from covey.core.errors import (
-    ClosedError,
-    ConfigError,
-    DeadlineExceeded,
-    DecodeError,
-    UsageError,
-)
-from covey.core.ids import Site, short
-from covey.core.vocabulary import Abandon
+from covey.api.posting import Posting, Targets
+from covey.core.errors import ClosedError, ConfigError, CoveyError, DecodeError, PeerUnreachable, UsageError
+from covey.core.ids import short
 from covey.protocols.groups import vocabulary as g
 from covey.protocols.groups.machine import Groups as Machine
 from covey.protocols.groups.rows import SCOPE_BYTES_MAX
@@ -29,7 +25,13 @@ from covey.wire.payloads import decode_payload
 if TYPE_CHECKING:
     from covey.runtime.runner import Runner
 
+log = logging.getLogger(__name__)
+
 Place = tuple[bytes, bytes]
+
+_DROPPED = encode_mail("its mailbox was dropped before it answered; it may have acted")
+_VALUE, _CALL = g.Kind.VALUE, g.Kind.CALL
+_UNCHANGING = (bytes, str, int, float, bool, type(None))
 
 
 class Groups:
@@ -48,16 +50,19 @@ class Groups:
     ) -> None:
         self._live = live
         self._machine = machine
+        self.posting = Posting(live, machine, send_timeout)
         self.rng = rng
         self.events_max = events_max
         self.undecodable = 0
-        self._send_timeout = send_timeout
-        self._mailboxes: weakref.WeakValueDictionary[int, Mailbox] = weakref.WeakValueDictionary()
+        self._mailboxes: dict[int, _MailboxRef] = {}
         self._hubs: weakref.WeakValueDictionary[Place, EventHub[tuple[GroupMember, ...], GroupEvent]] = (
             weakref.WeakValueDictionary()  # a stream holds its hub
         )
+        self.loop = asyncio.get_running_loop()
         self._calls: dict[int, tuple[asyncio.Future[Any], int, g.Address]] = {}  # caller's mailbox, callee
         self._call = 0
+        self._encoded: bytes | None = None  # the last payload that cannot be changed, and what it says
+        self._decoded: Any = None
 
     @property
     def machine(self) -> Machine:
@@ -73,34 +78,52 @@ class Groups:
 
     def hold(self, scope: bytes) -> None:
         """Know the groups of a scope from now on."""
-        self.feed(g.HoldScope(scope))
+        if not self._machine.holds(scope):
+            self.feed(g.HoldScope(scope))
+
+    def given(self, group: Any) -> Any:
+        """A group of this node that is given, or none. Raises `UsageError`."""
+        if group is not None and getattr(group, "_groups", None) is not self:
+            raise UsageError(f"group must be what `group` of this node gave, not {group!r:.60}; nothing was changed")
+        return group
 
     def feed(self, command: Any) -> None:
         """Give the machine a command that has no outcome."""
-        self._live(False).feed(command)
+        self.posting.feed(command)
 
-    def open(self, mailbox: Mailbox) -> int:
+    def open(self, mailbox: Mailbox, command: g.OpenMailbox) -> int:
         """The number of a new mailbox."""
-        runner = self._live(False)
-        request, outcome = runner.request()
-        try:
-            runner.feed(g.OpenMailbox(request))
-            number: int = outcome.result()
-        finally:
-            runner.forget_request(request)
-        self._mailboxes[number] = mailbox
+        self.feed(command)
+        number = self._machine.newest
+        reference = self._mailboxes[number] = _MailboxRef(mailbox, self._on_dropped)
+        reference.number, reference.unanswered = number, mailbox._unanswered
         return number
+
+    def _on_dropped(self, reference: weakref.ref[Mailbox]) -> None:
+        """Nothing refers to a mailbox any more. This may be any thread, in the middle of anything."""
+        assert isinstance(reference, _MailboxRef)
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self._dropped, reference.number, reference.unanswered)
+
+    def _dropped(self, number: int, unanswered: dict[tuple[g.Address, int], None]) -> None:
+        """Nobody closed it, and nobody can: whoever waits for an answer hears that there is none."""
+        if number not in self._mailboxes:
+            return
+        for to, call in unanswered:
+            try:
+                self.posting.answer(number, to, g.Kind.GONE, call, _DROPPED)
+            except CoveyError:
+                break  # the node is closed
+        self.closed(number)
 
     def closed(self, number: int) -> None:
         """A mailbox is closed: nothing more is delivered to it, and nobody waits for its calls."""
+        with contextlib.suppress(ClosedError):
+            self.feed(g.CloseMailbox(number))  # refused on another thread; then it stays open
         self._mailboxes.pop(number, None)
         for future, caller, _ in self._calls.values():
             if caller == number:
                 _fail(future, "the mailbox was closed; whether the call was answered is not known")
-        try:
-            self.feed(g.CloseMailbox(number))
-        except ClosedError:
-            pass
 
     # --- events -----------------------------------------------------------------------------------------------------
 
@@ -112,6 +135,12 @@ class Groups:
             hub = self._hubs[place] = EventHub(lambda: tuple(self.members(*place)))
         return hub.subscription(self.events_max if events_max is None else events_max)
 
+    def without(self, mailbox: int, targets: Targets) -> Targets:
+        """The same without one mailbox of ours."""
+        me = self._machine.address(mailbox)
+        left = {life: tuple([to for to in addresses if to != me]) for life, addresses in targets.items()}
+        return {life: addresses for life, addresses in left.items() if addresses}
+
     def members(self, scope: bytes, group: bytes) -> list[GroupMember]:
         """Every member as often as it joined, in the order in which they came here."""
         members: list[GroupMember] = []
@@ -121,7 +150,7 @@ class Groups:
 
     def on_changed(self, event: g.GroupChanged) -> None:
         """Members of one group came, went or changed."""
-        hub = self._hubs.get((event.scope, event.group))
+        hub = self._hubs.get((event.scope, event.group)) if self._hubs else None
         if hub is None:
             return
         for before, after in event.changes:
@@ -130,14 +159,17 @@ class Groups:
 
     def turn_away(self) -> None:
         """The node is about to end: whoever waits for an answer of ours hears that there is none."""
-        for mailbox in list(self._mailboxes.values()):
+        for mailbox in self._open_mailboxes():
             mailbox._turn_away("its node ends")
+
+    def _open_mailboxes(self) -> list[Mailbox]:
+        return [mailbox for reference in list(self._mailboxes.values()) if (mailbox := reference()) is not None]
 
     def close(self, cause: BaseException | None) -> None:
         """The node has ended."""
         for hub in list(self._hubs.values()):
             hub.close(cause)
-        for mailbox in list(self._mailboxes.values()):
+        for mailbox in self._open_mailboxes():
             mailbox._end(cause)
         for future, _, _ in self._calls.values():
             _fail(future, "the node is closed; whether the call was answered is not known", cause)
@@ -147,10 +179,32 @@ class Groups:
     def on_mail(self, event: g.MailReceived) -> None:
         """Letters for our mailboxes."""
         for letter in event.letters:
-            if letter.kind is g.Kind.REPLY or letter.kind is g.Kind.FAILURE:
+            kind = letter.kind
+            if kind is not _VALUE and kind is not _CALL:
                 self._on_answer(letter)
-            elif (mailbox := self._mailboxes.get(letter.mailbox)) is not None:
+                continue
+            reference = self._mailboxes.get(letter.mailbox)
+            mailbox = None if reference is None else reference()
+            if mailbox is not None:
                 mailbox._put(letter)
+
+    def decode(self, letter: g.Letter) -> Any:
+        """What a letter says. What cannot be changed is decoded once for all mailboxes that it is for.
+
+        Raises `DecodeError`, and counts it.
+        """
+        encoded = letter.payload
+        if encoded is self._encoded:
+            return self._decoded
+        try:
+            payload = decode_payload(encoded)
+        except DecodeError as error:
+            log.warning("event=payload_undecodable sender=%s reason=%r", short(letter.sender.site), str(error))
+            self.undecodable += 1
+            raise
+        if type(payload) in _UNCHANGING:
+            self._encoded, self._decoded = encoded, payload
+        return payload
 
     def _on_answer(self, letter: g.Letter) -> None:
         """Only who was asked can answer, and once."""
@@ -165,108 +219,37 @@ class Groups:
             return
         if letter.kind is g.Kind.REPLY:
             future.set_result(payload)
-        else:
+        elif letter.kind is g.Kind.FAILURE:
             future.set_exception(CallFailed(str(payload)))
+        else:
+            future.set_exception(PeerUnreachable(f"the member at site {short(letter.sender.site)}: {payload}"))
 
-    def answer(self, sender: int, to: g.Address, kind: g.Kind, number: int, payload: bytes) -> None:
-        """The answer to a call; nobody waits until it is on its way."""
-        self.feed(g.SendMail(0, sender, to.site, to.incarnation, (to.mailbox,), kind, number, payload))
-
-    async def send(self, sender: int, to: GroupMember, payload: bytes, timeout: float | None) -> None:
-        """One letter, when there is room for it on the way."""
-        seconds = self._seconds(timeout)
-        post = _Post(self._live(False), sender, to.life, (to.mailbox,), g.Kind.VALUE, 0, payload)
-        try:
-            if not post.outcome.done():
-                async with asyncio.timeout(seconds):
-                    await post.outcome
-            post.outcome.result()
-        except TimeoutError:
-            raise DeadlineExceeded(f"site {short(to.site)} took nothing for {seconds} s; it may be sent") from None
-        finally:
-            post.end()
+    def on_life_ended(self, event: g.LifeEnded) -> None:
+        """Nobody waits for an answer from there; it may have acted on what it was asked."""
+        for future, _, callee in self._calls.values():
+            if (callee.site, callee.incarnation) == (event.site, event.incarnation) and not future.done():
+                future.set_exception(PeerUnreachable(f"site {short(event.site)} {event.why}; it may have acted"))
+                future.exception()  # whoever waits may have heard it elsewhere
 
     async def call(self, sender: int, to: GroupMember, payload: bytes, timeout: float) -> Any:
         """One letter and its answer."""
-        seconds = self._seconds(timeout)
         self._call += 1
         number = self._call
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._calls[number] = future, sender, g.Address(*to.address)
-        post: _Post | None = None
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._calls[number] = answer, sender, g.Address(*to.address)
         try:
-            post = _Post(self._live(False), sender, to.life, (to.mailbox,), g.Kind.CALL, number, payload)
-            async with asyncio.timeout(seconds):
-                await post.outcome
-                return await future
-        except TimeoutError:
-            raise DeadlineExceeded(f"site {short(to.site)} gave no answer in {seconds} s; it may have acted") from None
+            return await self.posting.ask(sender, to, number, payload, answer, timeout)
         finally:
             del self._calls[number]
-            if post is not None:
-                post.end()
-
-    async def broadcast(self, sender: int, targets: list[GroupMember], payload: bytes, timeout: float | None) -> int:
-        """One letter to many, one message for each node; returns to how many it is on its way."""
-        seconds = self._seconds(timeout)
-        runner, posts, sent = self._live(False), list[_Post](), 0
-        try:
-            for life, mailboxes in _by_node(targets).items():
-                posts.append(_Post(runner, sender, life, tuple(mailboxes), g.Kind.VALUE, 0, payload))
-            async with asyncio.timeout(seconds):
-                await asyncio.gather(
-                    *[post.outcome for post in posts if not post.outcome.done()], return_exceptions=True
-                )
-        except TimeoutError:
-            pass
-        finally:
-            for post in posts:
-                sent += post.end()
-        self._live(True)
-        return sent
-
-    def tell(self, sender: int, targets: list[GroupMember], payload: bytes) -> None:
-        """The same without waiting, and nobody hears what became of it."""
-        for life, mailboxes in _by_node(targets).items():
-            self.feed(g.SendMail(0, sender, *life, tuple(mailboxes), g.Kind.VALUE, 0, payload))
-
-    def _seconds(self, timeout: float | None) -> float:
-        seconds = self._send_timeout if timeout is None else timeout
-        if type(seconds) not in (int, float) or not seconds > 0:
-            raise UsageError(f"timeout must be a number of seconds above 0, not {timeout!r}; nothing was sent")
-        return seconds
 
 
-class _Post:
-    """One letter to mailboxes of one life of a node, and its outcome."""
+class _MailboxRef(weakref.ref[Mailbox]):
+    """A mailbox that is closed when nothing refers to it any more, and its number."""
 
-    def __init__(
-        self,
-        runner: Runner,
-        sender: int,
-        life: tuple[Site, int],
-        mailboxes: tuple[int, ...],
-        kind: g.Kind,
-        number: int,
-        payload: bytes,
-    ) -> None:
-        self._runner = runner
-        self._mailboxes = len(mailboxes)
-        self._request, self.outcome = runner.request()
-        try:
-            runner.feed(g.SendMail(self._request, sender, *life, mailboxes, kind, number, payload))
-        except BaseException:
-            runner.forget_request(self._request)
-            raise
+    __slots__ = ("number", "unanswered")
 
-    def end(self) -> int:
-        """Nobody waits any more: what is not on its way is taken back. Returns to how many mailboxes it is."""
-        self._runner.forget_request(self._request)
-        if self.outcome.done() and not self.outcome.cancelled():
-            return 0 if self.outcome.exception() else self._mailboxes
-        if self._runner.is_open:
-            self._runner.feed(Abandon(self._request))
-        return 0
+    number: int
+    unanswered: dict[tuple[g.Address, int], None]
 
 
 def encode_scope(scope: str) -> bytes:
@@ -278,13 +261,6 @@ def encode_scope(scope: str) -> bytes:
     if encoded is None or len(encoded) > SCOPE_BYTES_MAX:
         raise ConfigError(f"scope must be a str of at most {SCOPE_BYTES_MAX} bytes, not {scope!r:.60}")
     return encoded
-
-
-def _by_node(targets: list[GroupMember]) -> dict[tuple[Site, int], list[int]]:
-    nodes: dict[tuple[Site, int], list[int]] = {}
-    for member in targets:
-        nodes.setdefault(member.life, []).append(member.mailbox)
-    return nodes
 
 
 def _fail(future: asyncio.Future[Any], why: str, cause: BaseException | None = None) -> None:

@@ -8,10 +8,16 @@ from typing import Any
 import msgspec
 
 from covey.core.errors import PeerError, UsageError
-from covey.core.ids import Site
+from covey.core.ids import SITE_BYTES, Site
 from covey.protocols.groups import vocabulary as g
-from covey.wire.payloads import decode_payload
+from covey.protocols.groups.rows import MAILBOX_MAX as NUMBER_MAX
+from covey.protocols.groups.rows import META_BYTES_MAX
+from covey.wire.limits import FRAME_BYTES_MAX
+from covey.wire.payloads import decode_payload, encode_payload
 
+MAILBOX_MAX = 10_000  # unread messages of one mailbox. Guess: about 5 MB of small ones
+MAILBOX_BYTES_MAX = 64 << 20  # of unread messages, encoded: they are decoded when they are read. Guess
+MAIL_BYTES_MAX = FRAME_BYTES_MAX - 65_536  # a frame also names its receivers, up to 3,000 mailboxes of one node
 REASON_MAX = 1_000  # characters of the reason why a call failed. Guess
 
 
@@ -71,7 +77,7 @@ class GroupMessage(msgspec.Struct, frozen=True):
 
 
 class CallFailed(PeerError):
-    """The callee answered that it could not: it raised, refused, has too much unread, or closed its mailbox.
+    """The callee answered that it could not: it raised, refused, or has too much unread.
 
     The text is its own.
     """
@@ -123,9 +129,31 @@ def check_member(to: GroupMember) -> GroupMember:
     """`to`, if it is a member. Raises `UsageError`."""
     if not isinstance(to, GroupMember):
         raise UsageError(f"to must be a GroupMember (of peers(), members() or GroupMessage.sender), not {to!r:.60}")
+    site, incarnation, mailbox = to.address
+    of_a_member = type(site) is bytes and len(site) == SITE_BYTES and type(incarnation) is int and type(mailbox) is int
+    if not of_a_member or not 0 < mailbox <= NUMBER_MAX:
+        raise UsageError(f"to has the address of nobody, {to.address!r:.120}; nothing was sent: take it from peers()")
     return to
+
+
+def told(error: BaseException) -> str:
+    """What was raised, in words, also where it has none of its own."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return type(error).__name__
 
 
 def clean(reason: str) -> str:
     """A reason as it travels: text that is valid, and not too long."""
     return str(reason)[:REASON_MAX].encode("utf-8", "replace").decode()
+
+
+def encode_mail(payload: Any, what: str = "payload") -> bytes:
+    """A payload as it travels in mail. Raises `UsageError`, or `ValueTooLarge` above 983,040 bytes."""
+    return encode_payload(payload, what, MAIL_BYTES_MAX)
+
+
+def encode_meta(meta: Any) -> bytes:
+    """What a member says of itself. Raises `UsageError`, or `ValueTooLarge` above 64 KiB."""
+    return encode_payload(meta, "meta", META_BYTES_MAX)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from covey.api.events import Subscription
 from covey.api.group_node import Groups, encode_scope
-from covey.api.group_values import GroupEvent, GroupMember, member_of
-from covey.api.mailboxes import MAILBOX_MAX, Mailbox, encode_meta
+from covey.api.group_values import MAILBOX_MAX, GroupEvent, GroupMember, encode_meta, member_of
+from covey.api.mailboxes import Mailbox
 from covey.core.errors import (
     PeerUnreachable,
     UsageError,
@@ -15,9 +15,6 @@ from covey.core.errors import (
 from covey.core.rendezvous import highest
 from covey.protocols.groups import vocabulary as g
 from covey.wire.keys import Key, encode_key
-
-if TYPE_CHECKING:
-    pass
 
 Place = tuple[bytes, bytes]
 
@@ -47,7 +44,7 @@ class Group:
         """
         if member is None:
             return Mailbox(self._groups, self, encode_meta(meta), mailbox_max)
-        _check_mailbox(member, "member")
+        check_mailbox(member, "member")
         member._join(self, None if meta is None else encode_meta(meta))
         return member
 
@@ -63,7 +60,7 @@ class Group:
         """Every distinct member but `exclude`."""
         view = self._view()
         left_out = None
-        if exclude is not None and _check_mailbox(exclude, "exclude")._groups is self._groups:
+        if exclude is not None and check_mailbox(exclude, "exclude")._groups is self._groups:
             left_out = self._groups.machine.address(exclude._number)
         return [member_of(entry) for address, entry in view.items() if address != left_out]
 
@@ -96,7 +93,8 @@ class Group:
         return f"<covey.Group {self.key!r}>"
 
 
-def _check_mailbox(mailbox: Mailbox, what: str) -> Mailbox:
+def check_mailbox(mailbox: Mailbox, what: str) -> Mailbox:
+    """`mailbox`, if it is one. Raises `UsageError`."""
     if not isinstance(mailbox, Mailbox):
         raise UsageError(f"{what} must be a Mailbox, what `join` gave, not {mailbox!r:.60}; nothing was changed")
     return mailbox

@@ -11,32 +11,29 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from covey.api.events import Lost
-from covey.api.group_values import GroupCall, GroupMember, GroupMessage, check_member, clean, member_of
+from covey.api.group_values import (
+    MAILBOX_BYTES_MAX,
+    GroupCall,
+    GroupMember,
+    GroupMessage,
+    check_member,
+    clean,
+    encode_mail,
+    encode_meta,
+    member_of,
+    told,
+)
 from covey.core.errors import ClosedError, ConfigError, DecodeError, UsageError
-from covey.core.ids import short
 from covey.protocols.groups import vocabulary as g
-from covey.protocols.groups.rows import META_BYTES_MAX
-from covey.wire.limits import FRAME_BYTES_MAX
-from covey.wire.payloads import decode_payload, encode_payload
 
 if TYPE_CHECKING:
     from covey.api.group_node import Groups
     from covey.api.groups import Group
+    from covey.api.posting import Targets
 
 log = logging.getLogger(__name__)
 
-MAILBOX_MAX = 10_000  # unread messages of one mailbox. Guess: about 5 MB of small ones
-MAIL_BYTES_MAX = FRAME_BYTES_MAX - 65_536  # a frame also names its receivers, up to 3,000 mailboxes of one node
-
-
-def encode_mail(payload: Any, what: str = "payload") -> bytes:
-    """A payload as it travels in mail. Raises `UsageError`, or `ValueTooLarge` above 983,040 bytes."""
-    return encode_payload(payload, what, MAIL_BYTES_MAX)
-
-
-def encode_meta(meta: Any) -> bytes:
-    """What a member says of itself. Raises `UsageError`, or `ValueTooLarge` above 64 KiB."""
-    return encode_payload(meta, "meta", META_BYTES_MAX)
+_CALL = g.Kind.CALL
 
 
 class Mailbox:
@@ -53,33 +50,35 @@ class Mailbox:
         self._groups = groups
         self._meta = meta
         self._max = mailbox_max
-        self._queue: deque[GroupMessage | GroupCall | Lost] = deque()
+        self._queue: deque[g.Letter | GroupMessage | GroupCall | Lost] = (
+            deque()
+        )  # letters are decoded when they are read
         self._unread = 0  # messages in the queue; between two of them stands at most one `Lost`
+        self._unread_bytes = 0
         self._waiter: asyncio.Future[None] | None = None
         self._state = "new"
         self._cause: BaseException | None = None
         self._number = 0
+        self._owner: tuple[asyncio.Task[Any], Callable[[asyncio.Task[Any]], object]] | None = None  # it ends with that
         self._unanswered: dict[tuple[g.Address, int], None] = {}
-        self._dropped: weakref.finalize[[], Mailbox] | None = None  # closes it when nothing refers to it any more
+        self._targets: Targets | None = None  # whom the last broadcast was for, this one among them
+        self._left_over: Targets = {}  # and without
+        self._from: GroupMember | None = None  # who sent the last message
+        self._from_address: g.Address | None = None
 
     # --- life -------------------------------------------------------------------------------------------------------
 
     async def start(self) -> Mailbox:
         """Open the mailbox and join. It ends with `close`, with the node, or when nothing refers to it any more."""
-        self._begin()
-        self._join(self.group, self._meta)
+        group = self.group
+        self._begin(g.OpenMailbox(0, group._scope, group._encoded, self._meta))
         return self
 
-    def _begin(self) -> None:
+    def _begin(self, command: g.OpenMailbox) -> None:
         if self._state != "new":
             raise UsageError(f"this mailbox is {self._state}; ask the group for another one")
-        self._number = self._groups.open(self)
+        self._number = self._groups.open(self, command)
         self._state = "open"
-        loop, groups, number = asyncio.get_running_loop(), self._groups, self._number
-        self._dropped = weakref.finalize(
-            self, lambda: loop.is_closed() or loop.call_soon_threadsafe(groups.closed, number)
-        )
-        self._dropped.atexit = False
 
     async def __aenter__(self) -> Mailbox:
         await self.start()
@@ -89,7 +88,8 @@ class Mailbox:
     def _end_with(self, task: asyncio.Task[Any] | None) -> None:
         if task is not None:
             closing = weakref.WeakMethod(self.close)
-            task.add_done_callback(lambda _: (close := closing()) and close())
+            self._owner = task, lambda _: (close := closing()) and close()
+            task.add_done_callback(self._owner[1])
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -100,21 +100,22 @@ class Mailbox:
         """Leave every group. Whoever waits for an answer hears that there is none. Idempotent."""
         if self._state != "open":
             return
-        self._turn_away("the mailbox was closed")
+        self._turn_away("its mailbox was closed")
         self._groups.closed(self._number)
         self._end(None)
 
     def _turn_away(self, reason: str) -> None:
         """Whoever waits for an answer gets none."""
         for sender, number in list(self._unanswered):
-            self._refuse(sender, number, reason)
+            self._refuse(sender, number, f"{reason} before it answered; it may have acted", g.Kind.GONE)
 
     def _end(self, cause: BaseException | None) -> None:
         if self._state != "closed":
             self._state, self._cause = "closed", cause
             self._unanswered.clear()
-            if self._dropped is not None:
-                self._dropped.detach()
+            if self._owner is not None:  # who opens one after the other keeps nothing of them
+                self._owner[0].remove_done_callback(self._owner[1])
+                self._owner = None
             self._wake()
 
     def _open(self) -> int:
@@ -141,14 +142,14 @@ class Mailbox:
     def update_meta(self, meta: Any, group: Group | None = None) -> None:
         """Say something else of this member. n joins stay n. Raises `UsageError` where it is no member."""
         encoded = encode_meta(meta)
-        number, group = self._open(), group or self.group
+        number, group = self._open(), self._groups.given(group) or self.group
         self._groups.feed(g.UpdateMeta(number, group._scope, group._encoded, encoded))
 
     def leave(self, count: int = 1, group: Group | None = None) -> bool:
         """Be a member `count` times fewer. False if it was none. The mailbox stays open until the block ends."""
         if type(count) is not int or count < 1:
             raise UsageError(f"count must be an int of at least 1, not {count!r}")
-        number, group = self._open(), group or self.group
+        number, group = self._open(), self._groups.given(group) or self.group
         joined = self._groups.machine.joined(number, group._scope, group._encoded).count
         self._groups.feed(g.LeaveGroup(number, group._scope, group._encoded, count))
         return joined > 0
@@ -167,20 +168,43 @@ class Mailbox:
         `UsageError` or `ValueTooLarge` for what cannot be sent, `Overloaded` when too much waits already,
         `DeadlineExceeded`. Except after `DeadlineExceeded`, an error means that it was not delivered.
         """
-        await self._groups.send(self._open(), check_member(to), encode_mail(payload), timeout)
+        await self._groups.posting.send(self._open(), check_member(to), encode_mail(payload), timeout)
+
+    def send_nowait(self, to: GroupMember, payload: Any) -> None:
+        """Like `send`, without waiting: `Overloaded` when the member's node reads too slowly, and nothing is sent.
+
+        Where there is no link yet one is made, and the value goes with it.
+        """
+        self._groups.posting.send_nowait(self._open(), check_member(to), encode_mail(payload))
 
     async def broadcast(self, payload: Any, timeout: float | None = None) -> int:
         """Send to every other distinct member; returns to how many it is on its way.
 
         Members that cannot be reached in `timeout` seconds (default `config.send_timeout`) do not count.
         """
-        return await self._groups.broadcast(self._open(), self.peers(), encode_mail(payload), timeout)
+        encoded, number = encode_mail(payload), self._open()
+        return await self._groups.posting.broadcast(number, self._others(), encoded, timeout)
+
+    def broadcast_nowait(self, payload: Any) -> int:
+        """Like `broadcast`, without waiting; members whose nodes read too slowly get nothing and do not count."""
+        encoded, number = encode_mail(payload), self._open()
+        return self._groups.posting.broadcast_nowait(number, self._others(), encoded)
+
+    def _others(self) -> Targets:
+        """Every distinct member of the group but this one, by the life that it belongs to."""
+        group = self.group
+        targets = self._groups.machine.targets(group._scope, group._encoded)
+        if targets is not self._targets:
+            self._targets = targets
+            self._left_over = self._groups.without(self._number, targets)
+        return self._left_over
 
     async def call(self, to: GroupMember, payload: Any, timeout: float = 5.0) -> Any:
         """Send to one member and wait for its answer.
 
         Raises `CallFailed` with its reason if it answers that it cannot, `DeadlineExceeded` after `timeout` seconds
-        (it may have acted), `PeerUnreachable` if it was not reached.
+        (it may have acted), `PeerUnreachable` if it was not reached, and as soon as its mailbox is closed, or its node
+        down, out or in another life, before it answered (it may have acted).
         """
         return await self._groups.call(self._open(), check_member(to), encode_mail(payload), timeout)
 
@@ -190,17 +214,20 @@ class Mailbox:
         What was only sent is handed to it too; its value is dropped, and what it raises is logged.
         """
         async for message in self:
-            if isinstance(message, GroupCall):
-                try:
-                    message.reply(await handler(message.payload, message.sender))
-                except Exception as error:
-                    if self._state == "open":
-                        message.fail(f"{type(error).__name__}: {error}")
-            elif isinstance(message, GroupMessage):
-                try:
-                    await handler(message.payload, message.sender)
-                except Exception as error:
-                    log.error("event=handler_failed group=%r reason=%r", self.group.key, str(error), exc_info=error)
+            if isinstance(message, Lost):
+                continue
+            try:
+                value = await handler(message.payload, message.sender)
+                if isinstance(message, GroupCall):
+                    message.reply(value)
+            except (Exception, asyncio.CancelledError) as error:
+                if isinstance(message, GroupMessage):
+                    log.error("event=handler_failed group=%r reason=%r", self.group.key, told(error), exc_info=error)
+                elif self._state == "open":
+                    message.fail(told(error))
+                task = asyncio.current_task()
+                if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+                    raise  # it is we who are cancelled, and not only something that the handler waited for
 
     # --- in ---------------------------------------------------------------------------------------------------------
 
@@ -209,7 +236,7 @@ class Mailbox:
 
     async def __anext__(self) -> GroupMessage | GroupCall | Lost:
         """The next message. Ends when the mailbox is closed; raises `ClosedError` when the node died."""
-        while not self._queue:
+        while (message := self._take()) is None:
             if self._state == "closed":
                 if self._cause is not None:
                     raise ClosedError("the node ended, and with it this mailbox") from self._cause
@@ -218,46 +245,78 @@ class Mailbox:
                 raise UsageError("messages are read inside `async with group.join() as me`")
             if self._waiter is not None:
                 raise UsageError("two tasks read one mailbox; open one for each")
-            self._waiter = asyncio.get_running_loop().create_future()
+            self._waiter = self._groups.loop.create_future()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
-        message = self._queue.popleft()
-        self._unread -= not isinstance(message, Lost)
         return message
+
+    def _take(self) -> GroupMessage | GroupCall | Lost | None:
+        """The next message; what nobody understands is part of the gap before it."""
+        lost = 0
+        queue = self._queue
+        while queue:
+            message = queue.popleft()
+            if type(message) is g.Letter:
+                self._unread -= 1
+                self._unread_bytes -= len(message.payload)
+                decoded = self._decode(message)
+                if decoded is None:
+                    lost += 1
+                    continue
+                message = decoded
+            elif type(message) is Lost:
+                lost += message.count
+                continue
+            assert not isinstance(message, (g.Letter, Lost))
+            if not lost:
+                return message
+            queue.appendleft(message)
+            break
+        return Lost(lost) if lost else None
+
+    def _decode(self, letter: g.Letter) -> GroupMessage | GroupCall | None:
+        sender, number = letter.sender, letter.number
+        is_call = letter.kind is _CALL
+        try:
+            payload = self._groups.decode(letter)
+        except DecodeError:
+            if is_call and self._state == "open":
+                self._refuse(sender, number, "the payload could not be decoded")
+            return None
+        if self._from is None or sender is not self._from_address:
+            self._from_address = sender
+            self._from = GroupMember(sender.site, sender.incarnation, sender.mailbox)
+        if not is_call:
+            return GroupMessage(self._from, payload)
+
+        def answer(kind: g.Kind, value: Any) -> None:
+            self._answer(sender, number, kind, value)
+
+        return GroupCall(self._from, payload, answer)
 
     def _put(self, letter: g.Letter) -> None:
         """One letter arrives: at the end, with what is missing before it; counted as lost where there is no room."""
         if letter.lost:
             self._lose(letter.lost)
-        sender = letter.sender
-        is_call = letter.kind is g.Kind.CALL
-        try:
-            payload = decode_payload(letter.payload)
-        except DecodeError as error:
-            log.warning("event=payload_undecodable sender=%s reason=%r", short(sender.site), str(error))
-            self._groups.undecodable += 1
-            self._turn_down(letter, "the payload could not be decoded")
-            return
+        size = len(letter.payload)
         if self._unread >= self._max:
             self._turn_down(letter, f"{self._unread} messages wait there unread, as many as may; try again later")
             return
-        member = GroupMember(sender.site, sender.incarnation, sender.mailbox)
-        if is_call:
-            number = letter.number
+        if self._unread and self._unread_bytes + size > MAILBOX_BYTES_MAX:
+            self._turn_down(letter, f"{self._unread_bytes} bytes wait there unread; try again later")
+            return
+        if letter.kind is _CALL:
             if len(self._unanswered) >= self._max:
                 self._refuse(*next(iter(self._unanswered)), "too many calls after it wait for an answer too")
-            self._unanswered[sender, number] = None
-
-            def answer(kind: g.Kind, value: Any) -> None:
-                self._answer(sender, number, kind, value)
-
-            self._queue.append(GroupCall(member, payload, answer))
-        else:
-            self._queue.append(GroupMessage(member, payload))
+            self._unanswered[letter.sender, letter.number] = None
+        self._queue.append(letter)
         self._unread += 1
-        self._wake()
+        self._unread_bytes += size
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def _turn_down(self, letter: g.Letter, reason: str) -> None:
         self._lose(1)
@@ -276,12 +335,12 @@ class Mailbox:
         self._open()
         if (to, number) not in self._unanswered:
             raise UsageError("this call was answered already; nothing was sent")
-        self._groups.answer(self._number, to, kind, number, encode_mail(value, "reply"))
+        self._groups.posting.answer(self._number, to, kind, number, encode_mail(value, "reply"))
         self._unanswered.pop((to, number), None)
 
-    def _refuse(self, to: g.Address, number: int, reason: str) -> None:
+    def _refuse(self, to: g.Address, number: int, reason: str, kind: g.Kind = g.Kind.FAILURE) -> None:
+        self._groups.posting.answer(self._number, to, kind, number, encode_mail(clean(reason)))
         self._unanswered.pop((to, number), None)
-        self._groups.answer(self._number, to, g.Kind.FAILURE, number, encode_mail(clean(reason)))
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

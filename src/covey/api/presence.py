@@ -177,12 +177,12 @@ class _Fold:
             return self._drop(address)
         if isinstance(event, GroupJoined) and address in self._keys:
             return []
-        entry = _read(event.member)
+        entry = read_entry(event.member.meta)
         moved = self._drop(address) if entry is None or self._keys.get(address, entry[0]) != entry[0] else []
         return [*moved, *self._put(event.member)]
 
     def _put(self, member: GroupMember) -> list[PresenceEvent]:
-        entry = _read(member)
+        entry = read_entry(member.meta)
         if entry is None:
             return []
         key, meta = entry
@@ -205,9 +205,9 @@ class _Fold:
         return [PresenceLeft(key, [last])]
 
 
-def _read(member: GroupMember) -> tuple[Key, Any] | None:
-    """The key and metadata of an entry; None for a member that is none."""
-    match member.meta:
+def read_entry(said: Any) -> tuple[Key, Any] | None:
+    """The key and metadata of an entry, from what its member says; None for a member that is none."""
+    match said:
         case [bytes() as encoded, meta]:
             try:
                 return decode_key(encoded), meta

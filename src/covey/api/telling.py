@@ -94,17 +94,19 @@ class Telling:
 
     def on_event(self, event: Any) -> None:
         """Take one event of a machine, or the error that ended the node."""
+        kind = type(event)
+        if kind is g.GroupChanged or kind is g.MailReceived:  # before all that is rare
+            if self.groups is not None:
+                (self.groups.on_changed if kind is g.GroupChanged else self.groups.on_mail)(event)
+            return
         match event:
+            case g.LifeEnded():
+                if self.groups is not None:
+                    self.groups.on_life_ended(event)
             case PayloadsReceived(sender, values):
                 self._on_payloads(sender, values)
             case roster.MemberChanged(before, after) if m.same(before, after):
                 pass  # only why it is held for what it is
-            case g.MailReceived():
-                if self.groups is not None:
-                    self.groups.on_mail(event)
-            case g.GroupChanged():
-                if self.groups is not None:
-                    self.groups.on_changed(event)
             case roster.MemberChanged():
                 self._on_member(m.event_of(event))
             case membership.SelfChanged(contact, meta):

@@ -16,11 +16,12 @@ import asyncio
 import weakref
 from typing import Any
 
-from covey.api.group_values import GroupMember
-from covey.api.groups import Group
-from covey.api.mailboxes import Mailbox, encode_mail
+from covey.api.group_values import GroupMember, encode_mail
+from covey.api.groups import Group, check_mailbox
+from covey.api.mailboxes import Mailbox
 from covey.api.node import Node
 from covey.core.errors import UsageError
+from covey.protocols.groups.vocabulary import OpenMailbox
 from covey.wire.keys import Key
 
 
@@ -51,7 +52,7 @@ class Groups:
             if task is None:
                 raise UsageError("only a task can be a member; call it from one, or give `member`")
             mailbox = self._group("").join()  # its first group has no meaning: it joins none by this
-            mailbox._begin()
+            mailbox._begin(OpenMailbox(0))
             mailbox._end_with(task)
             self._mine[task] = mailbox
         return mailbox
@@ -66,7 +67,8 @@ class Groups:
 
     def leave(self, group: Key, member: Mailbox | None = None) -> bool:
         """Take `member`, or the caller, out once. False where it was no member (Grove answers ok all the same)."""
-        handle, member = self._group(group), member or self._caller()
+        handle = self._group(group)
+        member = self._caller() if member is None else check_mailbox(member, "member")
         if member is None or member._state != "open":
             return False
         return member.leave(group=handle)
@@ -98,7 +100,9 @@ class Groups:
         sent.
         """
         handle, payload, sender = self._group(group), encode_mail(message), self.mailbox()
-        handle._groups.tell(sender._open(), handle.peers(exclude=sender), payload)
+        groups, number = handle._groups, sender._open()
+        others = groups.without(number, groups.machine.targets(handle._scope, handle._encoded))
+        groups.posting.tell(number, others, payload)
 
     def _group(self, key: Key) -> Group:
         return self.node.group(key, self._scope)

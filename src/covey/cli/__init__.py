@@ -18,6 +18,7 @@ from covey import ConfigError, CoveyError, __version__
 # name: (module, attribute, what `covey --help` says)
 _COMMANDS = {
     "members": ("covey.cli.members", "members", "List who belongs to a cluster."),
+    "groups": ("covey.cli.groups", "groups", "List the groups of a cluster, or the members of one."),
     "leave": ("covey.cli.members", "leave", "Have a node leave its cluster."),
     "kick": ("covey.cli.members", "kick", "Throw a member out of a cluster."),
     "dump": ("covey.cli.members", "dump", "Show all that a node holds of its membership."),

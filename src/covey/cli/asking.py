@@ -86,9 +86,20 @@ async def ask(
     Nobody else is asked once one has been asked and fails: it may have done it. Each gets its share of the time, so
     one that hangs does not keep us from the others.
     """
+    return (await ask_pages(where, addresses, what, arguments, wanted))[0]
+
+
+async def ask_pages(
+    where: Where,
+    addresses: list[str],
+    what: str,
+    arguments: Mapping[str, Any] | None = None,
+    wanted: Callable[[Any], bool] = lambda answer: True,
+) -> list[Any]:
+    """The same, with all pages of the answer: while one says what is `next`, the same node is asked `after` that."""
     deadline = _now() + where.timeout
     trouble: PeerUnreachable | DeadlineExceeded | None = None
-    answer: Any = None
+    pages: list[Any] = []
     for index, address in enumerate(addresses):
         share = max(deadline - _now(), 0.001) / (len(addresses) - index)
         try:
@@ -96,14 +107,17 @@ async def ask(
         except (PeerUnreachable, DeadlineExceeded) as error:
             trouble = error
             continue
+        given: dict[str, Any] = {**(arguments or {}), "by": _myself()}
         async with client:
-            answer = await client.ask(what, {**(arguments or {}), "by": _myself()}, max(deadline - _now(), 0.001))
-        if wanted(answer):
-            return answer
-    if answer is None:
+            pages = [await client.ask(what, given, max(deadline - _now(), 0.001))]
+            while wanted(pages[0]) and (after := pages[-1].get("next")) is not None:
+                pages.append(await client.ask(what, {**given, "after": after}, max(deadline - _now(), 0.001)))
+        if wanted(pages[0]):
+            return pages
+    if not pages:
         assert trouble is not None
         raise trouble
-    return answer
+    return pages
 
 
 def _now() -> float:

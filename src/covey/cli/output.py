@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, BinaryIO
 
-import click
 import msgspec
 
 DEPTH_MAX = 100  # a peer's metadata and values are as deep as it likes. Guess
@@ -14,7 +15,17 @@ DEPTH_MAX = 100  # a peer's metadata and values are as deep as it likes. Guess
 
 def tell_json(value: Any) -> None:
     """`value` as one line of JSON."""
-    click.echo(msgspec.json.encode(plain(value)))
+    line = msgspec.json.encode(plain(value)) + b"\n"
+    stream: BinaryIO = sys.stdout.buffer
+    # Under PYTHONUNBUFFERED it is the bare file, whose `write` may take a part only, and say so where nobody looks.
+    if not isinstance(stream, io.RawIOBase):
+        stream.write(line)
+        stream.flush()
+        return
+    buffered = io.BufferedWriter(stream)
+    buffered.write(line)
+    buffered.flush()
+    buffered.detach()
 
 
 def plain(value: Any, depth: int = 0) -> Any:

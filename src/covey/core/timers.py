@@ -90,4 +90,4 @@ class Timers(Generic[K]):
 
 def earliest(*deadlines: int | None) -> int | None:
     """The least of the deadlines that are set."""
-    return min((deadline for deadline in deadlines if deadline is not None), default=None)
+    return min([deadline for deadline in deadlines if deadline is not None], default=None)

@@ -169,6 +169,12 @@ class DigestsChanged(msgspec.Struct, frozen=True, gc=False):
     digests: bytes
 
 
+class PeerProbed(msgspec.Struct, frozen=True, gc=False):
+    """A member is asked just now whether it lives: what is said to it in this turn goes along for next to nothing."""
+
+    site: Site
+
+
 class DigestsHeard(msgspec.Struct, frozen=True, gc=False):
     """The digests that a peer's ping or ack carried."""
 

@@ -142,8 +142,8 @@ class Engine:
             (direct, clients): (v.PeerCongested, v.PeerDrained),
             (clients,): (AnswerClient,),
             (groups,): (
-                group.SendMail, group.JoinGroup, group.LeaveGroup, group.UpdateMeta, group.HoldScope, group.OpenMailbox,
-                group.CloseMailbox, v.RowsChanged,
+                group.SendMail, group.SendLetters, group.JoinGroup, group.LeaveGroup, group.UpdateMeta, group.HoldScope,
+                group.OpenMailbox, group.CloseMailbox, v.RowsChanged,
             ),
             (membership,): (
                 member.SetMember, member.SetMeta, member.Kick, member.Leave, member.Join, member.Flush, member.Cleanup,
@@ -151,7 +151,7 @@ class Engine:
                 v.WallOffset, v.DigestsHeard, v.ClusterEntered, v.Superseded,
             ),
             (detector,): (detection.Stop, detection.PeerSpoke, v.DigestsChanged, v.LoopLagged),
-            (rows,): (v.HoldInstance, v.ReleaseInstance, v.WriteRows, v.WriteShared),
+            (rows,): (v.HoldInstance, v.ReleaseInstance, v.WriteRows, v.WriteShared, v.PeerProbed),
             (rows, links): (v.TurnEnded,),
             (links, overlay, detector, groups, rows, roster): (v.ClusterChanged,),
             (roster, detector, groups, rows, overlay): (v.MemberAdded, v.MemberRemoved),

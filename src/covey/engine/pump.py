@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from covey.core.errors import invariant
-from covey.core.timers import earliest
 from covey.core.vocabulary import Machine, MessagesReceived, Tick
 from covey.engine.gate import Gate, Persisted, PersistFailed
 
@@ -31,6 +30,8 @@ class Composition(Protocol):
         """The parts of a frame for their owners."""
         ...
 
+
+NEVER = 1 << 63  # later than any moment
 
 _FOR_THE_GATE = frozenset({Tick, Persisted, PersistFailed})
 
@@ -60,6 +61,8 @@ class Pump:
         self._queue: deque[Any] = deque()
         self._draining = False
         self._now_us = 0
+        self._touched: dict[str, Machine] = dict(engine.machines)  # whose deadline may be another one now
+        self._deadlines: dict[str, int] = {}  # `NEVER` for none
 
     def feed(self, incoming: Any, now_us: int) -> None:
         """Take one fact or command. Errors that machines raise for a wrong command reach the caller."""
@@ -75,9 +78,8 @@ class Pump:
                 effect = queue.popleft()
                 if type(effect) in routes:
                     handled += 1
-                    invariant(
-                        handled < QUEUE_MAX and len(queue) < QUEUE_MAX, "machines do not feed each other for ever"
-                    )
+                    if handled >= QUEUE_MAX or len(queue) >= QUEUE_MAX:
+                        invariant(False, "machines do not feed each other for ever")
                     self._handle(effect, self._now_us)
                 else:
                     execute(effect)
@@ -104,6 +106,7 @@ class Pump:
             self._give(name, machine, incoming, now_us)
 
     def _give(self, name: str, machine: Machine, incoming: Any, now_us: int) -> None:
+        self._touched[name] = machine
         effects = machine.handle(incoming, now_us)
         if effects:
             self._queue.extend(self._gate.admit(name, effects) if name in self._durable else effects)
@@ -111,5 +114,14 @@ class Pump:
             self._observe(now_us, name, incoming, effects)
 
     def deadline(self) -> int | None:
-        """When the world must feed a `Tick` at the latest."""
-        return earliest(self._gate.deadline(), *(machine.deadline() for machine in self._engine.machines.values()))
+        """When the world must feed a `Tick` at the latest. Only a machine that heard something has another deadline."""
+        touched, deadlines = self._touched, self._deadlines
+        if touched:
+            for name, machine in touched.items():
+                due_us = machine.deadline()
+                deadlines[name] = NEVER if due_us is None else due_us
+            touched.clear()
+        least_us, gate_us = min(deadlines.values(), default=NEVER), self._gate.deadline()
+        if gate_us is not None and gate_us < least_us:
+            return gate_us
+        return None if least_us == NEVER else least_us

@@ -11,6 +11,7 @@ import hashlib
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 import msgspec
@@ -33,6 +34,7 @@ class Position(msgspec.Struct, frozen=True, order=True, gc=False):
     seq: int
 
 
+@lru_cache(maxsize=1024)  # what is taken out of a digest is what was put in last
 def fingerprint(owner: Site, incarnation: int, seq: int) -> int:
     """64 bits of a position. A table's digest is the sum of these."""
     if not seq:
@@ -74,17 +76,18 @@ class OwnerRows:
             key, value = op
             old = rows.get(key)
             before.setdefault(key, old)
+            size = change_bytes(op)
             if old is not None:
                 self.bytes -= change_bytes((key, old))
             if value is None:
                 rows.pop(key, None)
             else:
                 rows[key] = value
-                self.bytes += change_bytes(op)
+                self.bytes += size
             changed[key] = value
             self.seq += 1
             self.log.append((op, version))
-            self.log_bytes += change_bytes(op)
+            self.log_bytes += size
         return [(key, value) for key, value in changed.items() if before[key] != value]
 
     def trim(self, bytes_max: int, version_min: int) -> None:
@@ -112,7 +115,7 @@ class OwnerRows:
 class Staging:
     """An owner's rows that arrive in parts; nothing of them is shown before they are whole."""
 
-    __slots__ = ("base", "cursor", "incarnation", "rows", "until")
+    __slots__ = ("base", "bytes", "cursor", "incarnation", "rows", "until")
 
     def __init__(self, incarnation: int, base: int) -> None:
         self.incarnation = incarnation
@@ -120,6 +123,7 @@ class Staging:
         self.until = base  # the highest of their numbers: before it, what was told is of no single moment
         self.cursor: bytes | None = None  # the last key; the next part begins behind it
         self.rows: dict[bytes, bytes] = {}
+        self.bytes = 0
 
 
 class OwnedTable:
@@ -169,6 +173,11 @@ class OwnedTable:
         """One row, shown or hidden."""
         rows = self._owners.get(owner)
         return None if rows is None else rows.rows.get(key)
+
+    def bytes_of(self, owner: Site) -> int:
+        """What an owner's rows take, shown or hidden, about."""
+        rows = self._owners.get(owner)
+        return 0 if rows is None else rows.bytes
 
     def view(self) -> Iterator[tuple[Site, int, bytes, bytes]]:
         """Every row that is shown: owner, its life, key, value."""
@@ -297,6 +306,7 @@ class OwnedTable:
             staging.cursor = rows[-1][0]
         staging.until = max(staging.until, seq)
         staging.rows.update(rows)
+        staging.bytes += sum(map(change_bytes, rows))
         return staging
 
     def finish(self, owner: Site, ops: Sequence[Change]) -> list[Change]:

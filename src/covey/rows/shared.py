@@ -43,11 +43,12 @@ _encoder = msgspec.msgpack.Encoder()
 class _Value:
     """A dot that is alive. `births`: those it was written to; none for a birth."""
 
-    __slots__ = ("births", "print", "value")
+    __slots__ = ("births", "bytes", "print", "value")
 
     def __init__(self, key: bytes, field: bytes | None, dot: Dot, births: tuple[Dot, ...], value: bytes) -> None:
         self.births = births
         self.value = value
+        self.bytes = OP_BYTES + len(key) + len(field or b"") + DOT_BYTES * len(births) + len(value)
         self.print = hash64(_encoder.encode((key, field, dot, births, value)))
 
 
@@ -107,6 +108,7 @@ class SharedTable:
         self.retired = DotSet()  # received of lives that are over and of which nothing is alive: not compared any more
         self.version = 0  # counts what came; orders it by when it came here
         self.sums = [0] * BUCKETS  # of what is alive
+        self.bytes = 0  # what that takes, about
         self.witness: Witness | None = None
         self.touched: dict[Origin, int] = {}  # the version at which anything of a life was received last
         self._rows: dict[bytes, _Row] = {}
@@ -222,6 +224,7 @@ class SharedTable:
                 if birth not in self.context:
                     self._awaited.setdefault(birth, {})[key] = None
         self.sums[row.bucket] = (self.sums[row.bucket] + alive.print) % MODULUS
+        self.bytes += alive.bytes
         self._alive[dot[:2]] = self._alive.get(dot[:2], 0) + 1
         if self.witness is not None:
             self.witness.added(key, field, row.bucket, dot)
@@ -236,6 +239,7 @@ class SharedTable:
             return
         self._touch(key, row)
         alive = values.pop(dot)
+        self.bytes -= alive.bytes
         self.sums[row.bucket] = (self.sums[row.bucket] - alive.print) % MODULUS
         self._alive[dot[:2]] -= 1
         if not self._alive[dot[:2]]:
@@ -366,6 +370,7 @@ class SharedTable:
             invariant(life not in self._alive, "nothing of a life that retired is alive")
             invariant(not self.received.top(life), "a life that retired is not compared")
         sums = [0] * BUCKETS
+        size = 0
         alive: dict[Origin, int] = {}
         for key, row in self._rows.items():
             invariant(bool(row.births or row.fields), "a row has something alive")
@@ -375,6 +380,7 @@ class SharedTable:
                 invariant(dot in self.context, "what is alive is known")
                 sums[row.bucket] = (sums[row.bucket] + value.print) % MODULUS
                 alive[dot[:2]] = alive.get(dot[:2], 0) + 1
+                size += value.bytes
                 if field is not None:
                     invariant(
                         not all(self._dead(row, birth) for birth in value.births), "a field has a birth that may live"
@@ -386,7 +392,7 @@ class SharedTable:
             invariant(bool(keys) and birth not in self.context, "a birth that is awaited was never heard of")
             invariant(all(key in self._rows and self._rows[key].names(birth) for key in keys), "who waits names it")
         invariant(sums == self.sums, "the sums are those of what is alive")
-        invariant(alive == self._alive, "what is alive is counted")
+        invariant(alive == self._alive and size == self.bytes, "what is alive is counted")
         invariant(sum(len(bucket) for bucket in self._buckets) == len(self._rows), "every row is in one bucket")
         self.log.check()
         invariant(all(dot in self.received for dot in self.log.dots()), "what is in the log was received")

@@ -10,12 +10,15 @@ from covey.core.ids import Site
 from covey.core.rng import derive
 from covey.engine.engine import EngineConfig
 from covey.protocols.detector.config import DetectorConfig
+from covey.protocols.groups.config import GroupsConfig
 from covey.protocols.membership.config import MembershipConfig
 from covey.protocols.overlay.config import OverlayConfig
 from covey.protocols.replication.config import ReplicationConfig
 from covey.sim.checkers import check_events, check_links, overlay_pending
 from covey.sim.commands import Commander
 from covey.sim.faults import KINDS, FaultInjector, draw_plan
+from covey.sim.gatherings import People
+from covey.sim.groups import GroupsWorld, check_groups, check_mail, groups_pending
 from covey.sim.life_laws import LifeLaws, LifeProgress, lives_pending
 from covey.sim.record_laws import RecordLaws
 from covey.sim.record_progress import RecordProgress, record_pending
@@ -178,6 +181,7 @@ def build_rows(seed: int, telling: bool) -> Scene:
         positions_max=rng.choice((3, 2_048)),
         shared_log_bytes_max=rng.choice((500, 8 << 20)),
         pull_ops_max=rng.choice((3, 4_096)),
+        changes_max=rng.choice((1, 3, 500)),
     )
     membership = MembershipConfig(ephemeral=rng.random() < 0.3)
     config = EngineConfig(membership=membership, replication=rows)
@@ -192,8 +196,8 @@ def build_rows(seed: int, telling: bool) -> Scene:
         world.start_node(seeds)
 
     def stop() -> None:
-        writers.stop()
-        shared.stop()
+        writers.pace.stop()
+        shared.pace.stop()
         injector.stop()
         if commander is not None:
             commander.stop()
@@ -202,6 +206,45 @@ def build_rows(seed: int, telling: bool) -> Scene:
         check_rows(world)
 
     return Scene(world, stop, lambda: rows_pending(world), safety, nothing, lambda: finish_rows(world))
+
+
+def build_groups(seed: int, telling: bool) -> Scene:
+    """2-8 nodes whose users join, leave and write to each other; in some runs they also kick each other and rejoin."""
+    rng = derive(seed, "groups profile")
+    plan = draw_plan(rng)
+    count = rng.randint(2, 8)
+    streams_max = rng.choice((6, 1_000_000, 1_000_000, 1_000_000))
+    rows = ReplicationConfig(
+        direct_max=rng.choice((1, 3, 8)),
+        bytes_aim=rng.choice((150, 65_536)),
+        log_bytes_min=rng.choice((150, 65_536)),
+    )
+    membership = MembershipConfig(ephemeral=rng.random() < 0.3)
+    config = EngineConfig(membership=membership, replication=rows, groups=GroupsConfig(streams_max=streams_max))
+    faults = plan.network(rng)
+    world = GroupsWorld(seed, config=config, faults=faults, telling=telling, exact=streams_max > 6)
+    seeds = tuple(f"n{index}:1" for index in range(min(count, rng.choice((1, 2, 3)))))
+    world.start_node(seeds)
+    injector = FaultInjector(world, plan, derive(seed, "faults"), seeds, keep_disk=0.7)
+    people = People(world, derive(seed, "people"))
+    commander = Commander(world, injector, derive(seed, "commands"), seeds) if rng.random() < 0.4 else None
+    for _ in range(count - 1):
+        world.start_node(seeds)
+
+    def stop() -> None:
+        people.stop()
+        injector.stop()
+        if commander is not None:
+            commander.stop()
+
+    def safety() -> None:
+        check_groups(world)
+
+    def finish() -> None:
+        check_mail(world)
+        check_groups(world)
+
+    return Scene(world, stop, lambda: groups_pending(world), safety, nothing, finish)
 
 
 PROFILES = {
@@ -215,6 +258,9 @@ PROFILES = {
         "detector", build_detector, faulty_us=45 * SECOND_US, budget_us=120 * SECOND_US, quiet_us=10 * SECOND_US
     ),
     "rows": Profile("rows", build_rows, faulty_us=60 * SECOND_US, budget_us=180 * SECOND_US, quiet_us=20 * SECOND_US),
+    "groups": Profile(
+        "groups", build_groups, faulty_us=60 * SECOND_US, budget_us=180 * SECOND_US, quiet_us=20 * SECOND_US
+    ),
 }
 
 

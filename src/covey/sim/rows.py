@@ -29,6 +29,7 @@ from covey.protocols.replication.vocabulary import SYSTEM, ReplicationStatistics
 from covey.rows.owned import OwnedTable, Position
 from covey.sim.checkers import check_links
 from covey.sim.node import SimNode
+from covey.sim.pace import Pace
 from covey.sim.record_progress import record_pending
 from covey.sim.shared_rows import Done, SharedWatcher, check_shared, finish_shared, shared_pending
 from covey.sim.world import World
@@ -100,7 +101,16 @@ class Watcher:
             for instance, table in tables.items()
             for owner, incarnation, key, value in table.view()
         }
-        invariant(shown == self._shown, "snapshot plus facts is what is shown")
+        told = dict(self._shown)
+        for fact in self._node.engine.replication.facts.waiting():
+            for key, value in fact.changes:
+                row = (fact.instance, fact.owner, key)
+                told.pop(row, None)
+                if value is not None:
+                    told[row] = fact.incarnation, value
+                    if fact.owner == self._node.site:
+                        note(self._written, fact.owner, fact.incarnation, fact.instance, key, value)
+        invariant(shown == told, "snapshot plus facts is what is shown")
         for (instance, owner, key), (incarnation, value) in shown.items():
             values = self._written.get((owner, incarnation, instance, key), {})
             invariant(value in values, f"{short(owner)} wrote {key!r} of {instance!r} in that life")
@@ -172,23 +182,13 @@ class Writers:
     def __init__(self, world: RowsWorld, rng: Random) -> None:
         self._world = world
         self._rng = rng
-        self._stopped = False
         self._count = 0
-        self._every_us = rng.choice((SECOND_US // 20, SECOND_US // 4, SECOND_US))
+        every_us = rng.choice((SECOND_US // 20, SECOND_US // 4, SECOND_US))
         self._keys = KEYS[: rng.choice((2, len(KEYS)))]
-        self._next()
+        self.pace = Pace(world, rng, every_us, self._do)
 
-    def _next(self) -> None:
-        wait_us = self._rng.randint(1, 2 * self._every_us)
-        self._world.schedule(self._world.now_us + wait_us, -1, self._do)
-
-    def _do(self) -> None:
-        if self._stopped:
-            return
-        awake = [node for node in self._world.alive() if node.paused_until_us <= self._world.now_us]
-        if awake:
-            getattr(self, f"_{self._rng.choices(DOINGS, WEIGHTS)[0]}")(self._rng.choice(awake))
-        self._next()
+    def _do(self, node: SimNode) -> None:
+        getattr(self, f"_{self._rng.choices(DOINGS, WEIGHTS)[0]}")(node)
 
     def _hold(self, node: SimNode) -> None:
         node.feed(HoldInstance(self._rng.choice(INSTANCES)))
@@ -226,10 +226,6 @@ class Writers:
         state = self._rng.choice((Liveness.SUSPECT, Liveness.DOWN))
         rumour = Rumour(accused.site, evidence.incarnation, evidence.refutation, state, teller.site)
         node.feed(MessagesReceived(teller.site, (Rumours((rumour,)),)))
-
-    def stop(self) -> None:
-        """Nothing is written any more."""
-        self._stopped = True
 
 
 def check_rows(world: World) -> None:

@@ -19,6 +19,7 @@ from covey.protocols.replication.vocabulary import SharedStatistics
 from covey.rows.op_log import Op
 from covey.rows.shared import SharedTable
 from covey.sim.node import SimNode
+from covey.sim.pace import Pace
 from covey.sim.world import World
 
 KEYS = tuple(b"row %d" % number for number in range(9))
@@ -61,26 +62,12 @@ class SharedWriters:
     """People at every node who start, change and remove rows at random."""
 
     def __init__(self, world: World, rng: Random, done: Done) -> None:
-        self._world = world
         self._rng = rng
         self._done = done
-        self._stopped = False
         self._count = 0
-        self._every_us = rng.choice((100_000, 1_000_000, 3_000_000))
+        every_us = rng.choice((100_000, 1_000_000, 3_000_000))
         self._keys = KEYS[: rng.choice((1, 3, len(KEYS)))]
-        self._next()
-
-    def _next(self) -> None:
-        wait_us = self._rng.randint(1, 2 * self._every_us)
-        self._world.schedule(self._world.now_us + wait_us, -1, self._do)
-
-    def _do(self) -> None:
-        if self._stopped:
-            return
-        awake = [node for node in self._world.alive() if node.paused_until_us <= self._world.now_us]
-        if awake:
-            self._write(self._rng.choice(awake))
-        self._next()
+        self.pace = Pace(world, rng, every_us, self._write)
 
     def _write(self, node: SimNode) -> None:
         """Some changes at once, of one instance that is held there."""
@@ -110,15 +97,11 @@ class SharedWriters:
             if dot[:2] == life and dot[2] > before:
                 done[dot] = table.log.run(life, dot[2], dot[2], 0)[0]
 
-    def stop(self) -> None:
-        """Nothing is written any more."""
-        self._stopped = True
 
-
-def left_behind(ops: Iterable[tuple[Dot, Op]]) -> dict[bytes, SharedRow]:
-    """What operations leave behind, whatever their order: by the rule of DESIGN's section on rows, and nothing else."""
+def left_behind(ops: Iterable[tuple[Dot, Op]], taken: Iterable[Dot] = ()) -> dict[bytes, SharedRow]:
+    """What operations leave behind, whatever their order, without what is taken away beside them."""
     known = list(ops)
-    gone: dict[Dot, None] = {}
+    gone: dict[Dot, None] = dict.fromkeys(taken)
     for _, (_, _, value, births, replaced) in known:
         gone.update(dict.fromkeys(births if value is None else replaced))
     births_of: dict[bytes, list[tuple[Dot, bytes]]] = {}
@@ -166,12 +149,14 @@ def check_shared(node: SimNode, done: Done) -> None:
 def finish_shared(node: SimNode, done: Done) -> None:
     """In the end a node shows exactly what the operations that it has received leave behind.
 
-    What came in a comparison that was given up counts too: nobody who knows more of it may be left.
+    Comparing with somebody shows what that one has, before its operations come here too; who had them may have died
+    before that. So what is alive counts, if somebody did it; and what is not does not, if somebody took it away.
     """
     for instance, table in node.engine.replication.shared.tables.items():
         ops = done.get(instance, {})
-        alive = [entry[2] for key in table.view() for entry in table.entries(key)]
-        known = left_behind({**dict(received(table, ops)), **{dot: ops[dot] for dot in alive}}.items())
+        alive = dict.fromkeys(entry[2] for key in table.view() for entry in table.entries(key))
+        gone = [dot for _, op in ops.items() for dot in (op[3] if op[2] is None else op[4]) if dot not in alive]
+        known = left_behind({**dict(received(table, ops)), **{dot: ops[dot] for dot in alive}}.items(), gone)
         invariant(table.view() == known, f"n{node.index} shows what is left of {instance!r}")
 
 

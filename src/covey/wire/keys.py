@@ -18,6 +18,8 @@ KeyBytes = NewType("KeyBytes", bytes)
 
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
 _encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder()
+_SCALARS = frozenset({str, int, bytes, bool})
 
 
 def encode_key(key: Key) -> KeyBytes:
@@ -46,6 +48,19 @@ def decode_key(encoded: bytes) -> Key:
     except (ValueError, RecursionError, TypeError):
         pass
     raise DecodeError(f"{bytes(encoded[:40])!r} is not the canonical encoding of a key")
+
+
+def is_key(encoded: bytes) -> bool:
+    """Whether these are the canonical bytes of a key: whether `decode_key` would take them."""
+    try:
+        value = _decoder.decode(encoded)
+        parts = value if type(value) is list else (value,)  # a list and a tuple are the same bytes
+        if _SCALARS.issuperset(map(type, parts)):  # nearly always; and what is decoded is in its bounds
+            return len(encoded) <= KEY_BYTES_MAX and _encoder.encode(value) == encoded
+        decode_key(encoded)
+    except (ValueError, RecursionError, TypeError, DecodeError):
+        return False
+    return True
 
 
 def _validate(key: Any, path: str, depth: int) -> None:

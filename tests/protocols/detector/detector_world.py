@@ -29,6 +29,7 @@ from covey.core.vocabulary import (
     MessagesReceived,
     PeerConnected,
     PeerLost,
+    PeerProbed,
     PeerUnreached,
     Send,
     Tick,
@@ -194,7 +195,7 @@ class DetectorWorld:
                 node.facts.append((self.now_us, effect))
             case Emit(event):
                 node.events.append(event)
-            case DigestsHeard():
+            case DigestsHeard() | PeerProbed():
                 pass
             case _:
                 raise AssertionError(f"the world does not know {effect!r}")

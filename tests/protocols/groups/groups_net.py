@@ -52,6 +52,7 @@ class Member:
         self.sent: list[SendData] = []
         self.letters: list[g.Letter] = []
         self.changes: list[g.GroupChanged] = []
+        self.ended: list[tuple[int, int, str]] = []  # lives, by the first byte of the site, and why
         self.folded: dict[tuple[bytes, bytes], dict[g.Address, g.GroupEntry]] = {}
         self.outcomes: dict[int, Any] = {}
         self.tell_rows: Callable[[bytes, tuple[Change, ...]], None] = lambda instance, changes: None
@@ -63,7 +64,7 @@ class Member:
         assert self.groups.deadline() is None
         for effect in effects:
             self._carry_out(effect)
-        assert self.folded == self.groups.views, "a view is the fold of GroupChanged"
+        assert self.folded == self.groups.members.by_place, "a view is the fold of GroupChanged"
         return effects
 
     def _carry_out(self, effect: Any) -> None:
@@ -85,6 +86,8 @@ class Member:
             case Emit(g.MailReceived(letters)):
                 assert letters
                 self.letters += letters
+            case Emit(g.LifeEnded(site, incarnation, why)):
+                self.ended.append((site[0], incarnation, why))
             case Emit(g.GroupChanged() as event):
                 self._fold(event)
             case Resolve(request, value):

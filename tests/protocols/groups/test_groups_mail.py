@@ -23,14 +23,15 @@ from covey.core.vocabulary import (
     SendData,
 )
 from covey.protocols.groups import vocabulary as g
-from covey.protocols.groups.machine import TARGETS_AT_ONCE
+from covey.protocols.groups.post import TARGETS_AT_ONCE
 from covey.wire.codec import encode_message, join_body
 from covey.wire.framing import frame
 from covey.wire.messages.groups import TARGETS_MAX, Mail
 from tests.protocols.groups.groups_net import ANN, BOB, HI, ME, Net, hear, mail, opened
 from tests.wire.strategies import of
 
-VALUE, CALL, REPLY, FAILURE = g.Kind
+CLOSED = msgspec.msgpack.encode("its mailbox is closed; nothing was delivered")
+VALUE, CALL, REPLY, FAILURE, GONE = g.Kind
 
 
 # --- out ------------------------------------------------------------------------------------------------------------
@@ -224,13 +225,13 @@ def test_answers_are_not_numbered_and_leave_no_gap():
 def test_a_call_of_a_closed_mailbox_is_answered_at_once():
     member = opened()
     effects = member.feed(MessagesReceived(ANN, [mail(kind=CALL, target=77, call=12), mail(kind=CALL, call=13)]))
-    refusal = Mail(1, 77, ((5, 0),), FAILURE, 12, msgspec.Raw(msgspec.msgpack.encode("the mailbox is closed")))
+    refusal = Mail(1, 77, ((5, 0),), GONE, 12, msgspec.Raw(CLOSED))
     assert effects[0] == SendData(0, ANN, "", (refusal,), 128)
     assert [letter.number for letter in member.letters] == [13]
     assert len(effects) == 2
 
 
-@pytest.mark.parametrize("kind", [VALUE, REPLY, FAILURE])
+@pytest.mark.parametrize("kind", [VALUE, REPLY, FAILURE, GONE])
 def test_what_is_no_call_is_not_answered(kind):
     assert opened().feed(MessagesReceived(ANN, [mail(kind=kind, target=77)])) == []
 

@@ -244,7 +244,7 @@ def test_no_row_makes_the_machine_raise(key, value):
     rows(member, (key, value))
     rows(member, (encode_row(G, 1), value))
     rows(member, (encode_row(G, 1), None), (key, None))
-    assert member.groups.views == {}
+    assert member.groups.members.by_place == {}
 
 
 @given(KEYS, st.integers(1, 2**53), st.integers(1, 2**31), st.binary(max_size=20))
@@ -273,10 +273,10 @@ def test_a_machine_that_breaks_its_laws_is_an_invariant_error():
     member.open()
     member.join(1)
     groups = member.groups
-    groups.views[S, H] = {}
+    groups.members.by_place[S, H] = {}
     with pytest.raises(InvariantError, match="exists while it has a member"):
         groups.check()
-    del groups.views[S, H]
-    groups._scopes.clear()
+    del groups.members.by_place[S, H]
+    groups._own.scopes.clear()
     with pytest.raises(InvariantError, match="scope that is held"):
         groups.check()

@@ -14,7 +14,7 @@ from covey.protocols.groups.config import GroupsConfig
 from covey.protocols.groups.streams import EPOCH, Streams
 from tests.protocols.groups.groups_net import ANN, BOB, HI, G, Net, S, hear, mail, opened
 
-VALUE, CALL, REPLY, FAILURE = g.Kind
+VALUE, CALL, REPLY, FAILURE, GONE = g.Kind
 
 
 # --- restarts and forgetting ----------------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ def test_a_pair_never_has_a_number_twice(steps):
         match what:
             case "next":
                 known = streams.next(number, address)
-                now = streams.first() if known is None else known
+                now = streams.first(address) if known is None else known
                 assert now > used.get((number, address), -1)
                 used[number, address] = now
                 streams.set(number, address, now + 1)

@@ -207,7 +207,7 @@ def test_check_finds_each_broken_invariant(what):
     elif what == "shown":
         machine.tables[I].admit(a.site, 1, False)
     elif what == "unsaid":
-        machine._unsaid[I] = (1, [])
+        machine.owned._unsaid[I] = (1, [])
     else:
         machine.tables[I].drop(b.site)
     with pytest.raises(InvariantError):

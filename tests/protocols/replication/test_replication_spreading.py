@@ -160,8 +160,15 @@ def test_a_new_holder_asks_some_of_the_others_at_once_and_gets_what_there_is():
     last.hold()
     net.run()
     assert agree(*net.nodes)
-    asked = {target for source, target, message in net.carried if type(message) is OwnedPositions and message.answer}
-    assert len(asked) == 3
+    told = [
+        (source, target)
+        for source, target, message in net.carried
+        if type(message) is OwnedPositions and message.answer
+    ]
+    assert len([target for source, target in told if source == last.number]) == 3
+    assert {target for source, target in told if source != last.number} <= {last.number}, (
+        "lower sites greet a new holder"
+    )
 
 
 def test_many_positions_go_in_several_messages():

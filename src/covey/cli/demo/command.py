@@ -30,8 +30,9 @@ def demo(as_json: bool, nodes: int, seconds_of_work: float, no_kill: bool) -> No
     """Processes share work without a leader; one is killed and starts again; nothing is lost.
 
     They count the words of the Python standard library's own sources. Each computes alone which files are its own, and
-    sends what it counted to the others. Halfway one of them is killed with SIGKILL, and started again. The last line
-    says whether what every one of them holds equals a plain count by one process; the exit status is 0 only then.
+    joins a group with what it counted as metadata, which all the others see. Halfway one of them is killed with
+    SIGKILL; its tables go with it, the others count those files again, and it is started again. The last line says
+    whether the sum that each of them reads equals a plain count by one process; the exit status is 0 only then.
     """
     summary = run(_run(as_json, nodes, seconds_of_work, not no_kill))
     if as_json:

@@ -28,6 +28,7 @@ SLACK_SECONDS_MAX = 15.0  # for the work, above the time it is paced to take
 FLASH_SECONDS = 3.0
 SHOW_SECONDS = 0.1
 RESTART_SECONDS = 1.5
+CATCH_UP = 4  # times the pace, for one that begins in the middle
 
 
 class Stuck(Exception):
@@ -152,7 +153,7 @@ class Director:
         await self._until(
             lambda: all(child.column.complete is not None for child in self._alive()),
             seconds,
-            "not every file reached every survivor",
+            "not every survivor read the tables of all files",
         )
 
     async def _kill(self) -> Child:
@@ -176,8 +177,8 @@ class Director:
         takers = ", ".join(f"{child.column.name} +{child.column.progress.taken}" for child in survivors)
         self._explain(
             "take over",
-            f"killed {who}, which owned {progress.owned} files, {unfinished} not counted yet; {noticed_ms} ms later "
-            f"all others knew, and by the same hash its files are theirs: {takers}",
+            f"killed {who}, and the tables of {progress.owned - unfinished} files went with it; {noticed_ms} ms later "
+            f"all others knew, and by the same hash all {progress.owned} that it owned are theirs: {takers}",
         )
         return victim
 
@@ -189,7 +190,8 @@ class Director:
         self._children.append(child)
         self.view.columns[self.view.columns.index(column)] = child.column
         child.listen(self._hear, self._lose)
-        await self._command(child, msgspec.structs.replace(self._orders[column.name], seeds=[]))
+        orders = self._orders[column.name]
+        await self._command(child, msgspec.structs.replace(orders, seeds=[], pace_s=orders.pace_s / CATCH_UP))
         began_s = time.monotonic()
         await self._until(
             lambda: (
@@ -206,12 +208,16 @@ class Director:
         self._explain(
             "restart",
             f"{column.name} starts again as pid {child.column.pid} with nothing but its storage: the same site, in a "
-            f"new life, seen by all after {back_ms} ms; the files that hash to it are its own again",
+            f"new life, seen by all after {back_ms} ms; the files that hash to it are its own again: it reads what the "
+            f"others counted of them, and counts the rest at {CATCH_UP} times the pace",
         )
 
     async def _compare(self) -> None:
         names = ", ".join(column.name for column in self.view.live)
-        self._explain("compare", f"every file is on {names}; now one process counts everything again, alone")
+        self._explain(
+            "compare",
+            f"{names} each have read the tables of all files from one group; now one process counts everything alone",
+        )
         total = await asyncio.to_thread(count_all, self._root, self._files)
         expected = Complete(len(self._files), total.total(), tables.digest(total))
         for column in self.view.live:
@@ -224,6 +230,8 @@ class Director:
 
     def _hear(self, child: Child, report: Report) -> None:
         column = child.column
+        if self._ending:  # a worker that ends takes its rows with it: what counts is how it was before
+            return
         match report:
             case Started(site, address):
                 column.site, column.address, column.state = site, address, "alive"

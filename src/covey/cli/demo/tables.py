@@ -1,16 +1,32 @@
-"""What one worker holds, and who owns what. Pure: no clock, no network.
+"""Who owns which file, and what the workers' rows say together. Pure: no clock, no network.
 
 Ownership is rendezvous hashing (Thaler and Ravishankar, 1998): every node computes it alone from the names of the live
 ones, all come to the same result, and the end of a node moves no file but its own.
+
+A worker writes what it counted as rows: metadata of members of one group, and so seen by all, and gone with the worker.
+There is a row for each file, a few for a long one. Whoever counts a file makes the same rows of it, so they are added
+up by file and part: what two have counted is counted once.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from hashlib import blake2b
+from typing import Any
 
-PART_BYTES_MAX = 500_000  # half of what fits in a message
+import msgspec
+
+PART_BYTES_MAX = 60_000  # metadata of a member may have 64 KiB, and the file's name is in it too
+
+
+class Row(msgspec.Struct, frozen=True):
+    """Part number `part` of `parts` of one file's words: the metadata of a member of the group."""
+
+    file: str
+    part: int
+    parts: int
+    words: dict[str, int]
 
 
 def owner(file: str, sites: Iterable[bytes]) -> bytes:
@@ -33,8 +49,8 @@ def digest(total: Mapping[str, int]) -> str:
     return hashed.hexdigest()
 
 
-def split(words: Mapping[str, int], bytes_max: int = PART_BYTES_MAX) -> list[dict[str, int]]:
-    """`words` in parts that each fit in a message. At least one; the same on every node."""
+def rows_of(file: str, words: Mapping[str, int], bytes_max: int = PART_BYTES_MAX) -> list[Row]:
+    """One file's words in rows that each fit in metadata. At least one; the same on every node."""
     parts: list[dict[str, int]] = [{}]
     size = 0
     for word in sorted(words):
@@ -44,45 +60,76 @@ def split(words: Mapping[str, int], bytes_max: int = PART_BYTES_MAX) -> list[dic
             size = 0
         parts[-1][word] = words[word]
         size += needed
-    return parts
+    return [Row(file, number, len(parts), part) for number, part in enumerate(parts)]
+
+
+def read_row(meta: Any) -> Row | None:
+    """A member's metadata as a row; None where it is none."""
+    try:
+        row = msgspec.convert(meta, Row)
+    except msgspec.ValidationError:
+        return None
+    return row if 0 <= row.part < row.parts else None
+
+
+def add_up(metas: Iterable[Any]) -> tuple[int, Counter[str]]:
+    """How many files are whole in these metadata, and the sum of their words: each part of each file once."""
+    files: dict[str, dict[int, Row]] = {}
+    for row in map(read_row, metas):
+        if row is not None:
+            files.setdefault(row.file, {})[row.part] = row
+    total: Counter[str] = Counter()
+    whole = [parts for parts in files.values() if len(parts) == parts[min(parts)].parts]
+    for parts in whole:
+        for row in parts.values():
+            total.update(row.words)
+    return len(whole), total
 
 
 class Tables:
-    """The word tables of whole files, one each.
+    """Which files are there, as members with rows come and go.
 
-    Law: `total` is the sum over `held`, however often and in whatever order tables and parts of them come.
+    Law: `missing` and `words` are what `add_up` says of the rows of all members that came and did not go.
     """
 
     def __init__(self, files: Iterable[str]) -> None:
-        self.held: dict[str, Mapping[str, int]] = {}
-        self.total: Counter[str] = Counter()
-        self.words = 0
-        self._missing = dict.fromkeys(files)
-        self._parts: dict[str, dict[int, Mapping[str, int]]] = {}
+        self.missing = dict.fromkeys(files)  # an ordered set: files of which not all rows are here
+        self.held: dict[str, int] = {}  # the others, with how many words they have
+        self._rows: dict[Hashable, tuple[str, int]] = {}  # by member
+        self._parts: dict[str, dict[int, dict[Hashable, int]]] = {}  # of each file: who has it, and how many words
 
     @property
-    def missing(self) -> list[str]:
-        """The files whose table is not here, in order."""
-        return list(self._missing)
+    def words(self) -> int:
+        """How many there are in the files that are here."""
+        return sum(self.held.values())
 
     @property
     def complete(self) -> bool:
-        return not self._missing
+        return not self.missing
 
-    def add(self, file: str, words: Mapping[str, int], part: int = 0, parts: int = 1) -> bool:
-        """Take part number `part` of `parts` of one file's table. True if the file's table is whole now, and was not.
+    def put(self, member: Hashable, meta: Any) -> None:
+        """A member is there with this metadata. What is no row of this work changes nothing."""
+        row = read_row(meta)
+        if row is None or member in self._rows or not (row.file in self.missing or row.file in self.held):
+            return
+        parts = self._parts.setdefault(row.file, {})
+        parts.setdefault(row.part, {})[member] = sum(row.words.values())
+        self._rows[member] = row.file, row.part
+        if row.file in self.missing and len(parts) == row.parts:
+            del self.missing[row.file]
+            self.held[row.file] = sum(next(iter(words.values())) for words in parts.values())
 
-        What is no part of the work, or is here already, changes nothing.
-        """
-        if file not in self._missing or not 0 <= part < parts:
-            return False
-        collected = self._parts.setdefault(file, {})
-        collected[part] = words
-        if len(collected) < parts:
-            return False
-        del self._missing[file], self._parts[file]
-        table = {word: count for number in sorted(collected) for word, count in collected[number].items()}
-        self.held[file] = table
-        self.total.update(table)
-        self.words += sum(table.values())
-        return True
+    def drop(self, member: Hashable) -> str | None:
+        """A member is gone. Returns the file that is missing because of that, if there is one."""
+        file, part = self._rows.pop(member, ("", 0))
+        if not file:
+            return None
+        parts = self._parts[file]
+        del parts[part][member]
+        if parts[part]:
+            return None
+        del parts[part]
+        if self.held.pop(file, None) is None:
+            return None
+        self.missing[file] = None
+        return file

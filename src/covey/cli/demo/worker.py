@@ -1,9 +1,9 @@
-"""One worker of the demo: a process with a node that counts its share and exchanges tables with the others.
+"""One worker of the demo: a process with a node that counts its share and reads what the others have counted.
 
-Nobody assigns work. Each worker computes from the members it holds alive who owns which file, counts what is its own,
-and sends each finished table to all of them. When one dies or comes back it computes again. Once a second it asks the
-present owners for what it lacks, and somebody else for what is its own, so neither a message that was lost with a
-process nor a start in the middle of the work costs more than a second.
+Nobody assigns work, and nobody sends any. Each worker computes from the members it holds alive who owns which file,
+counts what is its own, and joins a group with every finished table as metadata. All see the same group, so each adds up
+the whole of it. A worker that dies takes its tables with it: the files are missing again, and whoever owns them now
+counts them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -28,30 +28,17 @@ from covey.cli.loop import run
 from covey.core.ids import Site
 
 ALIVE = ("alive", "suspect")  # who answers for its files
+GROUP = "tables"
 FORM_SECONDS_MAX = 15.0  # forming takes 0.03 s; this is for a machine that is busy
-SEND_SECONDS_MAX = 2.0  # then the receiver has to ask
-ASK_SECONDS = 1.0
 REPORT_SECONDS = 0.1
 END_SECONDS_MAX = 3.0  # after the end of the input the process ends, if need be without a goodbye
 
 
-class Table(msgspec.Struct, frozen=True, tag="table"):
-    """The words of one file, or part of them. Between nodes."""
-
-    file: str
-    words: dict[str, int]
-    part: int
-    parts: int
-
-
-class Want(msgspec.Struct, frozen=True, tag="want"):
-    """Send me the tables of these files, if you have them. Between nodes."""
-
-    files: list[str]
+Rows = covey.Subscription[tuple[covey.GroupMember, ...], covey.GroupJoined | covey.GroupLeft | covey.GroupUpdated]
 
 
 class Worker:
-    """Counts its share until every table is here, and then still answers those who lack one."""
+    """Counts its share until every table is there, and stays with its own, which go when it goes."""
 
     def __init__(self, node: covey.Node, orders: Orders, report: Callable[[Report], None]) -> None:
         self._node = node
@@ -59,25 +46,26 @@ class Worker:
         self._report = report
         self._root = Path(orders.root)
         self._tables = tables.Tables(orders.files)
+        self._mine: dict[str, list[covey.Mailbox]] = {}  # a file's rows live as long as these
         self._live: list[Site] = []  # the others
         self._owners: dict[str, bytes] = {}
         self._first_owners: dict[str, bytes] = {}
         self._todo: deque[str] = deque()
-        self._moved = asyncio.Event()  # files changed hands
+        self._moved = asyncio.Event()  # there is more to do
         self._counted_taken = 0
 
     async def run(self) -> None:
         """Work until cancelled."""
-        async with self._node as node, node.events() as events:
+        async with self._node as node, node.events() as events, node.group(GROUP).events() as rows:
             self._report(Started(node.site.hex(), node.address, os.getpid()))
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._tell())
+                group.create_task(self._read(rows))
                 await node.wait_members(self._orders.nodes, timeout=FORM_SECONDS_MAX)
                 self._place()
                 self._first_owners = self._owners
                 group.create_task(self._listen(events))  # what came meanwhile waited in `events`
                 group.create_task(self._count())
-                group.create_task(self._ask())
 
     def _place(self) -> None:
         """Compute who owns what among those alive now; who is only suspected keeps what it has."""
@@ -87,7 +75,12 @@ class Worker:
             return
         self._live = live
         self._owners = tables.shares(self._orders.files, [me, *live])
-        self._todo = deque(file for file in self._tables.missing if self._owners[file] == me)
+        self._todo.clear()
+        self._want(self._tables.missing)
+
+    def _want(self, files: Iterable[str]) -> None:
+        """These are missing: what is ours of them is to be counted."""
+        self._todo.extend(file for file in files if self._owners.get(file) == self._node.site)
         self._moved.set()
 
     # --- one task each ----------------------------------------------------------------------------------------------
@@ -95,8 +88,6 @@ class Worker:
     async def _listen(self, events: AsyncIterator[object]) -> None:
         async for event in events:
             match event:
-                case covey.Message(sender, payload):
-                    self._on_message(sender, payload)
                 case covey.MemberDown(member, cause):
                     self._report(MemberLost(member.site.hex(), cause))
                     self._place()
@@ -105,20 +96,26 @@ class Worker:
                 case _:
                     pass
 
-    def _on_message(self, sender: Site, payload: object) -> None:
-        try:
-            message = msgspec.convert(payload, Table | Want)
-        except msgspec.ValidationError:
-            return  # not of this demo
-        match message:
-            case Table(file, words, part, parts):
-                self._tables.add(file, words, part, parts)
-            case Want(files):
-                # What does not fit in the link now is asked for again.
-                with contextlib.suppress(covey.UnavailableError, covey.UnknownName):
-                    for file in files:
-                        for table in self._messages(file):
-                            self._node.send_nowait(sender, table)
+    async def _read(self, rows: Rows) -> None:
+        """Follow the group: a table is there while a member says it."""
+        self._put(rows.snapshot)
+        async for event in rows:
+            match event:
+                case covey.GroupJoined(member):
+                    self._put([member])
+                case covey.GroupLeft(member):
+                    if file := self._tables.drop(member.address):
+                        self._want([file])
+                case covey.Lost():
+                    self._tables = tables.Tables(self._orders.files)
+                    self._put(self._node.group(GROUP).members())
+                    self._want(self._tables.missing)
+                case _:
+                    pass
+
+    def _put(self, members: Iterable[covey.GroupMember]) -> None:
+        for member in members:
+            self._tables.put(member.address, member.meta)
 
     async def _count(self) -> None:
         loop = asyncio.get_running_loop()
@@ -127,38 +124,19 @@ class Worker:
             self._moved.clear()
             while self._todo:
                 file = self._todo.popleft()
-                if file in self._tables.held:  # it came while it waited here
+                if file in self._tables.held or file in self._mine:  # it came while it waited here
                     continue
-                if self._tables.add(file, count_words((self._root / file).read_bytes())):
-                    self._counted_taken += self._first_owners[file] != self._node.site
-                messages = self._messages(file)
-                await asyncio.gather(*(self._send(site, messages) for site in self._live))
+                self._mine[file] = await self._publish(file)
+                self._counted_taken += self._first_owners[file] != self._node.site
                 due += self._orders.pace_s
                 await asyncio.sleep(max(0.0, due - loop.time()))
             await self._moved.wait()
             due = loop.time()
 
-    async def _ask(self) -> None:
-        """Ask the owners for what is missing, so that it does not matter which message was lost.
-
-        What is ours may have been counted by others while we were away: one of them is asked.
-        """
-        turn = 0
-        while not self._tables.complete:
-            wanted: dict[Site, list[str]] = {}
-            live = list(self._live)
-            for file in self._tables.missing:
-                owner = Site(self._owners[file])
-                if owner != self._node.site:
-                    wanted.setdefault(owner, []).append(file)
-                elif live:
-                    wanted.setdefault(live[turn % len(live)], []).append(file)
-            for site in live:
-                if site in wanted:
-                    with contextlib.suppress(covey.UnavailableError, covey.UnknownName):
-                        await self._node.send(site, Want(wanted[site]), SEND_SECONDS_MAX)
-            turn += 1
-            await asyncio.sleep(ASK_SECONDS)
+    async def _publish(self, file: str) -> list[covey.Mailbox]:
+        """Count a file, and be a member of the group with each row of its table."""
+        group, words = self._node.group(GROUP), count_words((self._root / file).read_bytes())
+        return [await group.join(meta=row, mailbox_max=1).start() for row in tables.rows_of(file, words)]
 
     async def _tell(self) -> None:
         """Report where this worker stands, and once the sum."""
@@ -170,24 +148,14 @@ class Worker:
                 self._report(progress)
                 told = progress
             if self._tables.complete and not complete:
-                complete = True  # and `total` changes no more
-                digest = await asyncio.to_thread(tables.digest, self._tables.total)
-                self._report(Complete(len(self._tables.held), self._tables.words, digest))
+                metas = [member.meta for member in self._node.group(GROUP).members()]
+                found = await asyncio.to_thread(_sum, metas)
+                complete = found.files == len(self._orders.files)  # else one has gone, and its rows with it
+                if complete:
+                    self._report(found)
             await asyncio.sleep(REPORT_SECONDS)
 
     # --- helpers ----------------------------------------------------------------------------------------------------
-
-    def _messages(self, file: str) -> list[Table]:
-        words = self._tables.held.get(file)
-        if words is None:
-            return []
-        parts = tables.split(words)
-        return [Table(file, part, number, len(parts)) for number, part in enumerate(parts)]
-
-    async def _send(self, site: Site, messages: list[Table]) -> None:
-        with contextlib.suppress(covey.UnavailableError, covey.UnknownName):  # it died, or it will ask
-            for table in messages:
-                await self._node.send(site, table, SEND_SECONDS_MAX)
 
     def _progress(self) -> Progress:
         me, held = self._node.site, self._tables.held
@@ -203,6 +171,11 @@ class Worker:
             held=len(held),
             words=self._tables.words,
         )
+
+
+def _sum(metas: list[object]) -> Complete:
+    files, total = tables.add_up(metas)
+    return Complete(files, total.total(), tables.digest(total))
 
 
 def _write(report: Report) -> None:

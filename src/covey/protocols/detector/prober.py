@@ -19,7 +19,7 @@ from typing import Any
 from covey.core.errors import invariant
 from covey.core.ids import Site
 from covey.core.timers import Timers
-from covey.core.vocabulary import Emit, Liveness, Send
+from covey.core.vocabulary import Emit, Liveness, PeerProbed, Send
 from covey.protocols.detector.config import DetectorConfig
 from covey.protocols.detector.health import Health
 from covey.protocols.detector.opinions import Opinions, Timer
@@ -139,7 +139,7 @@ class Prober:
         self._timers.set(("ask",), now_us + health.scale(config.ask_us))
         self._timers.set(("direct",), now_us + timeout_us)
         self._timers.set(("probe",), now_us + health.scale(config.probe_interval_us))
-        return [self._speech.ping(member, number)]
+        return [self._speech.ping(member, number), PeerProbed(member.site)]
 
     def on_ask_timer(self, now_us: int) -> list[Effect]:
         """Ask others to ping it; where there is nobody to ask, ping it once more ourselves."""

@@ -9,5 +9,7 @@ class GroupsConfig(msgspec.Struct, frozen=True):
     """Numbers of things."""
 
     mailboxes_max: int = 1_000_000  # open on this node. Guess: about 300 MB
+    members_max: int = 1_000_000  # of one node in all groups: so many may join here, and are shown of another. Guess
+    member_bytes_max: int = 24 << 20  # of what they say: less than half of what the row machine keeps, as it counts
     scopes_max: int = 1_024  # known here. Guess: a quarter of what the row machine holds
-    streams_max: int = 1_000_000  # pairs of mailboxes whose letters are numbered, each way. Guess: about 200 MB
+    streams_max: int = 262_144  # pairs of mailboxes whose letters are numbered, with one node and each way. Guess

@@ -23,7 +23,6 @@ from covey.core.vocabulary import (
     Channel,
     ClusterChanged,
     Emit,
-    HoldInstance,
     Liveness,
     LivenessChanged,
     MemberAdded,
@@ -35,39 +34,37 @@ from covey.core.vocabulary import (
     Resolve,
     RowsChanged,
     SendData,
-    WriteRows,
 )
 from covey.protocols.groups.config import GroupsConfig
-from covey.protocols.groups.rows import COUNT_MAX, PREFIX, decode_row, decode_value, encode_row, encode_value
-from covey.protocols.groups.streams import EPOCH, Streams
+from covey.protocols.groups.own import Own
+from covey.protocols.groups.post import Post, size_of
+from covey.protocols.groups.rows import PREFIX
+from covey.protocols.groups.streams import Streams
+from covey.protocols.groups.views import Life, Views
 from covey.protocols.groups.vocabulary import (
     Address,
     CloseMailbox,
-    GroupChanged,
     GroupEntry,
-    HoldScope,
-    JoinGroup,
     Kind,
-    LeaveGroup,
     Letter,
+    LifeEnded,
     MailReceived,
-    OpenMailbox,
+    Outgoing,
+    SendLetters,
     SendMail,
-    UpdateMeta,
 )
 from covey.wire.messages.groups import Mail
 
 Effect = Any
-Place = tuple[bytes, bytes]  # (scope, group)
 
-TARGETS_AT_ONCE = 3_000  # mailboxes of one node in one message: with their numbers they take at most 60,000 bytes
-TARGET_BYTES = 20
-
-_CLOSED = msgspec.msgpack.encode("the mailbox is closed")
+_CLOSED = msgspec.msgpack.encode("its mailbox is closed; nothing was delivered")
 
 
 class GroupsStatistics(msgspec.Struct, frozen=True):
-    """What is there, and counts since the start. `nonsense`: rows that no covey writes."""
+    """What is there, and counts since the start.
+
+    `nonsense`: rows and mail that no covey writes; `left_out`: members of a node that has too many.
+    """
 
     mailboxes: int
     groups: int
@@ -77,40 +74,38 @@ class GroupsStatistics(msgspec.Struct, frozen=True):
     lost: int
     undeliverable: int
     nonsense: int
+    left_out: int
 
 
 class Groups:
     """Members of groups, ours and everybody's, and their mail.
 
-    Law: a group's view is the fold of its `GroupChanged`; n joins need n leaves; letters of one sender reach one
-    mailbox in the order in which they were sent, each at most once, with the number of those that are missing.
-    Invariants: a group exists while it has a member; nobody is filed in one without a count; a mailbox is in scopes
-    that are held; only open mailboxes have streams.
+    Law: a group's view is the fold of its `GroupChanged`; letters of one sender reach one mailbox in the order in which
+    they were sent, each at most once, with the number of those that are missing; who waits for an answer of a life
+    hears of its end. Invariants: those of our own mailboxes, the views and the streams; only open mailboxes have
+    streams; who is held for down is known.
     """
 
     def __init__(self, config: GroupsConfig, rng: Random, now_us: int, *, me: Contact) -> None:
-        self._config = config
         self._rng = rng
         self._me = me
-        self._next = 1
-        self._mailboxes: dict[int, dict[Place, tuple[int, bytes]]] = {}  # ours, and what they joined
-        self._scopes: dict[bytes, None] = {}
-        self.views: dict[Place, dict[Address, GroupEntry]] = {}
+        self._own = Own(config)
+        self._mailboxes = self._own.mailboxes
+        self.members = Views(config.members_max)
         self._lives: dict[Site, Contact] = {}  # of the members, as far as is known
         self._down: dict[Site, None] = {}  # those of them that are held for down, or said that they are
         self._linked: dict[Site, int] = {}  # the life on the other end of a data link
         self._said = Streams(config.streams_max)
         self._heard = Streams(config.streams_max)
-        self._counts = dict.fromkeys(("sent", "received", "lost", "undeliverable", "nonsense"), 0)
+        self._nonsense = 0  # mail that no covey sends
+        self._counts = dict.fromkeys(("sent", "received", "lost", "undeliverable"), 0)
+        self._post = Post(self._mailboxes, self._said, self._heard, self._counts)
         self._handlers: dict[type, Callable[[Any, int], list[Effect]]] = {
             MessagesReceived: self._on_messages,
             SendMail: self._on_send,
+            SendLetters: self._on_letters,
             RowsChanged: self._on_rows,
-            JoinGroup: self._on_join,
-            LeaveGroup: self._on_leave,
-            UpdateMeta: self._on_meta,
-            HoldScope: self._on_hold,
-            OpenMailbox: self._on_open,
+            **self._own.handlers,
             CloseMailbox: self._on_close,
             PeerConnected: self._on_connected,
             PeerLost: self._on_lost,
@@ -130,137 +125,73 @@ class Groups:
         return None
 
     def check(self) -> None:
-        for view in self.views.values():
-            invariant(bool(view), "a group exists while it has a member")
-            for address, entry in view.items():
-                invariant(entry.address == address and entry.count > 0, "a member is filed under its address")
-        for number, joins in self._mailboxes.items():
-            invariant(0 < number < self._next, "a number is used once in a life")
-            for (scope, _), (count, _) in joins.items():
-                invariant(count > 0 and scope in self._scopes, "who joined has a count, in a scope that is held")
+        self.members.check()
+        self._own.check()
         invariant(self._down.keys() <= self._lives.keys(), "who is held for down is known")
-        invariant(len(self._scopes) <= self._config.scopes_max, "scopes are bounded")
         for streams in (self._said, self._heard):
             invariant(streams.mailboxes() <= self._mailboxes.keys(), "only open mailboxes have streams")
         self._said.check()
         self._heard.check()
 
     def statistics(self) -> GroupsStatistics:
-        members = sum(len(view) for view in self.views.values())
-        return GroupsStatistics(len(self._mailboxes), len(self.views), members, **self._counts)
+        views = self.members
+        return GroupsStatistics(
+            len(self._mailboxes), len(views.by_place), views.members, **self._counts,
+            nonsense=views.nonsense + self._nonsense, left_out=views.left_out,
+        )  # fmt: skip
 
     # --- queries ----------------------------------------------------------------------------------------------------
 
     def view(self, scope: bytes, group: bytes) -> dict[Address, GroupEntry]:
         """The members of a group, in the order in which they came here. Not to be changed."""
-        return self.views.get((scope, group), {})
+        return self.members.of(scope, group)
+
+    def targets(self, scope: bytes, group: bytes) -> dict[Life, tuple[Address, ...]]:
+        """The distinct members of a group by the life that they belong to. Not to be changed."""
+        return self.members.targets(scope, group)
+
+    def reaches(self, life: Life) -> bool:
+        """Whether mail for this life of another node is not refused."""
+        known = self._lives.get(life[0])
+        return known is not None and known.incarnation == life[1] and life[0] not in self._down
+
+    def holds(self, scope: bytes) -> bool:
+        """Whether the groups of a scope are known here."""
+        return scope in self._own.scopes
 
     def groups(self, scope: bytes) -> list[bytes]:
         """The groups of a scope that have a member."""
-        return [group for held, group in self.views if held == scope]
+        return self.members.groups(scope)
 
     def address(self, mailbox: int) -> Address:
         """One of our mailboxes as others see it in this life."""
         return Address(self._me.site, self._me.incarnation, mailbox)
 
+    @property
+    def newest(self) -> int:
+        """The number of the mailbox that was opened last."""
+        return self._own.newest
+
     def joined(self, mailbox: int, scope: bytes, group: bytes) -> GroupEntry:
         """What one of our mailboxes has joined, and what it says of itself there."""
-        return GroupEntry(self.address(mailbox), *self._mailboxes.get(mailbox, {}).get((scope, group), (0, b"")))
+        return GroupEntry(self.address(mailbox), *self._own.joined(mailbox, (scope, group)))
 
-    # --- our own mailboxes ------------------------------------------------------------------------------------------
+    def remembers(self, sender: Address) -> bool:
+        """Whether nothing was forgotten of what came from that life, so that every gap is told."""
+        return self._heard.is_new(sender)
 
-    def _on_open(self, command: OpenMailbox, now_us: int) -> list[Effect]:
-        if len(self._mailboxes) >= self._config.mailboxes_max:
-            raise UsageError(f"{len(self._mailboxes)} mailboxes are open, as many as there may be; nothing was opened")
-        number, self._next = self._next, self._next + 1
-        self._mailboxes[number] = {}
-        return [Resolve(command.request, number)]
-
-    def _joins(self, mailbox: int) -> dict[Place, tuple[int, bytes]]:
-        joins = self._mailboxes.get(mailbox)
-        if joins is None:
-            raise UsageError("the mailbox is closed; nothing was changed")
-        return joins
-
-    def _on_join(self, command: JoinGroup, now_us: int) -> list[Effect]:
-        joins = self._joins(command.mailbox)
-        place = (command.scope, command.group)
-        count, meta = joins.get(place, (0, b""))
-        if count >= COUNT_MAX:
-            raise UsageError(f"the mailbox has joined {count} times, as often as it may; nothing was changed")
-        held = self._on_hold(HoldScope(command.scope), now_us)
-        joins[place] = (count + 1, meta if command.meta is None else command.meta)
-        return [*held, self._write(command.mailbox, place)]
-
-    def _on_hold(self, command: HoldScope, now_us: int) -> list[Effect]:
-        if command.scope in self._scopes:
-            return []
-        if len(self._scopes) >= self._config.scopes_max:
-            raise UsageError(f"{len(self._scopes)} scopes are in use, as many as there may be; nothing was changed")
-        self._scopes[command.scope] = None
-        return [HoldInstance(PREFIX + command.scope)]
-
-    def _on_meta(self, command: UpdateMeta, now_us: int) -> list[Effect]:
-        joins = self._joins(command.mailbox)
-        place = (command.scope, command.group)
-        if place not in joins:
-            raise UsageError("the mailbox is no member of that group; nothing was changed")
-        joins[place] = (joins[place][0], command.meta)
-        return [self._write(command.mailbox, place)]
-
-    def _on_leave(self, command: LeaveGroup, now_us: int) -> list[Effect]:
-        joins = self._mailboxes.get(command.mailbox, {})
-        place = (command.scope, command.group)
-        if place not in joins:
-            return []
-        count, meta = joins[place]
-        if command.count >= count:
-            del joins[place]
-        else:
-            joins[place] = (count - command.count, meta)
-        return [self._write(command.mailbox, place)]
+    # --- members ----------------------------------------------------------------------------------------------------
 
     def _on_close(self, command: CloseMailbox, now_us: int) -> list[Effect]:
-        joins = self._mailboxes.pop(command.mailbox, None)
         self._said.closed(command.mailbox)
         self._heard.closed(command.mailbox)
-        return [self._write(command.mailbox, place) for place in joins or ()]
-
-    def _write(self, mailbox: int, place: Place) -> WriteRows:
-        """What we say of one mailbox in one group, as a row."""
-        scope, group = place
-        joined = self._mailboxes.get(mailbox, {}).get(place)
-        value = None if joined is None else encode_value(*joined)
-        return WriteRows(PREFIX + scope, ((encode_row(group, mailbox), value),))
-
-    # --- everybody's members ----------------------------------------------------------------------------------------
+        return self._own.close(command.mailbox)
 
     def _on_rows(self, fact: RowsChanged, now_us: int) -> list[Effect]:
         """Rows are all that a view is made of, our own included."""
         if not fact.instance.startswith(PREFIX):
             return []
-        scope = fact.instance[len(PREFIX) :]
-        changes: dict[bytes, list[tuple[GroupEntry | None, GroupEntry | None]]] = {}
-        for key, value in fact.changes:
-            row = decode_row(key)
-            said = None if value is None else decode_value(value)
-            self._counts["nonsense"] += row is None or (said is None and value is not None)
-            if row is None:
-                continue
-            group, mailbox = row
-            address = Address(fact.owner, fact.incarnation, mailbox)
-            view = self.views.setdefault((scope, group), {})
-            before = view.get(address)
-            after = None if said is None else GroupEntry(address, *said)
-            if after is not None:
-                view[address] = after
-            elif before is not None:
-                del view[address]
-            if not view:
-                del self.views[scope, group]
-            if before != after:
-                changes.setdefault(group, []).append((before, after))
-        return [Emit(GroupChanged(scope, group, tuple(changed))) for group, changed in changes.items()]
+        return [Emit(changed) for changed in self.members.fold(fact.instance[len(PREFIX) :], fact)]
 
     # --- mail -------------------------------------------------------------------------------------------------------
 
@@ -276,32 +207,25 @@ class Groups:
             self._counts["undeliverable"] += len(command.mailboxes)
             return self._refuse(command, f"site {short(command.site)} is held for down")
         self._counts["sent"] += len(command.mailboxes)
-        targets = tuple([(mailbox, self._number(command, mailbox)) for mailbox in command.mailboxes])
+        receivers = tuple([Address(command.site, command.incarnation, mailbox) for mailbox in command.mailboxes])
+        letter = Outgoing(command.sender, receivers, command.kind, command.number, command.payload)
         if life is me:
-            return self._deliver(targets, command)
-        payload = msgspec.Raw(command.payload)
-        mails = [
-            Mail(command.incarnation, command.sender, targets[at : at + TARGETS_AT_ONCE], command.kind, command.number,
-                 payload)
-            for at in range(0, len(targets), TARGETS_AT_ONCE)
-        ]  # fmt: skip
-        size = len(mails) * (len(command.payload) + 64) + TARGET_BYTES * len(targets)
-        return [SendData(command.request, command.site, life.address, tuple(mails), size)]
+            return self._deliver(letter, command)
+        mails = self._post.mails(command.incarnation, letter)
+        return [SendData(command.request, command.site, life.address, tuple(mails), size_of(letter, len(mails)))]
 
-    def _number(self, command: SendMail, mailbox: int) -> int:
-        """The number of this letter between these two mailboxes."""
-        if command.kind >= Kind.REPLY:
-            return 0
-        receiver = Address(command.site, command.incarnation, mailbox)
-        number = self._said.next(command.sender, receiver)
-        if number is None:
-            number = self._said.first()
-        self._said.set(command.sender, receiver, number + 1)
-        return number
+    def _on_letters(self, command: SendLetters, now_us: int) -> list[Effect]:
+        """What one turn sends to one node."""
+        if not self.reaches((command.site, command.incarnation)):
+            self._counts["undeliverable"] += sum(len(letter.to) for letter in command.letters)
+            return []
+        mails, size = self._post.batch(command.incarnation, command.letters)
+        return [SendData(0, command.site, self._lives[command.site].address, tuple(mails), size)] if mails else []
 
-    def _deliver(self, targets: Sequence[tuple[int, int]], command: SendMail) -> list[Effect]:
+    def _deliver(self, letter: Outgoing, command: SendMail) -> list[Effect]:
         """To mailboxes of our own."""
-        letters = self._letters(self.address(command.sender), targets, command)
+        letters: list[Letter] = []
+        self._post.sort(letters, self.address(letter.sender), self._post.numbered(letter), letter)
         if not letters:
             return self._refuse(command, "the mailbox is closed")
         effects: list[Effect] = [Resolve(command.request)] if command.request else []
@@ -316,52 +240,30 @@ class Groups:
         letters: list[Letter] = []
         effects: list[Effect] = []
         life = self._linked.get(received.peer)
+        current = self._lives.get(received.peer)
+        known = 0 if current is None else current.incarnation
+        sender: Address | None = None
         for mail in received.messages:
-            if life is None or mail.to != self._me.incarnation:
+            if life is None or life < known or mail.to != self._me.incarnation:
                 self._counts["undeliverable"] += len(mail.targets)
                 continue
-            letters += self._letters(Address(received.peer, life, mail.sender), mail.targets, mail)
+            if mail.kind != Kind.VALUE and len(mail.targets) != 1:  # calls and answers are for one
+                self._nonsense += 1
+                continue
+            if sender is None or sender.mailbox != mail.sender:
+                sender = Address(received.peer, life, mail.sender)
+            self._post.sort(letters, sender, mail.targets, mail)
             if mail.kind == Kind.CALL:
                 effects += self._turn_away(received.peer, life, mail)
         return [*effects, Emit(MailReceived(tuple(letters)))] if letters else effects
 
     def _turn_away(self, peer: Site, life: int, call: Mail) -> list[Effect]:
         """A call of a mailbox that is closed is answered, so that nobody waits for it."""
-        refusals = tuple(
-            Mail(life, mailbox, ((call.sender, 0),), Kind.FAILURE, call.number, msgspec.Raw(_CLOSED))
-            for mailbox, _ in call.targets
-            if mailbox not in self._mailboxes
-        )
-        return [SendData(0, peer, "", refusals, 128 * len(refusals))] if refusals else []
-
-    def _letters(self, sender: Address, targets: Sequence[tuple[int, int]], mail: Mail | SendMail) -> list[Letter]:
-        """Mail as our mailboxes get it; closed ones get none."""
-        letters: list[Letter] = []
-        payload = bytes(mail.payload)
-        for mailbox, number in targets:
-            if mailbox not in self._mailboxes:
-                self._counts["undeliverable"] += 1
-                continue
-            lost = 0 if mail.kind >= Kind.REPLY else self._missing(mailbox, sender, number)
-            if lost is None:
-                continue
-            self._counts["received"] += 1
-            self._counts["lost"] += lost
-            letters.append(Letter(mailbox, sender, lost, Kind(mail.kind), mail.number, payload))
-        return letters
-
-    def _missing(self, mailbox: int, sender: Address, number: int) -> int | None:
-        """How many never came before this letter; None if it came before itself.
-
-        Where an epoch ended, or we had to forget what came, only what is certain is counted.
-        """
-        due = self._heard.next(mailbox, sender)
-        if due is not None and number < due:
-            return None
-        self._heard.set(mailbox, sender, number + 1)
-        if due is not None and number // EPOCH == due // EPOCH:
-            return number - due
-        return 0 if due is None and self._heard.overflowed else number % EPOCH
+        ((mailbox, _),) = call.targets
+        if mailbox in self._mailboxes:
+            return []
+        refusal = Mail(life, mailbox, ((call.sender, 0),), Kind.GONE, call.number, msgspec.Raw(_CLOSED))
+        return [SendData(0, peer, "", (refusal,), 128)]
 
     # --- links and lives --------------------------------------------------------------------------------------------
 
@@ -374,6 +276,8 @@ class Groups:
     def _on_lost(self, fact: PeerLost, now_us: int) -> list[Effect]:
         if fact.channel is Channel.DATA and self._linked.get(fact.contact.site) == fact.contact.incarnation:
             del self._linked[fact.contact.site]
+            if fact.contact.site not in self._lives:
+                self._heard.forget(fact.contact.site)
         return []
 
     def _on_life(self, fact: MemberAdded | LivenessChanged, now_us: int) -> list[Effect]:
@@ -382,36 +286,48 @@ class Groups:
         known = self._lives.get(contact.site)
         if known is not None and contact.incarnation < known.incarnation:
             return []
+        effects: list[Effect] = []
         if known is not None and contact.incarnation > known.incarnation:
-            self._forget(contact.site)
+            effects += self._ended(contact.site, known.incarnation, "began another life")
+            self._down.pop(contact.site, None)
+            self._said.forget(contact.site)
+            self._heard.forget(contact.site)
         address = contact.address or (known.address if known is not None else "")
         self._lives[contact.site] = Contact(contact.site, contact.incarnation, address)
         if type(fact) is LivenessChanged:
-            if fact.state >= Liveness.DOWN:
-                self._down[contact.site] = None
-            else:
+            if fact.state < Liveness.DOWN:
                 self._down.pop(contact.site, None)
-        return []
+            elif contact.site not in self._down:
+                effects += self._ended(contact.site, contact.incarnation, "is held for down")
+                self._down[contact.site] = None
+        return effects
+
+    def _ended(self, site: Site, incarnation: int, why: str) -> list[Effect]:
+        """Whoever waits for an answer from there is told; once is enough."""
+        return [] if site in self._down else [Emit(LifeEnded(site, incarnation, why))]
 
     def _on_member_removed(self, fact: MemberRemoved, now_us: int) -> list[Effect]:
-        if self._lives.pop(fact.site, None) is not None:
-            self._forget(fact.site)
-        return []
-
-    def _forget(self, site: Site) -> None:
-        self._down.pop(site, None)
-        self._said.forget(site)
-        self._heard.forget(site)
+        """What it said before may still be on its link: its letters are counted as long as that lasts."""
+        life = self._lives.pop(fact.site, None)
+        effects = [] if life is None else self._ended(fact.site, life.incarnation, "is no member any more")
+        self._down.pop(fact.site, None)
+        self._said.forget(fact.site)
+        if fact.site not in self._linked:
+            self._heard.forget(fact.site)
+        return effects
 
     def _on_cluster_changed(self, fact: ClusterChanged, now_us: int) -> list[Effect]:
         """A new life: our mailboxes live on in it, under new addresses; the rows write anew what they joined."""
+        anew = fact.incarnation != self._me.incarnation
+        lives = [*self._lives.values(), *([self._me] if anew else [])]
+        effects = [end for life in lives for end in self._ended(life.site, life.incarnation, "is in another cluster")]
         self._me = Contact(self._me.site, fact.incarnation, self._me.address)
         self._lives.clear()
         self._down.clear()
         self._linked.clear()
-        self._said.clear()
-        self._heard.clear()
-        return []
+        self._said.clear(anew)
+        self._heard.clear(anew)
+        return effects
 
     def _on_address(self, fact: AddressLearned, now_us: int) -> list[Effect]:
         self._me = Contact(self._me.site, self._me.incarnation, fact.address)

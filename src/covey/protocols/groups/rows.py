@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from covey.core.errors import DecodeError
-from covey.wire.keys import decode_key
+from covey.wire.keys import is_key
 from covey.wire.messages.rows import INSTANCE_BYTES_MAX, ROW_VALUE_BYTES_MAX
 
 PREFIX = b"groups:"  # of the instances that hold the rows of scopes
@@ -27,11 +26,10 @@ def encode_row(group: bytes, mailbox: int) -> bytes:
 def decode_row(key: bytes) -> tuple[bytes, int] | None:
     """The group and the mailbox of a row; None for what `encode_row` would not make of a user's key."""
     try:
-        group, mailbox = _key_decoder.decode(key)
-        decode_key(group)
-    except (ValueError, RecursionError, DecodeError):
+        group, mailbox = row = _key_decoder.decode(key)
+    except (ValueError, RecursionError):
         return None
-    return (group, mailbox) if 0 < mailbox <= MAILBOX_MAX and encode_row(group, mailbox) == key else None
+    return row if 0 < mailbox <= MAILBOX_MAX and _encoder.encode(row) == key and is_key(group) else None
 
 
 def encode_value(count: int, meta: bytes) -> bytes:

@@ -16,6 +16,7 @@ class Kind(IntEnum):
     CALL = 1
     REPLY = 2
     FAILURE = 3
+    GONE = 4  # an answer too: the mailbox closed before it answered
 
 
 class Address(msgspec.Struct, frozen=True, order=True, gc=False):
@@ -30,9 +31,15 @@ class Address(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class OpenMailbox(msgspec.Struct, frozen=True, gc=False):
-    """Resolved at once with the number of the new mailbox."""
+    """Resolved at once with the number of the new mailbox; request 0 asks for no outcome.
+
+    With a group, it is a member of it at once, as with `JoinGroup`.
+    """
 
     request: int
+    scope: bytes = b""
+    group: bytes | None = None
+    meta: bytes = b""
 
 
 class CloseMailbox(msgspec.Struct, frozen=True, gc=False):
@@ -87,6 +94,24 @@ class SendMail(msgspec.Struct, frozen=True, gc=False):
     payload: bytes
 
 
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
+    """One value on its way from one of our mailboxes to some of one node."""
+
+    sender: int
+    to: tuple[Address, ...]
+    kind: Kind
+    number: int
+    payload: bytes
+
+
+class SendLetters(msgspec.Struct, frozen=True, gc=False):
+    """Values for mailboxes of one life of another node, in this order. Nobody hears what becomes of them."""
+
+    site: Site
+    incarnation: int
+    letters: tuple[Outgoing, ...]
+
+
 # --- events ---------------------------------------------------------------------------------------------------------
 
 
@@ -104,6 +129,14 @@ class GroupChanged(msgspec.Struct, frozen=True, gc=False):
     scope: bytes
     group: bytes
     changes: tuple[tuple[GroupEntry | None, GroupEntry | None], ...]
+
+
+class LifeEnded(msgspec.Struct, frozen=True, gc=False):
+    """The event: no answer is to be waited for from a life: it is over, or held for down. `why` goes on "site x …"."""
+
+    site: Site
+    incarnation: int
+    why: str
 
 
 class Letter(msgspec.Struct, frozen=True, gc=False):

@@ -63,7 +63,7 @@ class Shared:
         self._acks: dict[tuple[bytes, Origin], dict[Site, None]] = {}  # who has all of a life that may retire
         self._retired_us: dict[tuple[bytes, Origin], int] = {}  # in the order in which they did
         self._alike: dict[tuple[bytes, Site], tuple[int, int]] = {}  # (version, how often) they should have been alike
-        self.counts = dict.fromkeys(("written", "applied", "retired", "differing"), 0)
+        self.counts = dict.fromkeys(("written", "applied", "retired", "differing", "overfull"), 0)
         self.handlers: dict[type, Callable[[Site, Any, int], list[Effect]]] = {
             wire.SharedOps: self._on_ops,
             wire.SharedSums: self._on_sums,
@@ -160,6 +160,12 @@ class Shared:
 
     def _check(self, table: SharedTable, command: WriteShared) -> None:
         """All of it can be done, or none is."""
+        size = table.bytes + sum(len(change.value) for change in command.changes if not isinstance(change, Remove))
+        if size > self._config.shared_bytes_max and size > table.bytes:
+            raise Overloaded(
+                f"the shared rows of {command.instance!r} would take {size} bytes, the bound is "
+                f"{self._config.shared_bytes_max}; nothing was written: remove some"
+            )
         here: dict[bytes, int] = {}  # births, as they will be
         for change in command.changes:
             key = change.key
@@ -217,7 +223,7 @@ class Shared:
         if table is None or not all(map(sensible, message.ops)):
             return []
         last = message.first + len(message.ops) - 1
-        if last > wire.SEQ_MAX or self._invented(message.instance, life, last):
+        if last > wire.SEQ_MAX or self._invented(message.instance, life, last) or self._overfull(table):
             return []
         fresh = 0
         for at, op in enumerate(message.ops):
@@ -233,6 +239,12 @@ class Shared:
         if asked is None and table.lacks([(*life, ((1, last),))]):
             effects += self.exchanges.pull(message.instance, peer, ((*life, ((1, last),)),), now_us)
         return effects
+
+    def _overfull(self, table: SharedTable) -> bool:
+        """Whether there is more than anybody may write: then nothing is taken until there is less."""
+        full = table.bytes > 2 * self._config.shared_bytes_max
+        self.counts["overfull"] += full
+        return full
 
     def _invented(self, instance: bytes, life: Origin, last: int) -> bool:
         """Whether somebody tells of operations of this life of ours that we never did."""
@@ -264,11 +276,15 @@ class Shared:
         return bytes(8) if table is None else table.digest.to_bytes(8, "big")
 
     def _on_sums(self, peer: Site, message: wire.SharedSums, now_us: int) -> list[Effect]:
-        return [
-            self._audience.send(peer, self._have(instance, True), Channel.CONTROL)
-            for instance, digest in message.sums
-            if instance in self.tables and self.digest(instance) != digest
-        ]
+        effects: list[Effect] = []
+        for instance, digest in message.sums:
+            if instance not in self.tables:
+                continue
+            if self.digest(instance) != digest:
+                effects.append(self._audience.send(peer, self._have(instance, True), Channel.CONTROL))
+            elif self._audience.lives.incarnation(peer):
+                self._equal.setdefault(peer, {})[instance] = self.tables[instance].version
+        return effects
 
     def _have(self, instance: bytes, answer: bool) -> wire.SharedHave:
         table = self.tables[instance]

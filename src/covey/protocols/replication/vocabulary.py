@@ -23,7 +23,7 @@ class SharedStatistics(msgspec.Struct, frozen=True):
     """Of shared rows: what is held, and counts since the start.
 
     `written` here, `applied` of others; `pulls` of operations; `comparisons` of rows; `retired` lives; `differing`:
-    alarms that equal tables are not alike.
+    alarms that equal tables are not alike; `overfull`: messages not taken for want of room.
     """
 
     rows: int
@@ -35,10 +35,12 @@ class SharedStatistics(msgspec.Struct, frozen=True):
     comparisons: int
     retired: int
     differing: int
+    overfull: int
 
 
 class ReplicationStatistics(msgspec.Struct, frozen=True):
-    """What is held, and counts since the start. `early`: messages of lives that did not count here yet."""
+    """What is held, and counts since the start. `early`: messages of lives that did not count here yet;
+    `overfull`: messages of owners that had as many rows as they may."""
 
     instances: int
     rows: int
@@ -48,5 +50,6 @@ class ReplicationStatistics(msgspec.Struct, frozen=True):
     gaps: int
     parts: int
     early: int
+    overfull: int
     mismatches: int
     shared: SharedStatistics

@@ -18,13 +18,14 @@ class Mail(msgspec.Struct, frozen=True, array_like=True, tag=128, gc=False):
     """One value from a mailbox of the sender's life to mailboxes of the receiver's life `to`.
 
     Each target comes with the number of this value between those two mailboxes, so that a gap shows. `kind` is 0 for a
-    value, 1 for a call, 2 for its reply and 3 for the reason why there is none; `number` tells calls apart.
+    value, 1 for a call, 2 for its reply, 3 for the reason why there is none, and 4 where there is none because the
+    mailbox closed first; `number` tells calls apart.
     """
 
     to: IncarnationField
     sender: Number
     targets: Targets
-    kind: Annotated[int, msgspec.Meta(ge=0, le=3)]
+    kind: Annotated[int, msgspec.Meta(ge=0, le=4)]
     number: Number
     payload: msgspec.Raw
 

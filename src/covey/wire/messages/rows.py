@@ -169,7 +169,7 @@ class SharedCompare(msgspec.Struct, frozen=True, array_like=True, tag=122, gc=Fa
 
 
 class SharedSummary(msgspec.Struct, frozen=True, array_like=True, tag=123, gc=False):
-    """What the sender has received, also of lives that retired, what it knows of, and its buckets' sums just now."""
+    """What the sender has received (also of lives that retired), what it knows of, and the sums of its buckets."""
 
     instance: Instance
     received: ToldTuple

@@ -1,0 +1,121 @@
+"""The demo's tables: who owns which file, and what the rows of all workers say together."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from covey.api.group_values import encode_meta
+from covey.cli.demo import tables
+
+# --- who owns what --------------------------------------------------------------------------------------------------
+
+FILES = [f"package{number % 7}/module{number}.py" for number in range(300)]
+sites = st.lists(st.binary(min_size=16, max_size=16), min_size=1, max_size=6, unique=True)
+
+
+@given(sites)
+def test_every_file_has_one_owner_and_every_node_agrees_whatever_order_it_knows_them_in(live):
+    assert set(tables.shares(FILES, live).values()) <= set(live)
+    assert tables.shares(FILES, live) == tables.shares(FILES, reversed(live))
+
+
+@given(sites.filter(lambda live: len(live) > 1))
+def test_the_end_of_a_node_moves_its_files_and_no_others(live):
+    before, after = tables.shares(FILES, live), tables.shares(FILES, live[1:])
+    assert {file for file in FILES if before[file] != after[file]} == {
+        file for file in FILES if before[file] == live[0]
+    }
+
+
+def test_five_nodes_own_about_a_fifth_each():
+    rng = random.Random(5)
+    owned = Counter(tables.shares(FILES * 1, [rng.randbytes(16) for _ in range(5)]).values())
+    assert len(owned) == 5
+    assert all(30 <= count <= 90 for count in owned.values())
+
+
+# --- totals ---------------------------------------------------------------------------------------------------------
+
+word_tables = st.dictionaries(st.text("abcdef_", min_size=1, max_size=4), st.integers(1, 9), max_size=12)
+
+
+work = st.dictionaries(st.sampled_from(FILES), word_tables, max_size=6)
+
+
+def sent(row: tables.Row) -> object:
+    """A row as another node reads it."""
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(row))
+
+
+def split(words: dict[str, int], bytes_max: int = 20, file: str = "a.py") -> list[object]:
+    return list(map(sent, tables.rows_of(file, words, bytes_max)))
+
+
+@given(work, st.randoms(use_true_random=False), st.sampled_from([20, 40, 1000]))
+def test_the_sum_does_not_depend_on_who_counted_what_how_often_or_in_how_many_rows(counted, rng, bytes_max):
+    metas = [row for file, words in counted.items() for row in split(words, bytes_max, file)] * 2
+    rng.shuffle(metas)
+    plain = sum((Counter(words) for words in counted.values()), Counter())
+    assert tables.add_up(metas) == (len(counted), plain)
+    assert tables.digest(plain) == tables.digest(dict(sorted(plain.items(), reverse=True)))
+
+
+@given(work, st.data())
+def test_tables_are_what_the_members_that_are_there_say(counted, data):
+    rows = [row for file, words in counted.items() for row in split(words, file=file)]
+    held = tables.Tables(FILES)
+    there: dict[int, object] = {}
+    for member in data.draw(st.lists(st.integers(0, 30), max_size=80)):
+        if member in there:
+            before = set(held.held)
+            gone = held.drop(member)
+            assert ({gone} if gone else set()) == before - set(held.held)
+            del there[member]
+        elif rows:
+            there[member] = rows[member % len(rows)]
+            held.put(member, there[member])
+        files, total = tables.add_up(there.values())
+        assert (len(held.held), held.words) == (files, total.total())
+        assert held.held.keys() ^ held.missing.keys() == set(FILES) and held.complete is False
+
+
+def test_a_file_is_not_there_before_all_its_rows_are_and_not_after_one_has_gone():
+    first, second = split({"x": 1, "y": 2})
+    held = tables.Tables(["a.py"])
+    held.put(1, second)
+    assert (list(held.missing), held.words, tables.add_up([second])) == (["a.py"], 0, (0, Counter()))
+    held.put(2, first)
+    held.put(3, first)  # somebody else counted it too
+    assert (held.complete, held.words) == (True, 3)
+    assert [held.drop(2), held.complete, held.drop(3), held.complete, held.drop(1)] == [None, True, "a.py", False, None]
+
+
+@pytest.mark.parametrize(
+    "meta", [None, 7, {}, {"file": "a.py", "part": 1, "parts": 1, "words": {}}, ["a.py", 0, 1, {}]]
+)
+def test_what_is_no_row_is_nothing(meta):
+    held = tables.Tables(["a.py"])
+    held.put(1, meta)
+    held.put(2, split({"x": 1}, file="b.py")[0])  # of other work
+    assert (list(held.missing), held.words, held.drop(1), held.drop(2)) == (["a.py"], 0, None, None)
+    assert tables.add_up([meta]) == (0, Counter())
+
+
+def test_rows_fit_in_metadata_and_together_are_the_table():
+    words = {f"{'w' * 58}{number:06}": 2**40 for number in range(20_000)}
+    rows = tables.rows_of("f" * 2000, words)
+    assert len(rows) > 1
+    for row in rows:
+        encode_meta(row)
+    assert {word: count for row in rows for word, count in row.words.items()} == words
+    assert [row.words for row in tables.rows_of("a.py", {})] == [{}]
+
+
+def test_the_digest_tells_totals_apart():
+    assert len({tables.digest(total) for total in ({}, {"a": 1}, {"a": 2}, {"b": 1}, {"a": 1, "b": 1})}) == 5
