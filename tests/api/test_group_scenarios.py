@@ -81,8 +81,7 @@ def test_m39_a_task_that_ends_after_three_joins_leaves_three_times():
 
 # --- M41 split and heal ---------------------------------------------------------------------------------------------
 
-ALIVE_TO_EQUAL_S = 2.0  # the scenario's
-HEAL_TO_EQUAL_S = 5.0  # with what the overlay takes to find who was cut off: it tries one address a second
+HEAL_TO_EQUAL_S = 2.0  # the scenario's; of 24 seeds two took up to 2.4: who is cut off is tried ever more rarely
 
 
 def all_alive(nodes: list[covey.Node]) -> bool:
@@ -133,10 +132,7 @@ def test_m41_split_and_heal(seed):
             expected = Counter(box.member.address for of in boxes for box in of if box._state == "open")
             expected[boxes[1][1].member.address] += 1
             assert sum(expected.values()) == 43
-            await until(lambda: all_alive(nodes))
-            alive = loop.time()
             await until(lambda: all(counted(group.members()) == expected for group in groups))
-            assert loop.time() - alive <= ALIVE_TO_EQUAL_S
             assert loop.time() - healed <= HEAL_TO_EQUAL_S
             await asyncio.sleep(30)
             assert all(counted(group.members()) == expected for group in groups)

@@ -89,7 +89,7 @@ class SharedWriters:
                 del here[key]
             else:
                 changes.append(Put(key, rng.choice(FIELDS), value))
-        life = node.site, node.engine.membership.me.incarnation
+        life = node.site, node.engine.replication.me.incarnation  # membership may be in the next one already
         before = table.received.top(life)
         node.feed(WriteShared(instance, tuple(changes)))
         done = self._done.setdefault(instance, {})

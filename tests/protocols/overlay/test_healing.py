@@ -27,10 +27,15 @@ def book(*addresses: str) -> AddressBook:
     return made
 
 
+def next_due(found: AddressBook, now_us: int) -> str | None:
+    """The one address that would be tried now."""
+    return next(iter(found.take_due(now_us, NOBODY, "", 1)), None)
+
+
 def due_order(found: AddressBook, now_us: int) -> list[str]:
     """All that is due, in the order in which it would be tried."""
     order = []
-    while (address := found.next_due(now_us, NOBODY, "")) is not None:
+    while (address := next_due(found, now_us)) is not None:
         order.append(address)
     return order
 
@@ -109,20 +114,36 @@ def test_hurry_ends_the_long_rest_of_those_that_answered():
     assert due_order(found, SECOND_US + MIN_US) == ["a:1", "b:1"]
 
 
+def test_where_one_answers_that_did_not_all_that_do_not_are_due_at_once():
+    """A split has healed: who was cut off as well is not left to its long pause."""
+    found = book("a:1", "b:1", "c:1")
+    assert not found.answered("c:1", site(3), 0), "it was never tried in vain"
+    for address in ("a:1", "b:1"):
+        for _ in range(8):
+            found.failed(address, 0)
+    found.add("e:1", 0)
+    now_us = SECOND_US // 2
+    assert due_order(found, now_us) == ["e:1"]
+    assert found.answered("a:1", site(1), now_us)
+    assert due_order(found, now_us) == ["b:1"], "not those that answered, nor those that were only just tried"
+    assert not found.answered("a:1", site(1), now_us)
+    assert not found.answered("x:1", site(9), now_us)
+
+
 def test_where_a_neighbour_answered_nobody_is_asked():
     found = book("a:1", "b:1")
     found.answered("a:1", site(1), 0)
     now_us = MAX_US
-    assert found.next_due(now_us, frozenset({site(1)}), "b:1") is None
-    assert found.next_due(now_us, frozenset({site(2)}), "") == "b:1"
-    assert found.next_due(now_us, NOBODY, "b:1") == "a:1"
+    assert found.take_due(now_us, frozenset({site(1)}), "b:1", 1) == []
+    assert found.take_due(now_us, frozenset({site(2)}), "", 1) == ["b:1"]
+    assert found.take_due(now_us, NOBODY, "b:1", 1) == ["a:1"]
 
 
 def test_news_of_unknown_addresses_change_nothing():
     found = book()
     found.answered("a:1", site(1), 0)
     found.failed("a:1", 0)
-    assert len(found) == 0 and found.next_due(100, NOBODY, "") is None
+    assert len(found) == 0 and next_due(found, 100) is None
 
 
 def test_on_overflow_the_address_that_failed_longest_goes():
@@ -207,7 +228,7 @@ def test_whatever_happens_no_address_is_tried_twice_a_second_or_never(steps):
             case "wait":
                 now_us += value
             case "next":
-                address = found.next_due(now_us, NOBODY, "")
+                address = next_due(found, now_us)
                 if address is not None:
                     assert now_us >= tried_us.get(address, -MIN_US) + MIN_US
                     tried_us[address] = now_us

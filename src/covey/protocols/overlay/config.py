@@ -26,6 +26,7 @@ class OverlayConfig(msgspec.Struct, frozen=True):
     beacon_period_us: int = 10 * SECOND_US  # DESIGN 3.4
     beacons_missed_max: int = 3  # DESIGN 3.4: the lowest site heard in the last 30 s
     probe_period_us: int = 1 * SECOND_US  # DESIGN 3.4: one unreached address a second
+    probes_at_once: int = 4  # when one is reached that was not for a while: a split has healed. Guess
     probe_backoff_us_min: int = 1 * SECOND_US  # DESIGN 3.4
     probe_backoff_us_max: int = 30 * SECOND_US  # DESIGN 3.4
     addresses_max: int = 256  # the book of addresses to probe. Guess

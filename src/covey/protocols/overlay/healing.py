@@ -54,12 +54,21 @@ class AddressBook:
         del self._entries[victim]
         return True
 
-    def answered(self, address: str, site: Site, now_us: int) -> None:
-        """Somebody is there: no hurry to ask again."""
-        if (entry := self._entries.get(address)) is not None:
-            entry.site = site
-            entry.backoff_us = self._config.probe_backoff_us_min
-            entry.due_us = now_us + self._config.probe_backoff_us_max
+    def answered(self, address: str, site: Site, now_us: int) -> bool:
+        """Somebody is there: no hurry to ask again. True if nobody was the last time: then all others are due."""
+        entry = self._entries.get(address)
+        if entry is None:
+            return False
+        pause_us = self._config.probe_backoff_us_min
+        again = entry.backoff_us > pause_us
+        if again:
+            for other in self._entries.values():
+                if other.backoff_us > pause_us:
+                    other.due_us, other.backoff_us = now_us, pause_us
+        entry.site = site
+        entry.backoff_us = pause_us
+        entry.due_us = now_us + self._config.probe_backoff_us_max
+        return again
 
     def failed(self, address: str, now_us: int) -> None:
         """Nobody is there: ask again after twice the pause."""
@@ -90,18 +99,19 @@ class AddressBook:
         for entry in self._entries.values():
             entry.due_us = min(entry.due_us, now_us + entry.backoff_us)
 
-    def next_due(self, now_us: int, but: frozenset[Site], own_address: str) -> str | None:
-        """The address that has been due longest and does not lead to one of the sites `but`."""
-        due = [
+    def take_due(self, now_us: int, but: frozenset[Site], own_address: str, count: int) -> list[str]:
+        """The addresses that have been due longest and do not lead to one of the sites `but`."""
+        due = sorted(
             (entry.due_us, address)
             for address, entry in self._entries.items()
             if entry.due_us <= now_us and entry.site not in but and address != own_address
-        ]
-        if not due:
-            return None
-        _, address = min(due)
-        self._entries[address].due_us = now_us + self._entries[address].backoff_us  # until the answer says otherwise
-        return address
+        )
+        taken = [address for _, address in due[:count]]
+        for address in taken:
+            self._entries[address].due_us = (
+                now_us + self._entries[address].backoff_us
+            )  # until the answer says otherwise
+        return taken
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -125,9 +135,9 @@ class Probes:
         self._dialled: dict[str, None] = {}
         self._asked: dict[Site, Contact] = {}
 
-    def dial(self, address: str) -> None:
-        """The outcome of this dial is ours."""
-        self._dialled[address] = None
+    def dial(self, *addresses: str) -> None:
+        """The outcomes of these dials are ours."""
+        self._dialled.update(dict.fromkeys(addresses))
 
     def ended(self, address: str) -> bool:
         """A dial to `address` has an outcome: was it ours?"""

@@ -440,21 +440,22 @@ class Overlay:
         self._timers.set(("beacon",), now_us + jittered(self._rng, self._config.beacon_period_us))
         return self._beacons.shine(self._me, now_us)
 
-    def _probe_next(self, now_us: int) -> list[Effect]:
+    def _probe_next(self, now_us: int, count: int = 1) -> list[Effect]:
         """Find out who is at one address that none of our neighbours answers at. Who is alone is in a hurry."""
         period_us = self._config.probe_period_us if self.active else self._config.probe_period_us // 4
         self._timers.set(("probe",), now_us + jittered(self._rng, period_us))
-        neighbours = frozenset(self.active.sites())
-        address = self.book.next_due(now_us, neighbours, self._me.address)
-        if address is None:
-            return []
-        self._probes.dial(address)
-        return [v.Dial(address)]
+        addresses = self.book.take_due(now_us, frozenset(self.active.sites()), self._me.address, count)
+        self._probes.dial(*addresses)
+        return [v.Dial(address) for address in addresses]
+
+    def _reached(self, address: str, site: Site, now_us: int) -> list[Effect]:
+        """Where one is reached that was not for a while, others may be, too: a split has healed."""
+        count = self._config.probes_at_once
+        return self._probe_next(now_us, count) if self.book.answered(address, site, now_us) else []
 
     def _on_connected(self, fact: v.PeerConnected, now_us: int) -> list[Effect]:
-        if fact.channel is Channel.CONTROL:
-            self.book.answered(fact.contact.address, fact.contact.site, now_us)
-        return []
+        contact, control = fact.contact, fact.channel is Channel.CONTROL
+        return self._reached(contact.address, contact.site, now_us) if control else []
 
     def _on_failed(self, fact: v.AddressFailed, now_us: int) -> list[Effect]:
         self._probes.ended(fact.address)
@@ -463,15 +464,15 @@ class Overlay:
 
     def _on_answered(self, fact: v.AddressAnswered, now_us: int) -> list[Effect]:
         address, contact = fact.address, fact.contact
-        self.book.answered(address, contact.site, now_us)
+        others = self._reached(address, contact.site, now_us)
         if not self._probes.ended(address) or contact.site == self._me.site or contact.site in self.active:
-            return []
+            return others
         self.leavers.back(contact.site)
         reachable = contact if contact.address else Contact(contact.site, contact.incarnation, address)
         if not self.active:
-            return self._ask(reachable, True, now_us, join=True)
+            return others + self._ask(reachable, True, now_us, join=True)
         self._probes.ask(reachable)
-        return [Send(contact.site, Probe(self._me, self._beacons.name(now_us)), reachable.address)]
+        return [*others, Send(contact.site, Probe(self._me, self._beacons.name(now_us)), reachable.address)]
 
     def _on_probe(self, peer: Site, probe: Probe, now_us: int) -> list[Effect]:
         if probe.sender.site == peer:
@@ -589,10 +590,9 @@ class Overlay:
 
     def _on_leave(self, _: LeaveOverlay, now_us: int) -> list[Effect]:
         """Each neighbour gets the names of others before we go."""
-        effects: list[Effect] = []
-        for contact in list(self.active):
-            effects.append(Send(contact.site, Disconnect(False, self._instead(contact.site))))
-        for contact in list(self.active):
+        neighbours = list(self.active)
+        effects: list[Effect] = [Send(other.site, Disconnect(False, self._instead(other.site))) for other in neighbours]
+        for contact in neighbours:
             effects += self._lower(contact.site, Cause.GOODBYE, now_us)
         self._leaving = True
         self._requests.clear()

@@ -146,6 +146,11 @@ class Replication:
 
     # --- queries ----------------------------------------------------------------------------------------------------
 
+    @property
+    def me(self) -> Contact:
+        """Our life as far as rows know, in which they are written."""
+        return self._audience.me
+
     def holders(self, instance: bytes) -> list[Site]:
         """Who holds an instance, as far as is shown here; all members and we, for the one that everybody holds."""
         return self._audience.of(instance)
