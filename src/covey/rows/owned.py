@@ -191,6 +191,12 @@ class OwnedTable:
         rows = self._owners.get(owner)
         return {} if rows is None else dict(rows.rows)
 
+    @property
+    def stamp(self) -> tuple[int, int, int, int]:
+        """Another one after every change of rows and of whose rows count."""
+        staged = sum(staging.bytes for staging in self._staging.values())
+        return self.version, self.digest, len(self._owners), staged
+
     # --- whose rows count -------------------------------------------------------------------------------------------
 
     def admit(self, owner: Site, incarnation: int, shown: bool) -> list[Change]:

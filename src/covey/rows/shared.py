@@ -139,6 +139,11 @@ class SharedTable:
         views = ((key, row.view()) for key, row in self._rows.items())
         return {key: view for key, view in views if view is not None}
 
+    @property
+    def stamp(self) -> tuple[int, int, int]:
+        """Another one after every change."""
+        return self.version, self.digest, self.log.bytes
+
     def has_alive(self, life: Origin) -> bool:
         """Whether a dot of this life is alive."""
         return life in self._alive
