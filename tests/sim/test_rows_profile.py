@@ -18,13 +18,15 @@ from covey.sim.rows import RowsWorld, check_rows, rows_pending
 
 ROWS = PROFILES["rows"]
 QUICK = (2, 8)
-SEEDS = (*range(1, 21), 51)  # 51: rows of a new holding came before the news that the one before had ended
+# 51: rows of a new holding came before the news that the one before had ended. 55: one that was out of the cluster took
+# all others' lives for over, and never compared what they did again.
+SEEDS = (*range(1, 21), 51, 55)
 SECOND = 1_000_000
 
 
 @pytest.mark.parametrize(
-    "seed", [seed if seed in QUICK else pytest.param(seed, marks=pytest.mark.slow) for seed in SEEDS]
-)
+    "seed", [*QUICK, *[pytest.param(seed, marks=pytest.mark.slow) for seed in SEEDS if seed > 50]]
+)  # `make test` runs the first fifty apart
 def test_all_show_what_each_owner_has_after_whatever_was_written_and_went_wrong(seed):
     result = run_profile(ROWS, seed)
     assert result.failure == "", f"python -m covey.sim --profile rows --seed {seed}"
