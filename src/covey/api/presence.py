@@ -8,6 +8,7 @@ that Python holds equal, as 1 and True, are one.
 from __future__ import annotations
 
 import builtins
+import contextlib
 from collections import deque
 from collections.abc import Iterable
 from types import TracebackType
@@ -19,7 +20,7 @@ from covey.api.events import Lost, Subscription
 from covey.api.group_values import GroupEvent, GroupJoined, GroupLeft, GroupMember
 from covey.api.groups import Group
 from covey.api.mailboxes import Mailbox
-from covey.core.errors import DecodeError
+from covey.core.errors import ClosedError, DecodeError
 from covey.wire.keys import Key, decode_key, encode_key
 
 SCOPE = "presence"
@@ -151,7 +152,8 @@ class PresenceEvents:
         while not self._ready:
             event = await anext(self._events)
             if isinstance(event, Lost):
-                self._fold = _Fold(self._group.peers())
+                with contextlib.suppress(ClosedError):  # then nothing is there any more, and the stream is at its end
+                    self._fold = _Fold(self._group.peers())
                 return event
             self._ready += self._fold.take(event)
         return self._ready.popleft()
