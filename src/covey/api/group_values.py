@@ -70,7 +70,7 @@ GroupEvent = GroupJoined | GroupLeft | GroupUpdated
 
 
 class GroupMessage(msgspec.Struct, frozen=True):
-    """A value that a member sent to this mailbox."""
+    """A value that a member sent to this mailbox. `sender.meta` is None: what it says of itself is in `members()`."""
 
     sender: GroupMember
     payload: Any
