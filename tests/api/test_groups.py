@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from typing import Any
 
 import pytest
 
 import covey
 from covey.api.group_values import member_of
+from covey.protocols.groups.vocabulary import GroupEntry
 from covey.testing import Cluster, run
 from covey.wire.payloads import decode_payload
 from tests.api.gather import alone_is, counted, held, joined
@@ -190,8 +190,13 @@ def test_only_the_metadata_of_those_who_are_drawn_is_decoded(monkeypatch):
         (node,) = await together(cluster, 1)
         group = node.group("g")
         boxes = [await group.join(meta=number).start() for number in range(100)]
-        read: list[Any] = []
-        monkeypatch.setattr("covey.api.groups.member_of", lambda entry: (read.append(entry), member_of(entry))[1])
+        read: list[GroupEntry] = []
+
+        def counting(entry: GroupEntry) -> covey.GroupMember:
+            read.append(entry)
+            return member_of(entry)
+
+        monkeypatch.setattr("covey.api.groups.member_of", counting)
         drawn = group.random_peers(2, exclude=boxes[0])
         assert [member.meta for member in drawn] == [decode_payload(entry.meta) for entry in read]
         assert len(read) == 2
