@@ -215,8 +215,8 @@ def test_what_does_not_fit_is_refused_and_changes_nothing():
             presence.track(1.5)  # type: ignore[arg-type]
         with pytest.raises(covey.ConfigError, match="key"):
             node.presence([])  # type: ignore[arg-type]
-        with pytest.raises(covey.UsageError, match=r"meta\[1\] cannot be serialised"):
-            presence.track("ann", object())
+        with pytest.raises(covey.UsageError, match=r"^meta\['a'\]\[1\] cannot be serialised: .*; nothing was changed$"):
+            presence.track("ann", {"a": [0, object()]})
         async with presence.track("ann", 1) as entry:
             with pytest.raises(covey.ValueTooLarge, match="meta has"):
                 entry.update(b"x" * 66_000)

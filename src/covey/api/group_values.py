@@ -156,4 +156,4 @@ def encode_mail(payload: Any, what: str = "payload") -> bytes:
 
 def encode_meta(meta: Any) -> bytes:
     """What a member says of itself. Raises `UsageError`, or `ValueTooLarge` above 64 KiB."""
-    return encode_payload(meta, "meta", META_BYTES_MAX)
+    return encode_payload(meta, "meta", META_BYTES_MAX, "nothing was changed", "say less")
