@@ -8,6 +8,8 @@ import gc
 import pytest
 
 import covey
+from covey.core.ids import Contact
+from covey.core.vocabulary import Liveness, LivenessChanged
 from covey.testing import Cluster, run
 from tests.api.gather import joined, seen_by, unread
 from tests.testing.virtual import running, until
@@ -127,5 +129,21 @@ def test_a_call_that_waits_for_its_link_ends_with_the_life_too():
             with pytest.raises(covey.PeerUnreachable):
                 await me.call(to, 1, timeout=1_000)
             assert asyncio.get_running_loop().time() - started < 30
+
+    run(test)
+
+
+def test_a_life_that_ends_in_the_middle_of_a_turn_refuses_what_that_turn_calls():
+    async def test(cluster: Cluster) -> None:
+        async with joined(cluster, 2) as (me, other):
+            to, runner = seen_by(me, other), cluster._nodes[0]._runner
+            assert runner is not None
+            await me.send(to, 0)
+            await until(lambda: unread(other) == [0])  # the link is open: the short way
+            me.send_nowait(to, 1)  # waits for the end of the turn, with all that goes there
+            runner.feed(LivenessChanged(Contact(to.site, to.incarnation, ""), Liveness.DOWN, "for the test"))
+            with pytest.raises(covey.PeerUnreachable, match="nothing was delivered"):
+                async with asyncio.timeout(1):
+                    await me.call(to, 2, timeout=1_000)  # in this turn: a task of its own would begin in the next
 
     run(test)

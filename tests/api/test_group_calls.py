@@ -113,6 +113,21 @@ def test_nobody_waits_longer_than_the_deadline():
     run(test)
 
 
+@pytest.mark.parametrize("timeout", [float("inf"), 10**400], ids=["inf", "10**400"])
+def test_a_timeout_beyond_every_clock_is_for_ever(timeout):
+    async def test(cluster: Cluster) -> None:
+        async def echo(payload: Any, sender: covey.GroupMember) -> Any:
+            return payload
+
+        async with joined(cluster, 2) as (me, other), running(other.serve(echo)):
+            to = seen_by(me, other)
+            await me.send(to, 1, timeout=timeout)
+            assert await me.broadcast(1, timeout=timeout) == 1
+            assert await me.call(to, "x", timeout=timeout) == "x"
+
+    run(test)
+
+
 def test_an_answer_that_comes_late_is_nobodys():
     async def test(cluster: Cluster) -> None:
         async with joined(cluster, 2) as (me, other):

@@ -85,3 +85,63 @@ def test_serving_that_is_cancelled_fails_the_call_it_was_at():
             assert serving.cancelled()
 
     run(test)
+
+
+@pytest.mark.parametrize("mailbox_max", [1, 3])
+def test_calls_that_wait_behind_a_slow_one_cost_it_nothing(mailbox_max):
+    async def test(cluster: Cluster) -> None:
+        async def handler(payload: Any, sender: covey.GroupMember) -> Any:
+            await asyncio.sleep(1)
+            return payload
+
+        async with joined(cluster, 1, mailbox_max=mailbox_max) as (served,), served.group.join() as me:
+            async with running(served.serve(handler)) as (serving,):
+                calls = []
+                for number in range(mailbox_max + 2):  # one at work, as many as may wait unread, and one too many
+                    calls.append(asyncio.ensure_future(me.call(served.member, number, timeout=60)))
+                    await asyncio.sleep(0.01)
+                with pytest.raises(covey.CallFailed, match="wait there unread"):
+                    await calls.pop()
+                assert await asyncio.gather(*calls) == list(range(mailbox_max + 1))
+                assert not serving.done()
+
+    run(test)
+
+
+def test_serving_outlives_a_call_that_was_answered_for_it():
+    async def test(cluster: Cluster) -> None:
+        async def handler(payload: Any, sender: covey.GroupMember) -> Any:
+            if payload == "slow":
+                served._turn_away("somebody answers")
+            return payload
+
+        async with joined(cluster, 1) as (served,), served.group.join() as me, running(served.serve(handler)):
+            with pytest.raises(covey.PeerUnreachable, match="somebody answers"):
+                await me.call(served.member, "slow")
+            assert await me.call(served.member, "next") == "next"
+
+    run(test)
+
+
+def test_serving_ends_quietly_with_a_node_that_closes_while_it_answers():
+    async def test(cluster: Cluster) -> None:
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        async def handler(payload: Any, sender: covey.GroupMember) -> Any:
+            begun.set()
+            await go_on.wait()
+            return payload
+
+        async with joined(cluster, 2) as (me, other):
+            serving = asyncio.ensure_future(other.serve(handler))
+            async with running(me.call(seen_by(me, other), 1, timeout=100)) as (calling,):
+                await begun.wait()
+                closing = asyncio.ensure_future(cluster._nodes[1].close())
+                await asyncio.sleep(0)
+                go_on.set()  # the handler returns in the turn in which its call is turned away
+                await closing
+                with pytest.raises(covey.PeerUnreachable, match="its node ends before it answered"):
+                    await asyncio.wait_for(calling, 5)
+            await asyncio.wait_for(serving, 5)
+
+    run(test)

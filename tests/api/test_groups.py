@@ -9,7 +9,10 @@ from collections import Counter
 import pytest
 
 import covey
+from covey.api.group_values import member_of
+from covey.protocols.groups.vocabulary import GroupEntry
 from covey.testing import Cluster, run
+from covey.wire.payloads import decode_payload
 from tests.api.gather import alone_is, counted, held, joined
 from tests.api.together import together
 from tests.testing.virtual import until
@@ -178,6 +181,25 @@ def test_random_peers_are_distinct_members_each_as_likely_as_any_other():
             for _ in range(50):
                 assert boxes[1].member not in group.random_peers(4, exclude=boxes[1])
             assert set(group.random_peers(99, exclude=boxes[1])) == everybody - {boxes[1].member}
+
+    run(test)
+
+
+def test_only_the_metadata_of_those_who_are_drawn_is_decoded(monkeypatch):
+    async def test(cluster: Cluster) -> None:
+        (node,) = await together(cluster, 1)
+        group = node.group("g")
+        boxes = [await group.join(meta=number).start() for number in range(100)]
+        read: list[GroupEntry] = []
+
+        def counting(entry: GroupEntry) -> covey.GroupMember:
+            read.append(entry)
+            return member_of(entry)
+
+        monkeypatch.setattr("covey.api.groups.member_of", counting)
+        drawn = group.random_peers(2, exclude=boxes[0])
+        assert [member.meta for member in drawn] == [decode_payload(entry.meta) for entry in read]
+        assert len(read) == 2
 
     run(test)
 

@@ -162,6 +162,19 @@ def test_a_slow_reader_is_told_and_goes_on_from_what_is():
     run(test)
 
 
+def test_a_slow_reader_reads_what_it_lost_and_the_end_after_the_node_closed():
+    async def test(cluster: Cluster) -> None:
+        (node,) = await together(cluster, 1)
+        presence = node.presence(TOPIC)
+        async with presence.events(events_max=1) as events:
+            entries = [await presence.track(number).start() for number in range(4)]
+            await node.close()
+            assert [event async for event in events] == [covey.PresenceJoined(0, [None]), covey.Lost(3)]
+            assert len(entries) == 4
+
+    run(test)
+
+
 def test_topics_and_scopes_are_apart():
     async def test(cluster: Cluster) -> None:
         (node,) = await together(cluster, 1)
@@ -202,8 +215,8 @@ def test_what_does_not_fit_is_refused_and_changes_nothing():
             presence.track(1.5)  # type: ignore[arg-type]
         with pytest.raises(covey.ConfigError, match="key"):
             node.presence([])  # type: ignore[arg-type]
-        with pytest.raises(covey.UsageError, match=r"meta\[1\] cannot be serialised"):
-            presence.track("ann", object())
+        with pytest.raises(covey.UsageError, match=r"^meta\['a'\]\[1\] cannot be serialised: .*; nothing was changed$"):
+            presence.track("ann", {"a": [0, object()]})
         async with presence.track("ann", 1) as entry:
             with pytest.raises(covey.ValueTooLarge, match="meta has"):
                 entry.update(b"x" * 66_000)

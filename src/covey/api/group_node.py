@@ -226,6 +226,7 @@ class Groups:
 
     def on_life_ended(self, event: g.LifeEnded) -> None:
         """Nobody waits for an answer from there; it may have acted on what it was asked."""
+        self.posting.flush()  # nothing goes behind what this turn sent there: it would be dropped unheard
         for future, _, callee in self._calls.values():
             if (callee.site, callee.incarnation) == (event.site, event.incarnation) and not future.done():
                 future.set_exception(PeerUnreachable(f"site {short(event.site)} {event.why}; it may have acted"))

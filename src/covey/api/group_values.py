@@ -70,7 +70,7 @@ GroupEvent = GroupJoined | GroupLeft | GroupUpdated
 
 
 class GroupMessage(msgspec.Struct, frozen=True):
-    """A value that a member sent to this mailbox."""
+    """A value that a member sent to this mailbox. `sender.meta` is None: what it says of itself is in `members()`."""
 
     sender: GroupMember
     payload: Any
@@ -156,4 +156,4 @@ def encode_mail(payload: Any, what: str = "payload") -> bytes:
 
 def encode_meta(meta: Any) -> bytes:
     """What a member says of itself. Raises `UsageError`, or `ValueTooLarge` above 64 KiB."""
-    return encode_payload(meta, "meta", META_BYTES_MAX)
+    return encode_payload(meta, "meta", META_BYTES_MAX, "nothing was changed", "say less")

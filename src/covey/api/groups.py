@@ -8,10 +8,7 @@ from covey.api.events import Subscription
 from covey.api.group_node import Groups, encode_scope
 from covey.api.group_values import MAILBOX_MAX, GroupEvent, GroupMember, encode_meta, member_of
 from covey.api.mailboxes import Mailbox
-from covey.core.errors import (
-    PeerUnreachable,
-    UsageError,
-)
+from covey.core.errors import PeerUnreachable, UsageError
 from covey.core.rendezvous import highest
 from covey.protocols.groups import vocabulary as g
 from covey.wire.keys import Key, encode_key
@@ -58,18 +55,21 @@ class Group:
 
     def peers(self, exclude: Mailbox | None = None) -> list[GroupMember]:
         """Every distinct member but `exclude`."""
+        return [member_of(entry) for entry in self._others(exclude)]
+
+    def _others(self, exclude: Mailbox | None) -> list[g.GroupEntry]:
         view = self._view()
         left_out = None
         if exclude is not None and check_mailbox(exclude, "exclude")._groups is self._groups:
             left_out = self._groups.machine.address(exclude._number)
-        return [member_of(entry) for address, entry in view.items() if address != left_out]
+        return [entry for address, entry in view.items() if address != left_out]
 
     def random_peers(self, count: int, exclude: Mailbox | None = None) -> list[GroupMember]:
         """Up to `count` distinct members but `exclude`, each as likely as any other. Raises `UsageError` below 1."""
         if type(count) is not int or count < 1:
             raise UsageError(f"count must be an int of at least 1, not {count!r}")
-        peers = self.peers(exclude)
-        return self._groups.rng.sample(peers, min(count, len(peers)))
+        peers = self._others(exclude)
+        return [member_of(entry) for entry in self._groups.rng.sample(peers, min(count, len(peers)))]
 
     def pick(self, key: Key) -> GroupMember:
         """The member that `key` belongs to: the same for all who see the same members (rendezvous hashing).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import weakref
 from collections import deque
@@ -55,6 +56,7 @@ class Mailbox:
         )  # letters are decoded when they are read
         self._unread = 0  # messages in the queue; between two of them stands at most one `Lost`
         self._unread_bytes = 0
+        self._unread_calls = 0
         self._waiter: asyncio.Future[None] | None = None
         self._state = "new"
         self._cause: BaseException | None = None
@@ -211,7 +213,8 @@ class Mailbox:
     async def serve(self, handler: Callable[[Any, GroupMember], Awaitable[Any]]) -> None:
         """Answer every call with what `await handler(payload, sender)` returns, or with what it raises, for ever.
 
-        What was only sent is handed to it too; its value is dropped, and what it raises is logged.
+        One after the other: while the handler is at work the next ones wait unread. What was only sent is handed to it
+        too; its value is dropped, and what it raises is logged.
         """
         async for message in self:
             if isinstance(message, Lost):
@@ -223,8 +226,9 @@ class Mailbox:
             except (Exception, asyncio.CancelledError) as error:
                 if isinstance(message, GroupMessage):
                     log.error("event=handler_failed group=%r reason=%r", self.group.key, told(error), exc_info=error)
-                elif self._state == "open":
-                    message.fail(told(error))
+                else:
+                    with contextlib.suppress(UsageError):  # it was answered already, or the mailbox ended
+                        message.fail(told(error))
                 task = asyncio.current_task()
                 if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
                     raise  # it is we who are cancelled, and not only something that the handler waited for
@@ -279,6 +283,10 @@ class Mailbox:
     def _decode(self, letter: g.Letter) -> GroupMessage | GroupCall | None:
         sender, number = letter.sender, letter.number
         is_call = letter.kind is _CALL
+        if is_call:
+            self._unread_calls -= 1
+            if len(self._unanswered) - self._unread_calls > self._max:
+                self._refuse(*next(iter(self._unanswered)), "too many calls after it wait for an answer too")
         try:
             payload = self._groups.decode(letter)
         except DecodeError:
@@ -308,9 +316,8 @@ class Mailbox:
             self._turn_down(letter, f"{self._unread_bytes} bytes wait there unread; try again later")
             return
         if letter.kind is _CALL:
-            if len(self._unanswered) >= self._max:
-                self._refuse(*next(iter(self._unanswered)), "too many calls after it wait for an answer too")
             self._unanswered[letter.sender, letter.number] = None
+            self._unread_calls += 1
         self._queue.append(letter)
         self._unread += 1
         self._unread_bytes += size
@@ -339,8 +346,9 @@ class Mailbox:
         self._unanswered.pop((to, number), None)
 
     def _refuse(self, to: g.Address, number: int, reason: str, kind: g.Kind = g.Kind.FAILURE) -> None:
-        self._groups.posting.answer(self._number, to, kind, number, encode_mail(clean(reason)))
         self._unanswered.pop((to, number), None)
+        with contextlib.suppress(ClosedError):  # the node says goodbye: that ends the call too
+            self._groups.posting.answer(self._number, to, kind, number, encode_mail(clean(reason)))
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

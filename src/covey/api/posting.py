@@ -20,9 +20,10 @@ Life = tuple[Site, int]
 Targets = Mapping[Life, tuple[g.Address, ...]]
 
 LETTERS_MAX = 256  # letters of one turn for one node that go to the machines at once; guess: a frame of small ones
-_VALUE, _CALL = g.Kind.VALUE, g.Kind.CALL
-
 BYTES_MAX = 65_536  # and of all nodes together: what a frame aims at
+SECONDS_MAX = 1e9  # to wait, about thirty years: whoever says more means for ever, and clocks take no such number
+
+_VALUE, _CALL = g.Kind.VALUE, g.Kind.CALL
 
 
 class Posting:
@@ -209,7 +210,7 @@ class Posting:
         seconds = self._send_timeout if timeout is None else timeout
         if type(seconds) not in (int, float) or not seconds > 0:
             raise UsageError(f"timeout must be a number of seconds above 0, not {timeout!r}; nothing was sent")
-        return seconds
+        return min(seconds, SECONDS_MAX)
 
 
 class _Post:

@@ -8,6 +8,7 @@ that Python holds equal, as 1 and True, are one.
 from __future__ import annotations
 
 import builtins
+import contextlib
 from collections import deque
 from collections.abc import Iterable
 from types import TracebackType
@@ -16,10 +17,10 @@ from typing import Any
 import msgspec
 
 from covey.api.events import Lost, Subscription
-from covey.api.group_values import GroupEvent, GroupJoined, GroupLeft, GroupMember
+from covey.api.group_values import GroupEvent, GroupJoined, GroupLeft, GroupMember, encode_meta
 from covey.api.groups import Group
 from covey.api.mailboxes import Mailbox
-from covey.core.errors import DecodeError
+from covey.core.errors import ClosedError, DecodeError
 from covey.wire.keys import Key, decode_key, encode_key
 
 SCOPE = "presence"
@@ -67,7 +68,7 @@ class Presence:
         what is no key, `UsageError` for metadata that cannot be serialised, `ValueTooLarge` for more than 64 KiB.
         """
         encoded = encode_key(key)
-        return PresenceEntry(key, encoded, self._group.join(meta=[encoded, meta], mailbox_max=1))
+        return PresenceEntry(key, encoded, self._group.join(meta=_said(encoded, meta), mailbox_max=1))
 
     def list(self) -> dict[Key, builtins.list[Any]]:
         """Every key that is there, with what each of its entries says, in the order in which they came here."""
@@ -99,7 +100,7 @@ class PresenceEntry:
 
     def update(self, meta: Any) -> None:
         """Say something else. Raises `UsageError` or `ValueTooLarge`, and what was said stays."""
-        self._mailbox.update_meta([self._encoded, meta])
+        self._mailbox.update_meta(_said(self._encoded, meta))
 
     def close(self) -> None:
         """Be there no more. Idempotent."""
@@ -151,7 +152,8 @@ class PresenceEvents:
         while not self._ready:
             event = await anext(self._events)
             if isinstance(event, Lost):
-                self._fold = _Fold(self._group.peers())
+                with contextlib.suppress(ClosedError):  # then nothing is there any more, and the stream is at its end
+                    self._fold = _Fold(self._group.peers())
                 return event
             self._ready += self._fold.take(event)
         return self._ready.popleft()
@@ -203,6 +205,11 @@ class _Fold:
             return [PresenceChanged(key, list(metas.values()))]
         del self._metas[key]
         return [PresenceLeft(key, [last])]
+
+
+def _said(encoded: bytes, meta: Any) -> list[Any]:
+    """What the member of an entry says. Errors lead into `meta` alone: users know of nothing else."""
+    return [encoded, msgspec.Raw(encode_meta(meta))]
 
 
 def read_entry(said: Any) -> tuple[Key, Any] | None:

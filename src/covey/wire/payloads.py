@@ -15,20 +15,26 @@ _FAILURES = (TypeError, ValueError, OverflowError, RecursionError)
 _DEPTH_MAX = 64  # guess: deeper data is a mistake, and msgpack readers in other languages stop somewhere too
 
 
-def encode_payload(value: Any, what: str = "payload", bytes_max: int = PAYLOAD_BYTES_MAX) -> bytes:
+def encode_payload(
+    value: Any,
+    what: str = "payload",
+    bytes_max: int = PAYLOAD_BYTES_MAX,
+    undone: str = "nothing was sent",
+    remedy: str = "split it",
+) -> bytes:
     """`value` as msgpack. Tuples arrive as lists; dataclasses and msgspec structs as dicts.
 
     Raises `UsageError` with the path to the part that cannot be encoded, `ValueTooLarge` above `bytes_max`, by default
-    about 1 MiB; nothing is sent.
+    about 1 MiB; both say that it is `undone`, and the latter the `remedy`.
     """
     try:
         encoded = _encoder.encode(value)
     except _FAILURES as error:
         path, reason = _find(value, what, 0) or (what, str(error) or type(error).__name__)
-        raise UsageError(f"{path} cannot be serialised: {reason}; nothing was sent") from None
+        raise UsageError(f"{path} cannot be serialised: {reason}; {undone}") from None
     if len(encoded) > bytes_max:
         raise ValueTooLarge(
-            f"{what} has {len(encoded)} bytes encoded, at most {bytes_max} fit in a message; nothing was sent: split it"
+            f"{what} has {len(encoded)} bytes encoded, at most {bytes_max} fit in a message; {undone}: {remedy}"
         )
     return encoded
 
