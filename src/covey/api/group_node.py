@@ -60,6 +60,7 @@ class Groups:
         )
         self.loop = asyncio.get_running_loop()
         self._calls: dict[int, tuple[asyncio.Future[Any], int, g.Address]] = {}  # caller's mailbox, callee
+        self._asked: dict[int, dict[int, None]] = {}  # the calls of each mailbox
         self._call = 0
         self._encoded: bytes | None = None  # the last payload that cannot be changed, and what it says
         self._decoded: Any = None
@@ -121,9 +122,8 @@ class Groups:
         with contextlib.suppress(ClosedError):
             self.feed(g.CloseMailbox(number))  # refused on another thread; then it stays open
         self._mailboxes.pop(number, None)
-        for future, caller, _ in self._calls.values():
-            if caller == number:
-                _fail(future, "the mailbox was closed; whether the call was answered is not known")
+        for call in self._asked.get(number, ()):
+            _fail(self._calls[call][0], "the mailbox was closed; whether the call was answered is not known")
 
     # --- events -----------------------------------------------------------------------------------------------------
 
@@ -238,10 +238,13 @@ class Groups:
         number = self._call
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._calls[number] = answer, sender, g.Address(*to.address)
+        self._asked.setdefault(sender, {})[number] = None
         try:
             return await self.posting.ask(sender, to, number, payload, answer, timeout)
         finally:
-            del self._calls[number]
+            del self._calls[number], self._asked[sender][number]
+            if not self._asked[sender]:
+                del self._asked[sender]
 
 
 class _MailboxRef(weakref.ref[Mailbox]):

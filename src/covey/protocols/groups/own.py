@@ -101,10 +101,12 @@ class Own:
         return [HoldInstance(PREFIX + command.scope)]
 
     def close(self, mailbox: int) -> list[Effect]:
-        """It leaves every group."""
-        effects: list[Effect] = [self._write(mailbox, place, None) for place in list(self.mailboxes.get(mailbox, ()))]
+        """It leaves every group: all of a scope in one command."""
+        changes: dict[bytes, list[tuple[bytes, bytes | None]]] = {}
+        for place in list(self.mailboxes.get(mailbox, ())):
+            changes.setdefault(place[0], []).append(self._said(mailbox, place, None))
         self.mailboxes.pop(mailbox, None)
-        return effects
+        return [WriteRows(PREFIX + scope, tuple(rows)) for scope, rows in changes.items()]
 
     def _check_open(self, mailbox: int) -> None:
         if mailbox not in self.mailboxes:
@@ -120,6 +122,9 @@ class Own:
             )
 
     def _write(self, mailbox: int, place: Place, said: tuple[int, bytes] | None) -> WriteRows:
+        return WriteRows(PREFIX + place[0], (self._said(mailbox, place, said),))
+
+    def _said(self, mailbox: int, place: Place, said: tuple[int, bytes] | None) -> tuple[bytes, bytes | None]:
         """What we say of one mailbox in one group from now on, as a row."""
         joins = self.mailboxes[mailbox]
         before = joins.get(place)
@@ -129,9 +134,7 @@ class Own:
             del joins[place]
         else:
             joins[place] = said
-        scope, group = place
-        value = None if said is None else encode_value(*said)
-        return WriteRows(PREFIX + scope, ((encode_row(group, mailbox), value),))
+        return encode_row(place[1], mailbox), None if said is None else encode_value(*said)
 
     def check(self) -> None:
         """Every invariant."""

@@ -190,8 +190,8 @@ class Owned:
 
     def _on_tail(self, table: OwnedTable, pull: Pull, message: OwnedOps, now_us: int) -> list[Effect]:
         """What the owner did while its rows were told, in order behind the first part, at least up to the last."""
-        pull.tail.extend(message.ops)
-        if self._overfull(sum(map(change_bytes, pull.tail))):
+        pull.follow(message.ops)
+        if self._overfull(pull.tail_bytes):
             return self.end_pull(pull.instance, pull.owner)
         if message.more or pull.next_seq <= pull.until:
             if not message.ops:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from covey.core.errors import invariant
 from covey.core.ids import Site
 from covey.core.timers import Timers
 from covey.protocols.replication.config import ReplicationConfig
-from covey.rows.owned import Change
+from covey.rows.owned import Change, change_bytes
 
 
 class Pull:
     """We asked `holder` for what is missing of one owner. Once its parts are here, `tail` is what followed them."""
 
-    __slots__ = ("after", "base", "holder", "instance", "owner", "staged", "tail", "until")
+    __slots__ = ("after", "base", "holder", "instance", "owner", "staged", "tail", "tail_bytes", "until")
 
     def __init__(self, instance: bytes, owner: Site, holder: Site, after: int) -> None:
         self.instance = instance
@@ -25,10 +26,16 @@ class Pull:
         self.base = 0
         self.until = 0
         self.tail: list[Change] = []
+        self.tail_bytes = 0
 
     def stage(self, base: int, until: int) -> None:
         """All parts are here, the first as of `base`, the latest as of `until`."""
-        self.staged, self.base, self.until, self.tail = True, base, until, []
+        self.staged, self.base, self.until, self.tail, self.tail_bytes = True, base, until, [], 0
+
+    def follow(self, ops: Sequence[Change]) -> None:
+        """The next operations behind the parts."""
+        self.tail += ops
+        self.tail_bytes += sum(map(change_bytes, ops))
 
     @property
     def next_seq(self) -> int:

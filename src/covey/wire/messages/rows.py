@@ -195,18 +195,6 @@ class SharedPart(msgspec.Struct, frozen=True, array_like=True, tag=125, gc=False
     last: bool
 
 
-OwnedMessage = OwnedOps | OwnedPull | OwnedPart | RowSum | OwnedPositions
-SharedMessage = (
-    SharedOps
-    | SharedSums
-    | SharedHave
-    | SharedPull
-    | SharedDone
-    | SharedCompare
-    | SharedSummary
-    | SharedPartPull
-    | SharedPart
-)
 RowsMessage = (
     OwnedOps
     | OwnedPull
