@@ -19,7 +19,6 @@ from covey.core.vocabulary import (
     HoldInstance,
     Liveness,
     MemberRemoved,
-    MessagesReceived,
     ReleaseInstance,
     RowsChanged,
     SharedChanged,
@@ -27,13 +26,13 @@ from covey.core.vocabulary import (
 )
 from covey.protocols.replication.vocabulary import SYSTEM, ReplicationStatistics
 from covey.rows.owned import OwnedTable, Position
+from covey.sim.accusing import accuse
 from covey.sim.checkers import check_links
 from covey.sim.node import SimNode
 from covey.sim.pace import Pace
 from covey.sim.record_progress import record_pending
 from covey.sim.shared_rows import Done, SharedWatcher, check_shared, finish_shared, shared_pending
 from covey.sim.world import World
-from covey.wire.messages.detector import Rumour, Rumours
 
 SECOND_US = 1_000_000
 
@@ -216,16 +215,7 @@ class Writers:
         node.feed(WriteRows(instance, tuple(changes)))
 
     def _accuse(self, node: SimNode) -> None:
-        """Somebody tells `node` that a third one, which is well, is down."""
-        members = node.engine.detector.opinions.members
-        others = [other for other in self._world.alive() if other is not node and other.site in members]
-        if len(others) < 2:
-            return
-        teller, accused = self._rng.sample(others, 2)
-        evidence = members[accused.site].evidence
-        state = self._rng.choice((Liveness.SUSPECT, Liveness.DOWN))
-        rumour = Rumour(accused.site, evidence.incarnation, evidence.refutation, state, teller.site)
-        node.feed(MessagesReceived(teller.site, (Rumours((rumour,)),)))
+        accuse(self._world, self._rng, node)
 
 
 def check_rows(world: World) -> None:
