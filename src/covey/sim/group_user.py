@@ -187,6 +187,8 @@ class User:
         invariant(letter.payload in values, f"{short(sender.site)} sent this from there, to this life")
         assert pair is not None
         at = values.index(letter.payload)
+        if at < pair.told and not self.node.engine.groups.remembers(sender):
+            return  # it had no room to remember the pair; and this network, unlike TCP, brings things late or twice
         invariant(at >= pair.told, "letters come in order, and once")
         self._count(letter, [number for _, number in pair.sent], pair.told, at)
         pair.told = at + 1
