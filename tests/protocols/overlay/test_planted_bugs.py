@@ -42,11 +42,11 @@ def no_affirmation(real: Method) -> Method:
 def no_probes_among_neighbours(real: Method) -> Method:
     """Only who is alone tries its addresses."""
 
-    def probe_next(self, now_us):
+    def probe_next(self, now_us, count=1):
         if self.active:
             self._timers.set(("probe",), now_us + SECOND_US)
             return []
-        return real(self, now_us)
+        return real(self, now_us, count)
 
     return probe_next
 
