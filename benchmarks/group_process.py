@@ -201,7 +201,7 @@ class GroupNode(Covey):
         mine = self.node.site, self.node.incarnation
         seen: list[Any] = []
         own: list[Any] = []
-        for (scope, group), view in machine.views.items():
+        for (scope, group), view in machine.members.by_place.items():
             for address, entry in view.items():
                 fields = (scope, group, address.site, address.incarnation, address.mailbox, entry.count, entry.meta)
                 (own if (address.site, address.incarnation) == mine else seen).append(fields)
@@ -213,7 +213,7 @@ class GroupNode(Covey):
         everything = msgspec.msgpack.encode(sorted(seen + ours))
         same = sorted(own) == sorted(ours)
         say("view", hash=hashlib.sha256(everything).hexdigest(), rows=len(seen) + len(ours), same=same,
-            groups=len(machine.views))  # fmt: skip
+            groups=len(machine.members.by_place))  # fmt: skip
 
 
 if __name__ == "__main__":
