@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from covey.core.ids import Site
-from covey.rows.owned import Change, OwnedTable
+from covey.rows.owned import OwnedTable
+from covey.rows.owner import Change
 
 A, B, C = (Site(bytes([number]) * 16) for number in (1, 2, 3))
 KEYS = st.sampled_from([b"", b"a", b"b", b"c", b"d", b"e"])

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from covey.core.errors import InvariantError
 from covey.core.ids import Site
-from covey.rows.owned import Change, OwnedTable, Position, Staging, change_bytes, fingerprint
+from covey.rows.owned import OwnedTable, Position, fingerprint
+from covey.rows.owner import Change, change_bytes
+from covey.rows.parts import Staging
 from tests.rows.owned_words import MANY, OPS, A, B, C, filled, fold, replay, state, table
 
 # --- operations -----------------------------------------------------------------------------------------------------
@@ -156,8 +158,10 @@ def test_after_tells_the_next_operations_as_many_as_fit_and_one_at_least(ops, si
         assert not rest or sum(map(change_bytes, [*told, rest[0]])) > size
 
 
-@given(st.lists(OPS, max_size=6), st.integers(0, 400), st.integers(0, 6))
-def test_trim_keeps_a_gapless_tail_and_forgets_only_what_all_have_or_what_is_above_the_bound(parts, size, version):
+@given(st.lists(OPS, max_size=6), st.integers(0, 400), st.integers(0, 6), st.integers(1, 3))
+def test_trim_keeps_a_gapless_tail_and_forgets_only_what_all_have_or_what_is_above_the_bound(
+    parts, size, version, at_once
+):
     made = table()
     ops: list[Change] = []
     versions: list[int] = []
@@ -165,7 +169,9 @@ def test_trim_keeps_a_gapless_tail_and_forgets_only_what_all_have_or_what_is_abo
         made.apply(A, len(ops) + 1, part)
         ops += part
         versions += [made.version] * len(part)
-    made.trim(A, size, version)
+    while (went := made.trim(A, size, version, at_once)) == at_once:
+        made.check()
+    assert went < at_once
     made.check()
     kept = [seq for seq in range(len(ops) + 1) if made.after(A, seq, MANY) is not None]
     assert kept == list(range(kept[0], len(ops) + 1))
@@ -175,7 +181,7 @@ def test_trim_keeps_a_gapless_tail_and_forgets_only_what_all_have_or_what_is_abo
     assert tail <= bound
     if kept[0]:  # the last one that went: all had it, or with it the log was too long
         assert versions[kept[0] - 1] <= version or tail + change_bytes(ops[kept[0] - 1]) > bound
-    made.trim(B, 0, 0)
+    assert made.trim(B, 0, 0, MANY) == 0
 
 
 # --- check ----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from covey.rows.owned import Change
+from covey.rows.owner import Change
 from tests.rows.owned_words import MANY, OPS, A, filled, fold, replay, state, table
 
 # --- whole owners, in parts -----------------------------------------------------------------------------------------
@@ -17,14 +17,16 @@ def test_a_client_that_is_told_parts_while_the_server_changes_ends_with_exactly_
     server, client = filled(start), table()
     client.apply(A, 1, had)  # whatever it had; it is behind, so of no matter
     shown = client.rows_of(A)
-    ops, cursor, doing = list(start), None, iter(meanwhile)
+    ops, doing = list(start), iter(meanwhile)
+    telling = server.tell(A)
     while True:
-        rows, last = server.part(A, cursor, size)
+        cursor = telling.cursor
+        rows, last = telling.part(size)
         assert rows or last
         staging = client.stage(A, server.position(A).seq, cursor, rows)
         assert staging is not None
         assert client.rows_of(A) == replay(had)  # nothing is shown before the end
-        cursor = rows[-1][0] if rows else cursor
+        assert telling.cursor == (rows[-1][0] if rows else cursor)
         if last:
             break
         step: list[Change] = next(doing, [])
@@ -58,7 +60,6 @@ def test_a_part_that_comes_twice_late_or_out_of_order_is_not_staged():
     assert made.stage(A, 9, None, first) is not None  # told twice: it begins anew
     assert made.stage(A, 9, second[-1][0], last) is None
     assert made.stage(A, 8, first[-1][0], second) is None  # told before the first part was
-    assert made.stage(A, 9, first[-1][0], first) is None  # does not get on
     assert made.stage(A, 9, first[-1][0], second) is not None
     assert made.stage(A, 9, second[-1][0], last) is not None
     assert made.finish(A, []) == ROWS
@@ -73,6 +74,20 @@ def test_parts_are_of_no_single_moment_before_the_operations_up_to_the_latest_ar
     assert (staging.base, staging.until) == (9, 11)
     assert made.finish(A, [(b"y", b"")]) == []
     assert made.position(A).seq == 0
+
+
+def test_rows_of_a_life_that_is_over_are_told_no_more():
+    made = filled([*ROWS])
+    telling = made.tell(A)
+    telling.part(1)
+    assert made.tells(telling, A)
+    made.apply(A, len(ROWS) + 1, [(ROWS[1][0], None)])  # an operation is no reason
+    assert made.tells(telling, A)
+    assert telling.part(1) == ([ROWS[2]], False)
+    made.admit(A, 2, True)
+    assert not made.tells(telling, A)
+    made.drop(A)
+    assert not made.tells(telling, A)
 
 
 @pytest.mark.parametrize("ends", [lambda made: made.admit(A, 2, True), lambda made: made.unstage(A)])

@@ -14,7 +14,7 @@ from covey.protocols.replication.pieces import sums_in_pieces, tellable
 from covey.rows import shared
 from covey.rows.dots import Told
 from covey.rows.op_log import OP_BYTES
-from covey.rows.owned import ROW_BYTES
+from covey.rows.owner import ROW_BYTES
 from covey.wire import limits
 from covey.wire.codec import decode_body, encode_handshake, encode_message, join_body
 from covey.wire.framing import Splitter, frame

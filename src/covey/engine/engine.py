@@ -152,7 +152,7 @@ class Engine:
             ),
             (detector,): (detection.Stop, detection.PeerSpoke, v.DigestsChanged, v.LoopLagged),
             (rows,): (v.HoldInstance, v.ReleaseInstance, v.WriteRows, v.WriteShared, v.PeerProbed),
-            (rows, links): (v.TurnEnded,),
+            (groups, rows, links): (v.TurnEnded,),
             (links, overlay, detector, groups, rows, roster): (v.ClusterChanged,),
             (roster, detector, groups, rows, overlay): (v.MemberAdded, v.MemberRemoved),
             (overlay, membership, groups, rows, roster): (v.LivenessChanged,),

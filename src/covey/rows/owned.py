@@ -8,22 +8,17 @@ told again from a log; where the log is too short, the rows themselves are told 
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_right
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import TypeAlias
 
 import msgspec
 
 from covey.core.errors import invariant
 from covey.core.ids import Site
+from covey.rows.owner import Change, OwnerRows, Row, change_bytes
+from covey.rows.parts import Staging, Telling
 
 DIGEST_MODULUS = 1 << 64
-ROW_BYTES = 40  # what a row or an operation costs besides its key and value, about
-
-Change: TypeAlias = tuple[bytes, bytes | None]
-"""A key and its value from now on; None: it has none any more. Also an operation of the log."""
 
 
 class Position(msgspec.Struct, frozen=True, order=True, gc=False):
@@ -45,87 +40,6 @@ def fingerprint(owner: Site, incarnation: int, seq: int) -> int:
     return int.from_bytes(hashed.digest(), "big")
 
 
-def change_bytes(change: Change) -> int:
-    """What an operation or a row takes in a message and in memory, about."""
-    return ROW_BYTES + len(change[0]) + len(change[1] or b"")
-
-
-class OwnerRows:
-    """The rows of one owner in one life.
-
-    Law: `rows` is what the operations 1 … `seq` leave behind. Invariant: the log holds the last operations, gapless.
-    """
-
-    __slots__ = ("bytes", "incarnation", "log", "log_bytes", "rows", "seq", "shown")
-
-    def __init__(self, incarnation: int, shown: bool) -> None:
-        self.incarnation = incarnation
-        self.seq = 0
-        self.rows: dict[bytes, bytes] = {}
-        self.bytes = 0  # of the rows
-        self.log: deque[tuple[Change, int]] = deque()  # (operation, the table's version when it came)
-        self.log_bytes = 0
-        self.shown = shown
-
-    def apply(self, ops: Iterable[Change], version: int) -> list[Change]:
-        """Apply the next operations; returns what they changed, the last word on each key only."""
-        changed: dict[bytes, bytes | None] = {}
-        before: dict[bytes, bytes | None] = {}
-        rows = self.rows
-        for op in ops:
-            key, value = op
-            old = rows.get(key)
-            before.setdefault(key, old)
-            size = change_bytes(op)
-            if old is not None:
-                self.bytes -= change_bytes((key, old))
-            if value is None:
-                rows.pop(key, None)
-            else:
-                rows[key] = value
-                self.bytes += size
-            changed[key] = value
-            self.seq += 1
-            self.log.append((op, version))
-            self.log_bytes += size
-        return [(key, value) for key, value in changed.items() if before[key] != value]
-
-    def trim(self, bytes_max: int, version_min: int) -> None:
-        """Forget the operations that everybody has, and the oldest ones above a bound of bytes."""
-        log = self.log
-        while log and (log[0][1] <= version_min or self.log_bytes > bytes_max):
-            self.log_bytes -= change_bytes(log.popleft()[0])
-
-    def after(self, seq: int, bytes_max: int) -> list[Change] | None:
-        """The operations behind `seq`, as many as fit; None if the log does not go back so far."""
-        skipped = seq - (self.seq - len(self.log))
-        if skipped < 0:
-            return None
-        ops: list[Change] = []
-        size = 0
-        for at in range(skipped, len(self.log)):
-            op = self.log[at][0]
-            size += change_bytes(op)
-            if ops and size > bytes_max:
-                break
-            ops.append(op)
-        return ops
-
-
-class Staging:
-    """An owner's rows that arrive in parts; nothing of them is shown before they are whole."""
-
-    __slots__ = ("base", "bytes", "cursor", "incarnation", "rows", "until")
-
-    def __init__(self, incarnation: int, base: int) -> None:
-        self.incarnation = incarnation
-        self.base = base  # the owner's number when the first part was told; later parts may be newer
-        self.until = base  # the highest of their numbers: before it, what was told is of no single moment
-        self.cursor: bytes | None = None  # the last key; the next part begins behind it
-        self.rows: dict[bytes, bytes] = {}
-        self.bytes = 0
-
-
 class OwnedTable:
     """All owned rows of one instance.
 
@@ -136,7 +50,6 @@ class OwnedTable:
     def __init__(self) -> None:
         self._owners: dict[Site, OwnerRows] = {}
         self._staging: dict[Site, Staging] = {}
-        self._sorted: dict[Site, list[bytes]] = {}  # keys in order, while somebody is told an owner's rows in parts
         self.digest = 0
         self.version = 0  # counts applications; orders what was applied by when it came here
 
@@ -194,7 +107,7 @@ class OwnedTable:
     @property
     def stamp(self) -> tuple[int, int, int, int]:
         """Another one after every change of rows and of whose rows count."""
-        staged = sum(staging.bytes for staging in self._staging.values())
+        staged = sum(staging.told for staging in self._staging.values())
         return self.version, self.digest, len(self._owners), staged
 
     # --- whose rows count -------------------------------------------------------------------------------------------
@@ -215,7 +128,6 @@ class OwnedTable:
         """Nothing of this owner counts any more."""
         rows = self._owners.pop(owner, None)
         self._staging.pop(owner, None)
-        self._sorted.pop(owner, None)
         if rows is None or not rows.shown:
             return []
         self._toggle(owner, rows)
@@ -226,7 +138,7 @@ class OwnedTable:
         rows = self._owners[owner]
         if seq < rows.seq:
             return []
-        return self._replace(owner, rows, {}, seq)
+        return self._replace(owner, rows, {}, 0, seq)
 
     def _show(self, owner: Site, rows: OwnerRows, shown: bool) -> list[Change]:
         if rows.shown is shown:
@@ -258,17 +170,18 @@ class OwnedTable:
         if rows.shown:
             self._toggle(owner, rows)
         changes = rows.apply(fresh, self.version)
-        self._sorted.pop(owner, None)
         if not rows.shown:
             return []
         self._toggle(owner, rows, +1)
         return changes
 
-    def trim(self, owner: Site, bytes_max: int, version_min: int) -> None:
-        """Bound an owner's log: what everybody has goes, and what the rows themselves would tell more cheaply."""
+    def trim(self, owner: Site, bytes_max: int, version_min: int, ops_max: int) -> int:
+        """Bound an owner's log: what everybody has goes, and what the rows themselves would tell more cheaply.
+
+        Returns how many operations went: at most `ops_max`.
+        """
         rows = self._owners.get(owner)
-        if rows is not None:
-            rows.trim(max(bytes_max, rows.bytes), version_min)
+        return 0 if rows is None else rows.trim(max(bytes_max, rows.bytes), version_min, ops_max)
 
     def after(self, owner: Site, seq: int, bytes_max: int) -> list[Change] | None:
         """An owner's operations behind `seq`, as many as fit; None if the log is too short."""
@@ -276,24 +189,15 @@ class OwnedTable:
 
     # --- whole owners, in parts -------------------------------------------------------------------------------------
 
-    def part(self, owner: Site, cursor: bytes | None, bytes_max: int) -> tuple[list[tuple[bytes, bytes]], bool]:
-        """The rows behind `cursor` in the order of keys, as many as fit, and whether these are the last."""
-        rows = self._owners[owner].rows
-        keys = self._sorted.get(owner)
-        if keys is None:
-            keys = self._sorted[owner] = sorted(rows)
-        part: list[tuple[bytes, bytes]] = []
-        size = 0
-        for at in range(0 if cursor is None else bisect_right(keys, cursor), len(keys)):
-            row = keys[at], rows[keys[at]]
-            size += change_bytes(row)
-            if part and size > bytes_max:
-                return part, False
-            part.append(row)
-        self._sorted.pop(owner, None)
-        return part, True
+    def tell(self, owner: Site) -> Telling:
+        """Begin to tell an owner's rows in parts."""
+        return Telling(self._owners[owner])
 
-    def stage(self, owner: Site, seq: int, cursor: bytes | None, rows: Sequence[tuple[bytes, bytes]]) -> Staging | None:
+    def tells(self, telling: Telling, owner: Site) -> bool:
+        """Whether what is told are still this owner's rows, and not those that counted before."""
+        return self._owners.get(owner) is telling.rows
+
+    def stage(self, owner: Site, seq: int, cursor: bytes | None, rows: Sequence[Row]) -> Staging | None:
         """Put one part aside; None: it does not go on where the last one ended, or is older than the first.
 
         A part without a cursor begins anew.
@@ -305,14 +209,11 @@ class OwnedTable:
             known = self._staging.get(owner)
             if known is None or known.incarnation != incarnation or known.cursor != cursor or seq < known.base:
                 return None
-            if rows and rows[-1][0] <= cursor:
-                return None
             staging = known
         if rows:
             staging.cursor = rows[-1][0]
         staging.until = max(staging.until, seq)
-        staging.rows.update(rows)
-        staging.bytes += sum(map(change_bytes, rows))
+        staging.take(rows)
         return staging
 
     def finish(self, owner: Site, ops: Sequence[Change]) -> list[Change]:
@@ -326,30 +227,25 @@ class OwnedTable:
         seq = staging.base + len(ops)
         if staging.incarnation != rows.incarnation or seq <= rows.seq or seq < staging.until:
             return []
-        for key, value in ops:
-            if value is None:
-                staging.rows.pop(key, None)
-            else:
-                staging.rows[key] = value
-        return self._replace(owner, rows, staging.rows, seq)
+        staging.take(ops)
+        return self._replace(owner, rows, staging.rows, staging.bytes, seq)
 
     def unstage(self, owner: Site) -> None:
         """Whoever told the parts does not go on."""
         self._staging.pop(owner, None)
 
-    def _replace(self, owner: Site, rows: OwnerRows, new: dict[bytes, bytes], seq: int) -> list[Change]:
-        """From now on `new` is what the operations up to `seq` left behind."""
+    def _replace(self, owner: Site, rows: OwnerRows, new: dict[bytes, bytes], size: int, seq: int) -> list[Change]:
+        """From now on `new`, of so many bytes, is what the operations up to `seq` left behind."""
         old = rows.rows
         changes: list[Change] = [(key, None) for key in old if key not in new]
-        changes += [(key, value) for key, value in new.items() if old.get(key) != value]
+        changes += [change for change in new.items() if old.get(change[0]) != change[1]] if old else new.items()
         self.version += 1
         if rows.shown:
             self._toggle(owner, rows)
         rows.rows, rows.seq = new, seq
-        rows.bytes = sum(change_bytes(row) for row in new.items())
+        rows.bytes = size
         rows.log.clear()
         rows.log_bytes = 0
-        self._sorted.pop(owner, None)
         if not rows.shown:
             return []
         self._toggle(owner, rows, +1)
@@ -379,3 +275,4 @@ class OwnedTable:
                 "only rows of lives that count are staged",
             )
             invariant(0 <= staging.base <= staging.until, "parts are told as of the first one or later")
+            invariant(staging.bytes == sum(map(change_bytes, staging.rows.items())), "the staged bytes are counted")

@@ -220,7 +220,9 @@ def build_groups(seed: int, telling: bool) -> Scene:
         log_bytes_min=rng.choice((150, 65_536)),
     )
     membership = MembershipConfig(ephemeral=rng.random() < 0.3)
-    config = EngineConfig(membership=membership, replication=rows, groups=GroupsConfig(streams_max=streams_max))
+    leaves_max = derive(seed, "leaves").choice((1, 500))
+    groups = GroupsConfig(streams_max=streams_max, leaves_max=leaves_max)
+    config = EngineConfig(membership=membership, replication=rows, groups=groups)
     faults = plan.network(rng)
     world = GroupsWorld(seed, config=config, faults=faults, telling=telling, exact=streams_max > 6)
     seeds = tuple(f"n{index}:1" for index in range(min(count, rng.choice((1, 2, 3)))))

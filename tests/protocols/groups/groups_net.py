@@ -27,6 +27,8 @@ from covey.core.vocabulary import (
     Resolve,
     RowsChanged,
     SendData,
+    TurnEnded,
+    WantTurn,
     WriteRows,
 )
 from covey.protocols.groups import vocabulary as g
@@ -49,6 +51,7 @@ class Member:
         self.site, self.incarnation = site, incarnation
         self.rows: dict[tuple[bytes, bytes], bytes] = {}  # our own, by instance and key
         self.held: list[bytes] = []
+        self.wants_turn = False
         self.sent: list[SendData] = []
         self.letters: list[g.Letter] = []
         self.changes: list[g.GroupChanged] = []
@@ -69,6 +72,8 @@ class Member:
 
     def _carry_out(self, effect: Any) -> None:
         match effect:
+            case WantTurn():
+                self.wants_turn = True
             case HoldInstance(instance):
                 assert instance not in self.held
                 self.held.append(instance)
@@ -117,6 +122,11 @@ class Member:
                 view[entry.address] = after
 
     # --- short words ------------------------------------------------------------------------------------------------
+
+    def end_turn(self) -> None:
+        assert self.wants_turn
+        self.wants_turn = False
+        self.feed(TurnEnded())
 
     def open(self) -> int:
         """A new mailbox."""

@@ -1,6 +1,7 @@
 """Row machines joined by a net that a test controls. Messages travel as objects, and after each step:
 
-- the folds of `RowsChanged` and of `SharedChanged` are what is shown, and each change changes something;
+- the folds of `RowsChanged`, with those that wait, and of `SharedChanged` are what is shown, and each change changes
+  something;
 - the machine's own `check()`.
 
 Nothing is delivered before `run` or `wait`; time moves by `wait` only. Turns end when `run` begins and after each
@@ -89,7 +90,10 @@ class Node:
             for instance, table in self.machine.tables.items()
             for owner, incarnation, key, value in table.view()
         }
-        assert shown == self.folded
+        told = dict(self.folded)
+        for waiting in self.machine.facts.waiting():
+            self._fold(told, waiting)
+        assert shown == told
         tables = self.machine.shared.tables
         views = {instance: view for instance, table in tables.items() if (view := table.view())}
         assert views == {instance: rows for instance, rows in self.shared.items() if rows}
@@ -100,15 +104,9 @@ class Node:
         match effect:
             case WantTurn():
                 self.wants_turn = True
-            case RowsChanged(instance, owner, incarnation, changes):
+            case RowsChanged():
                 self.facts.append(effect)
-                assert changes
-                for key, value in changes:
-                    assert self.folded.get((instance, owner, incarnation, key)) != value
-                    if value is None:
-                        del self.folded[instance, owner, incarnation, key]
-                    else:
-                        self.folded[instance, owner, incarnation, key] = value
+                self._fold(self.folded, effect)
             case SharedChanged(instance, rows):
                 assert rows
                 shared = self.shared.setdefault(instance, {})
@@ -131,6 +129,16 @@ class Node:
                         net.send(self.site, site(number), message, Channel.CONTROL)
             case _:
                 raise AssertionError(f"nobody does {effect!r}")
+
+    def _fold(self, shown: dict[tuple[bytes, Site, int, bytes], bytes], fact: RowsChanged) -> None:
+        assert fact.changes
+        for key, value in fact.changes:
+            row = fact.instance, fact.owner, fact.incarnation, key
+            assert shown.get(row) != value
+            if value is None:
+                del shown[row]
+            else:
+                shown[row] = value
 
     # --- what a test says and asks ----------------------------------------------------------------------------------
 
@@ -284,9 +292,9 @@ class Net:
         return True
 
     def run(self, messages_max: int = 20_000) -> None:
-        """Let everything arrive."""
+        """Let everything arrive, and all turns end."""
         for _ in range(messages_max):
-            if not self.deliver():
+            if not self.deliver() and not any(node.wants_turn for node in self.nodes if node.alive):
                 return
         raise AssertionError("the net does not come to rest")
 

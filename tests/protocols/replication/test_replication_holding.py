@@ -167,7 +167,7 @@ def test_a_stranger_leaves_nothing_behind():
     stranger = net.add(9)
     b.hears(stranger, RowSum(b.machine._sum([SYSTEM])))
     b.feed(PeerConnected(stranger.me, Channel.CONTROL))
-    assert stranger.site not in b.machine.owned._equal
+    assert stranger.site not in b.machine.owned.logs._equal
     assert a.site in b.machine.holders(SYSTEM)
     assert stranger.site not in b.machine.holders(SYSTEM)
 

@@ -29,7 +29,7 @@ def short_log(count: int = 2, rows: int = 9) -> tuple:
     net.run()
     net.cut.clear()
     for node in net.nodes[:-1]:
-        node.machine.owned.trim()
+        node.machine.owned.logs.trim()
         assert node.machine.tables[I].after(a.site, 0, 100) is None
     net.carried.clear()
     return (net, a, *others)

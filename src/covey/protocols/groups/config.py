@@ -13,3 +13,4 @@ class GroupsConfig(msgspec.Struct, frozen=True):
     member_bytes_max: int = 24 << 20  # of what they say: well below what the row machine keeps, which counts more
     scopes_max: int = 1_024  # known here. Guess: a quarter of what the row machine holds
     streams_max: int = 262_144  # pairs of mailboxes whose letters are numbered, with one node and each way. Guess
+    leaves_max: int = 500  # groups that a closed mailbox leaves in one turn: 3 ms, as for whoever hears it

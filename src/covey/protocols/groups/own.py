@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 from covey.core.errors import UsageError, invariant
-from covey.core.vocabulary import HoldInstance, Resolve, WriteRows
+from covey.core.vocabulary import HoldInstance, Resolve, TurnEnded, WantTurn, WriteRows
 from covey.protocols.groups.config import GroupsConfig
 from covey.protocols.groups.rows import COUNT_MAX, PREFIX, encode_row, encode_value
 from covey.protocols.groups.views import Place
@@ -19,9 +20,10 @@ Joins = dict[Place, tuple[int, bytes]]  # how often, and with which metadata
 class Own:
     """The mailboxes of this node.
 
-    Law: n joins need n leaves; a command that is refused changes nothing. Invariants: a number is used once in a
-    process; who joined has a count, in a scope that is held; memberships are counted, and within the bounds of what
-    others show of one node; so are the bytes of their rows.
+    Law: n joins need n leaves; a command that is refused changes nothing; a mailbox that is closed leaves all groups,
+    of many of them some each turn. Invariants: a number is used once in a process; who joined has a count, in a scope
+    that is held; memberships are counted, and within the bounds of what others show of one node; so are the bytes of
+    their rows; what is closed is not open, and leaves something.
     """
 
     def __init__(self, config: GroupsConfig) -> None:
@@ -29,6 +31,7 @@ class Own:
         self._next = 1
         self.mailboxes: dict[int, Joins] = {}
         self.scopes: dict[bytes, None] = {}
+        self._leaving: dict[int, Joins] = {}  # what closed mailboxes are still members of
         self._joined = 0  # memberships of all of them together
         self._bytes = 0  # of their rows
         self.handlers: dict[type, Callable[[Any, int], list[Effect]]] = {
@@ -37,6 +40,7 @@ class Own:
             UpdateMeta: self._on_meta,
             LeaveGroup: self._on_leave,
             HoldScope: self._on_hold,
+            TurnEnded: self._on_turn_ended,
         }
 
     def joined(self, mailbox: int, place: Place) -> tuple[int, bytes]:
@@ -101,11 +105,27 @@ class Own:
         return [HoldInstance(PREFIX + command.scope)]
 
     def close(self, mailbox: int) -> list[Effect]:
-        """It leaves every group: all of a scope in one command."""
+        """It leaves every group: those of a scope in one command, but of many only the first ones in this turn."""
+        joins = self.mailboxes.pop(mailbox, {})
+        effects = self._leave_some(mailbox, joins)
+        if joins:
+            effects += [] if self._leaving else [WantTurn()]
+            self._leaving[mailbox] = joins
+        return effects
+
+    def _on_turn_ended(self, _: TurnEnded, now_us: int) -> list[Effect]:
+        """One that is closed leaves some more."""
+        for mailbox, joins in self._leaving.items():
+            effects = self._leave_some(mailbox, joins)
+            if not joins:
+                del self._leaving[mailbox]
+            return [*effects, WantTurn()] if self._leaving else effects
+        return []
+
+    def _leave_some(self, mailbox: int, joins: Joins) -> list[Effect]:
         changes: dict[bytes, list[tuple[bytes, bytes | None]]] = {}
-        for place in list(self.mailboxes.get(mailbox, ())):
-            changes.setdefault(place[0], []).append(self._said(mailbox, place, None))
-        self.mailboxes.pop(mailbox, None)
+        for place in list(islice(joins, self._config.leaves_max)):
+            changes.setdefault(place[0], []).append(self._said(joins, mailbox, place, None))
         return [WriteRows(PREFIX + scope, tuple(rows)) for scope, rows in changes.items()]
 
     def _check_open(self, mailbox: int) -> None:
@@ -122,11 +142,12 @@ class Own:
             )
 
     def _write(self, mailbox: int, place: Place, said: tuple[int, bytes] | None) -> WriteRows:
-        return WriteRows(PREFIX + place[0], (self._said(mailbox, place, said),))
+        return WriteRows(PREFIX + place[0], (self._said(self.mailboxes[mailbox], mailbox, place, said),))
 
-    def _said(self, mailbox: int, place: Place, said: tuple[int, bytes] | None) -> tuple[bytes, bytes | None]:
-        """What we say of one mailbox in one group from now on, as a row."""
-        joins = self.mailboxes[mailbox]
+    def _said(
+        self, joins: Joins, mailbox: int, place: Place, said: tuple[int, bytes] | None
+    ) -> tuple[bytes, bytes | None]:
+        """What we say of one mailbox, which has these joins, in one group from now on, as a row."""
         before = joins.get(place)
         self._bytes += _size(place, said) - _size(place, before)
         self._joined += (said is not None) - (before is not None)
@@ -139,7 +160,9 @@ class Own:
     def check(self) -> None:
         """Every invariant."""
         joined = size = 0
-        for number, joins in self.mailboxes.items():
+        invariant(not self._leaving.keys() & self.mailboxes.keys(), "what is closed is not open")
+        invariant(all(self._leaving.values()), "what is closed leaves something")
+        for number, joins in (*self.mailboxes.items(), *self._leaving.items()):
             invariant(0 < number < self._next, "a number is used once in a process")
             for place, said in joins.items():
                 invariant(said[0] > 0 and place[0] in self.scopes, "who joined has a count, in a scope that is held")

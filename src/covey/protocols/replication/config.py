@@ -14,12 +14,14 @@ class ReplicationConfig(msgspec.Struct, frozen=True):
 
     digest_period_us: int = 1 * SECOND_US  # DESIGN 3.6: to a random peer each second
     pull_us_max: int = 2 * SECOND_US  # how long a holder may take for one answer. Guess
+    telling_us_max: int = 4 * SECOND_US  # how long it may take to ask for the next part. Guess: twice that
     direct_max: int = 8  # DESIGN 3: push = direct when at most 8 nodes hold it
     first_holders: int = 3  # whom a new holder asks at once. Guess
     bytes_aim: int = FRAME_AIM_BYTES  # of operations or rows in one message
     positions_max: int = 2_048  # in one message: 64 KiB of them, about
     log_bytes_min: int = FRAME_AIM_BYTES  # a log may be as long as this, or as the rows themselves. Guess
     changes_max: int = 500  # rows in one fact: 2-3 ms for whoever hears it, measured with groups
+    trimmed_max: int = 5_000  # operations forgotten in one turn: 3 ms, measured
     owner_bytes_max: int = 64 << 20  # of one owner's rows in one instance. Guess
     shared_bytes_max: int = 256 << 20  # of all shared rows of one instance. Guess
     instances_max: int = 4_096  # held here. Guess

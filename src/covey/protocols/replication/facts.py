@@ -8,7 +8,7 @@ from typing import Any
 
 from covey.core.ids import Site
 from covey.core.vocabulary import RowsChanged, WantTurn
-from covey.rows.owned import Change
+from covey.rows.owner import Change
 
 Effect = Any
 

@@ -52,7 +52,8 @@ from covey.protocols.replication.holders import base_of, value_of
 from covey.protocols.replication.owned import Owned
 from covey.protocols.replication.shared import Shared
 from covey.protocols.replication.vocabulary import SYSTEM, ReplicationStatistics
-from covey.rows.owned import Change, OwnedTable
+from covey.rows.owned import OwnedTable
+from covey.rows.owner import Change
 from covey.wire.messages.rows import (
     INSTANCE_BYTES_MAX,
     ROW_KEY_BYTES_MAX,
@@ -177,7 +178,7 @@ class Replication:
         return self.shared.write(command)
 
     def _on_turn_ended(self, _: TurnEnded, now_us: int) -> list[Effect]:
-        return self.owned.on_turn_ended() + self.shared.on_turn_ended() + self.facts.on_turn_ended()
+        return self.owned.on_turn_ended(now_us) + self.shared.on_turn_ended() + self.facts.on_turn_ended()
 
     def _on_messages(self, received: MessagesReceived, now_us: int) -> list[Effect]:
         effects: list[Effect] = []
@@ -201,24 +202,25 @@ class Replication:
     def _on_digest_timer(self, now_us: int) -> list[Effect]:
         """Compare with somebody who holds something that we do."""
         self._timers.set(("digest",), now_us + jittered(self._rng, self._config.digest_period_us))
-        self.owned.trim()
+        effects = self.owned.logs.trim()
         self.shared.trim(now_us)
         holders: dict[Site, None] = {}
         for instance in self.tables:
             if instance != SYSTEM:
                 holders.update(dict.fromkeys(self._audience.others(instance)))
-        return [self._say_sum(self._rng.choice(list(holders)))] if holders else []
+        return [*effects, self._say_sum(self._rng.choice(list(holders)))] if holders else effects
 
     def _on_probed(self, fact: PeerProbed, now_us: int) -> list[Effect]:
         """Who is pinged is compared with: that takes no packet of its own, and the timer waits for the next ping."""
         site = fact.site
         if not self._lives.is_shown(site):
             return []
+        effects: list[Effect] = []
         if any(self._holders.has(instance, site) for instance in self.tables):
             self._timers.set(("digest",), now_us + self._config.digest_period_us * 3 // 2)
-            self.owned.trim()
+            effects = self.owned.logs.trim()
             self.shared.trim(now_us)
-        return [self._say_sum(site)]
+        return [*effects, self._say_sum(site)]
 
     def _say_sum(self, site: Site) -> Effect:
         return self._audience.send(site, RowSum(self._sum(self._common(site))), Channel.CONTROL)
@@ -227,7 +229,7 @@ class Replication:
         common = self._common(peer)
         if message.digest == self._sum(common):
             if self._lives.incarnation(peer):
-                self.owned.equal(peer, common)
+                self.owned.logs.equal(peer, common)
                 self.shared.equal(peer, common)
             return []
         self._mismatches += 1
@@ -304,7 +306,7 @@ class Replication:
     def _on_held(self, instance: bytes, owner: Site, value: bytes | None) -> list[Effect]:
         """An owner holds an instance, or is not seen to any more: its rows there go with that."""
         if value is None:
-            self.owned.differs(owner, instance)
+            self.owned.logs.differs(owner, instance)
         table = self.tables.get(instance)
         if table is None or owner == self._audience.me.site or not (incarnation := table.position(owner).incarnation):
             return []
@@ -359,7 +361,7 @@ class Replication:
                 self.owned.pulls.end(instance, site)
             effects += self._changed(instance, site, before or incarnation, changes)
         if incarnation != before:
-            self.owned.forget(site)
+            self.owned.logs.forget(site)
             self.shared.forget(site)
             self._unlink(site)
         return effects
@@ -384,11 +386,11 @@ class Replication:
         self.shared.new_life()
         for instance, table in self.tables.items():
             rows = table.rows_of(old.site)
-            if instance == SYSTEM:
-                rows = dict.fromkeys(rows, b"")  # every instance is counted from the beginning
             effects += self._changed(instance, old.site, old.incarnation, table.admit(old.site, fact.incarnation, True))
-            if rows:
-                effects += self.owned.write(instance, [*rows.items()])
+            if instance == SYSTEM:  # every instance is counted from the beginning
+                effects += self.owned.write(instance, [(held, b"") for held in rows]) if rows else []
+            elif rows:
+                effects += self.owned.write_anew(instance, rows)
         return effects
 
     def _on_address(self, fact: AddressLearned, now_us: int) -> list[Effect]:

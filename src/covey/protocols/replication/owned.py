@@ -13,11 +13,15 @@ from covey.core.errors import Overloaded, invariant
 from covey.core.ids import Site
 from covey.core.timers import Timers
 from covey.core.vocabulary import Channel, WantTurn
+from covey.protocols.replication.anew import Anew
 from covey.protocols.replication.audience import Audience
 from covey.protocols.replication.config import ReplicationConfig
+from covey.protocols.replication.logs import Logs
 from covey.protocols.replication.pieces import operations_in_pieces, positions_in_pieces
 from covey.protocols.replication.pulls import Pull, Pulls
-from covey.rows.owned import Change, OwnedTable, Position, change_bytes
+from covey.protocols.replication.tellings import Tellings
+from covey.rows.owned import OwnedTable, Position
+from covey.rows.owner import Change, change_bytes
 from covey.wire.messages.rows import SEQ_MAX, OwnedOps, OwnedPart, OwnedPositions, OwnedPull
 
 Effect = Any
@@ -38,10 +42,12 @@ class Owned:
         self._audience = audience
         self._changed = changed
         self.pulls = Pulls(config, timers)
+        self._tellings = Tellings(config)
         self.tables: dict[bytes, OwnedTable] = {}
+        self.logs = Logs(config, self.tables, audience)
         self._checked: dict[bytes, tuple[int, ...]] = {}  # as they were when they were checked last
+        self._anew = Anew()
         self._unsaid: dict[bytes, tuple[int, list[Change]]] = {}  # instance: (first, operations) of this turn
-        self._equal: dict[Site, dict[bytes, int]] = {}  # at which versions a peer was seen to have the same
         self.counts = dict.fromkeys(("pushed", "applied", "gaps", "parts", "early", "overfull"), 0)
         self.handlers: dict[type, Callable[[Site, Any, int], list[Effect]]] = {
             OwnedOps: self._on_ops,
@@ -65,13 +71,18 @@ class Owned:
 
     def write(self, instance: bytes, changes: list[Change]) -> list[Effect]:
         """Operations of our own: applied at once, pushed when the turn ends."""
-        table, me = self.tables[instance], self._audience.me
-        size = table.bytes_of(me.site) + sum(map(change_bytes, changes))
+        size = self.tables[instance].bytes_of(self._audience.me.site) + sum(map(change_bytes, changes))
+        size += self._anew.bytes_of(instance)
         if size > self._config.owner_bytes_max and any(value is not None for _, value in changes):
             raise Overloaded(
                 f"this node's rows in {instance!r} would take {size} bytes, the bound is "
                 f"{self._config.owner_bytes_max}; nothing was written: remove some"
             )
+        self._anew.overtaken(instance, changes)
+        return self._write(instance, changes)
+
+    def _write(self, instance: bytes, changes: list[Change]) -> list[Effect]:
+        table, me = self.tables[instance], self._audience.me
         first = table.position(me.site).seq + 1
         changed = table.apply(me.site, first, changes)
         assert changed is not None
@@ -79,9 +90,21 @@ class Owned:
         self._unsaid.setdefault(instance, (first, []))[1].extend(changes)
         return effects + self._changed(instance, me.site, me.incarnation, changed)
 
-    def on_turn_ended(self) -> list[Effect]:
+    def write_anew(self, instance: bytes, rows: dict[bytes, bytes]) -> list[Effect]:
+        """Our rows are those of a new life from now on; of many, some at the end of each turn."""
+        if len(rows) <= self._config.changes_max and not self._anew.bytes_of(instance):
+            return self._write(instance, [*rows.items()])
+        self._anew.add(instance, rows)
+        return [WantTurn()]
+
+    def on_turn_ended(self, now_us: int) -> list[Effect]:
         """What was done in this turn goes to all who hold it."""
-        effects: list[Effect] = []
+        self._tellings.expire(now_us)
+        effects = self.logs.on_turn_ended()
+        some = self._anew.next(self._config.changes_max)
+        if some is not None:
+            effects += self._write(*some)
+            effects += [WantTurn()] if self._anew else []
         me = self._audience.me
         unsaid, self._unsaid = self._unsaid, {}
         for instance, (first, ops) in unsaid.items():
@@ -158,8 +181,10 @@ class Owned:
                 answer = OwnedOps(pull.instance, pull.owner, pull.incarnation, pull.after + 1, tuple(ops), more)
                 return [self._audience.send(peer, answer)]
         self.counts["parts"] += 1
-        cursor = pull.cursor if pull.parts else None
-        rows, last = table.part(pull.owner, cursor, self._config.bytes_aim)
+        told = self._tellings.part(table, peer, pull, now_us)
+        if told is None:
+            return []
+        cursor, (rows, last) = told
         part = OwnedPart(pull.instance, pull.owner, pull.incarnation, position.seq, cursor, tuple(rows), last)
         return [self._audience.send(peer, part)]
 
@@ -172,7 +197,7 @@ class Owned:
         staging = table.stage(owner, part.seq, part.cursor, part.rows)
         if staging is None:
             return []  # told twice, or late; the right one comes, or the pull's time ends
-        if self._overfull(staging.bytes):
+        if self._overfull(staging.told):
             return self.end_pull(part.instance, owner)
         base, pull.staged = staging.base, False
         if not part.last:
@@ -238,30 +263,11 @@ class Owned:
                 ours.append((instance, more))
         return effects + self.compare(peer, ours, False)
 
-    def trim(self) -> None:
-        """Forget operations that all who hold an instance were seen to have, and the oldest above the bound."""
-        for instance, table in self.tables.items():
-            others = self._audience.others(instance)
-            equal = min((self._equal.get(site, {}).get(instance, 0) for site in others), default=table.version)
-            for owner in table.owners():
-                table.trim(owner, self._config.log_bytes_min, equal)
-
-    # --- what others have -------------------------------------------------------------------------------------------
-
-    def equal(self, peer: Site, instances: list[bytes]) -> None:
-        """A peer was seen to have the same as we have in these."""
-        self._equal[peer] = {instance: self.tables[instance].version for instance in instances}
-
-    def differs(self, peer: Site, instance: bytes) -> None:
-        """A peer is not seen to hold this instance any more."""
-        self._equal.get(peer, {}).pop(instance, None)
-
-    def forget(self, peer: Site) -> None:
-        """That life is over, or does not belong."""
-        self._equal.pop(peer, None)
+    # --- ends -------------------------------------------------------------------------------------------------------
 
     def unlink(self, peer: Site) -> None:
-        """Nothing that this holder was asked for will be answered."""
+        """Nothing that this holder was asked for will be answered, and it asks for nothing more."""
+        self._tellings.end(lambda _, other: other == peer)
         for pull in self.pulls.of_holder(peer):
             self.end_pull(pull.instance, pull.owner)
 
@@ -272,8 +278,9 @@ class Owned:
     def close(self, instance: bytes) -> OwnedTable:
         """This node does not hold an instance any more."""
         self._unsaid.pop(instance, None)
+        self._anew.close(instance)
+        self._tellings.end(lambda held, _: held == instance)
         for owner in self.pulls.owners(instance):
             self.pulls.end(instance, owner)
-        for versions in self._equal.values():
-            versions.pop(instance, None)
+        self.logs.close(instance)
         return self.tables.pop(instance)

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from covey.core.ids import Origin, Site
 from covey.rows import dots
 from covey.rows.op_log import Op, op_bytes
-from covey.rows.owned import Change, Position, change_bytes
+from covey.rows.owned import Position
+from covey.rows.owner import Change, change_bytes
 from covey.wire.limits import FRAME_AIM_BYTES
 from covey.wire.messages.rows import INTERVALS_MAX, LIVES_MAX, SharedOps, SharedSums
 

@@ -9,7 +9,7 @@ from covey.core.errors import invariant
 from covey.core.ids import Site
 from covey.core.timers import Timers
 from covey.protocols.replication.config import ReplicationConfig
-from covey.rows.owned import Change, change_bytes
+from covey.rows.owner import Change, change_bytes
 
 
 class Pull:

@@ -55,7 +55,7 @@ class OwnedPull(msgspec.Struct, frozen=True, array_like=True, tag=113, gc=False)
 
 
 class OwnedPart(msgspec.Struct, frozen=True, array_like=True, tag=114, gc=False):
-    """Rows of `owner` behind `cursor` in the order of keys, as they stood at `seq`. `last`: none come behind these."""
+    """Rows of `owner` behind those that were told, up to `cursor`, as they stood at `seq`. `last`: these are all."""
 
     instance: Instance
     owner: SiteField
