@@ -79,4 +79,4 @@ async def _agree(cluster: Members, since_s: float) -> dict[str, Any]:
                 at_s = max(view["at"] for view in views)
                 counts = {"memberships": views[0]["rows"], "groups": views[0]["groups"]}
                 return {"equal_s": round(at_s - since_s, 3), "looks": looks, **counts}
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # five processes are compared by asking them: nothing tells when they agree

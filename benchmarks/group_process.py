@@ -139,12 +139,9 @@ class GroupNode(Covey):
         self.node = self.make()
         begin_s = time.monotonic()
         await self.start()
-        group = self.node.group(("g", count - 1))
-        async with group.events() as events:
-            if not events.snapshot:
+        async with self.node.scope().events(events_max=10 * count) as events:
+            while self._groups() < count:
                 await anext(events)
-            while self._groups() < count:  # noqa: ASYNC110 - nothing tells when the last of all is here
-                await asyncio.sleep(0.001)
         say("back", seconds=time.monotonic() - begin_s, groups=self._groups())
 
     def _groups(self) -> int:

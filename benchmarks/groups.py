@@ -82,7 +82,7 @@ async def _port_mapper() -> AsyncIterator[None]:
         for _ in range(100):
             if subprocess.run(["epmd", "-port", port, "-names"], capture_output=True).returncode == 0:
                 break
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # epmd says nothing when it listens, and `-daemon` would leave it running
         yield
     finally:
         del os.environ["ERL_EPMD_PORT"]

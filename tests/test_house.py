@@ -74,7 +74,7 @@ LARGE: dict[str, int] = {
     "tests/protocols/links/test_client_links.py": 310,
     "tests/protocols/links/test_dialling.py": 330,
     "tests/protocols/overlay/test_paper.py": 340,
-    "tests/protocols/replication/replication_net.py": 350,
+    "tests/protocols/replication/replication_net.py": 360,
     "tests/protocols/replication/test_replication_shared.py": 320,
     "tests/runtime/test_nodes_over_tcp.py": 430,
     "tests/runtime/transport/test_memory.py": 360,

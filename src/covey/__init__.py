@@ -28,6 +28,7 @@ from covey.api.group_values import (
     GroupMember,
     GroupMessage,
     GroupUpdated,
+    ScopeEvent,
 )
 from covey.api.groups import Group
 from covey.api.mailboxes import Mailbox
@@ -44,6 +45,7 @@ from covey.api.members import (
 )
 from covey.api.node import Node, NodeStatistics
 from covey.api.presence import Presence, PresenceChanged, PresenceEntry, PresenceJoined, PresenceLeft
+from covey.api.scopes import Scope
 from covey.api.telling import NodeState
 from covey.core.errors import (
     AuthenticationError,
@@ -131,6 +133,8 @@ __all__ = [
     "PresenceJoined",
     "PresenceLeft",
     "ProtocolViolation",
+    "Scope",
+    "ScopeEvent",
     "Site",
     "SiteConflict",
     "Storage",

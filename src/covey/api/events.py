@@ -213,8 +213,9 @@ class EventHub(Generic[S, E]):
             raise ClosedError("the node is not open any more; nothing was subscribed") from self._cause
         if subscription in self._subscribers:
             raise UsageError("this subscription is open already; ask for another one")
+        state = self._state()  # may raise, and then nothing was subscribed
         self._subscribers[subscription] = None
-        return self._state()
+        return state
 
     def publish(self, event: E) -> None:
         """Hand `event` to every subscriber."""

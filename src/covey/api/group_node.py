@@ -11,7 +11,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from covey.api.events import EventHub, Subscription
-from covey.api.group_values import CallFailed, GroupEvent, GroupMember, encode_mail, events_of, member_of
+from covey.api.group_values import (
+    CallFailed,
+    GroupEvent,
+    GroupMember,
+    ScopeEvent,
+    encode_mail,
+    events_of,
+    member_of,
+)
 from covey.api.mailboxes import Mailbox
 from covey.api.posting import Posting, Targets
 from covey.core.errors import ClosedError, ConfigError, CoveyError, DecodeError, PeerUnreachable, UsageError
@@ -27,7 +35,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Place = tuple[bytes, bytes]
+Place = tuple[bytes, bytes | None]
+"""A scope and a group; None: all groups of the scope."""
 
 _DROPPED = encode_mail("its mailbox was dropped before it answered; it may have acted")
 _VALUE, _CALL = g.Kind.VALUE, g.Kind.CALL
@@ -55,9 +64,7 @@ class Groups:
         self.events_max = events_max
         self.undecodable = 0
         self._mailboxes: dict[int, _MailboxRef] = {}
-        self._hubs: weakref.WeakValueDictionary[Place, EventHub[tuple[GroupMember, ...], GroupEvent]] = (
-            weakref.WeakValueDictionary()  # a stream holds its hub
-        )
+        self._hubs: weakref.WeakValueDictionary[Place, EventHub[Any, Any]] = weakref.WeakValueDictionary()
         self.loop = asyncio.get_running_loop()
         self._calls: dict[int, tuple[asyncio.Future[Any], int, g.Address]] = {}  # caller's mailbox, callee
         self._asked: dict[int, dict[int, None]] = {}  # the calls of each mailbox
@@ -71,15 +78,13 @@ class Groups:
         self._live(True)
         return self._machine
 
-    def keys(self, scope: str) -> list[Key]:
+    def keys(self, scope: bytes) -> list[Key]:
         """The keys of all groups of a scope that have a member."""
-        name = encode_scope(scope)
-        self.hold(name)
-        return [decode_key(group) for group in self._machine.groups(name)]
+        return [decode_key(group) for group in self.machine.groups(scope)]
 
     def hold(self, scope: bytes) -> None:
         """Know the groups of a scope from now on."""
-        if not self._machine.holds(scope):
+        if not self.machine.holds(scope):
             self.feed(g.HoldScope(scope))
 
     def given(self, group: Any) -> Any:
@@ -127,12 +132,23 @@ class Groups:
 
     # --- events -----------------------------------------------------------------------------------------------------
 
-    def events(self, place: Place, events_max: int | None) -> Subscription[Any, GroupEvent]:
+    def events(self, scope: bytes, group: bytes, events_max: int | None) -> Subscription[Any, GroupEvent]:
         """A stream of one group's events, from its members as of now."""
+        return self._stream((scope, group), lambda: tuple(self.members(scope, group)), events_max)
+
+    def scope_events(self, scope: bytes, events_max: int | None) -> Subscription[Any, ScopeEvent]:
+        """A stream of the events of all groups of a scope, from their members as of now."""
+        return self._stream((scope, None), lambda: self._everybody(scope), events_max)
+
+    def _everybody(self, scope: bytes) -> tuple[tuple[Key, tuple[GroupMember, ...]], ...]:
+        machine = self.machine
+        return tuple((decode_key(group), tuple(self.members(scope, group))) for group in machine.groups(scope))
+
+    def _stream(self, place: Place, snapshot: Callable[[], Any], events_max: int | None) -> Subscription[Any, Any]:
         self._live(True)
         hub = self._hubs.get(place)
         if hub is None:
-            hub = self._hubs[place] = EventHub(lambda: tuple(self.members(*place)))
+            hub = self._hubs[place] = EventHub(snapshot)  # the stream holds it
         return hub.subscription(self.events_max if events_max is None else events_max)
 
     def without(self, mailbox: int, targets: Targets) -> Targets:
@@ -150,12 +166,17 @@ class Groups:
 
     def on_changed(self, event: g.GroupChanged) -> None:
         """Members of one group came, went or changed."""
-        hub = self._hubs.get((event.scope, event.group)) if self._hubs else None
-        if hub is None:
+        if not self._hubs:
             return
-        for before, after in event.changes:
-            for told in events_of(before, after):
+        hub, scope_hub = self._hubs.get((event.scope, event.group)), self._hubs.get((event.scope, None))
+        if not hub and not scope_hub:
+            return
+        key = decode_key(event.group)
+        for told in (told for before, after in event.changes for told in events_of(before, after)):
+            if hub is not None:
                 hub.publish(told)
+            if scope_hub is not None:
+                scope_hub.publish(ScopeEvent(key, told))
 
     def turn_away(self) -> None:
         """The node is about to end: whoever waits for an answer of ours hears that there is none."""

@@ -12,6 +12,7 @@ from covey.core.ids import SITE_BYTES, Site
 from covey.protocols.groups import vocabulary as g
 from covey.protocols.groups.rows import MAILBOX_MAX as NUMBER_MAX
 from covey.protocols.groups.rows import META_BYTES_MAX
+from covey.wire.keys import Key
 from covey.wire.limits import FRAME_BYTES_MAX
 from covey.wire.payloads import decode_payload, encode_payload
 
@@ -67,6 +68,13 @@ class GroupUpdated(msgspec.Struct, frozen=True):
 
 
 GroupEvent = GroupJoined | GroupLeft | GroupUpdated
+
+
+class ScopeEvent(msgspec.Struct, frozen=True):
+    """What happened in the group of `key`: `event` is what that group's own stream has."""
+
+    key: Key
+    event: GroupEvent
 
 
 class GroupMessage(msgspec.Struct, frozen=True):

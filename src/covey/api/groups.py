@@ -84,7 +84,7 @@ class Group:
 
     def events(self, events_max: int | None = None) -> Subscription[tuple[GroupMember, ...], GroupEvent]:
         """A stream of `GroupJoined`, `GroupLeft` and `GroupUpdated`; `snapshot` has the members it starts from."""
-        return self._groups.events((self._scope, self._encoded), events_max)
+        return self._groups.events(self._scope, self._encoded, events_max)
 
     def _view(self) -> dict[g.Address, g.GroupEntry]:
         return self._groups.machine.view(self._scope, self._encoded)

@@ -23,6 +23,7 @@ from covey.api.options import check_options
 from covey.api.outbox import Outbox
 from covey.api.presence import SCOPE as PRESENCE_SCOPE
 from covey.api.presence import Presence
+from covey.api.scopes import Scope
 from covey.api.telling import NodeEvent, NodeState, Telling, neighbor_of
 from covey.core import vocabulary as v
 from covey.core.errors import (
@@ -489,15 +490,17 @@ class Node:
 
     def group(self, key: Key, scope: str = "") -> Group:
         """The group of all mailboxes anywhere that joined `key` in this scope. Raises `ConfigError` for no key."""
-        self._live(closing=False)
-        assert self._groups is not None
-        return Group(self._groups, key, scope)
+        return self.scope(scope).group(key)
 
     def groups(self, scope: str = "") -> list[Key]:
         """The keys of all groups of this scope that have a member, as far as this node knows."""
+        return self.scope(scope).groups()
+
+    def scope(self, name: str = "") -> Scope:
+        """All groups of one scope, and what happens in any of them. Raises `ConfigError` for no name."""
         self._live(closing=False)
         assert self._groups is not None
-        return self._groups.keys(scope)
+        return Scope(self._groups, name)
 
     def presence(self, topic: Key) -> Presence:
         """Who is there under `topic`, by keys of your own. Raises `ConfigError` for no key."""

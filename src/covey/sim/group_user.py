@@ -44,6 +44,9 @@ class User:
         self.node = node
         self.incarnation = node.incarnation
         self.boxes: dict[int, dict[Place, Said]] = {}  # ours that are open, and what they joined
+        self.leaving: dict[
+            int, dict[Place, Said]
+        ] = {}  # the same of closed ones: they leave some each turn
         self.scopes: dict[bytes, None] = {}
         self.shown: dict[Place, dict[g.Address, g.GroupEntry]] = {}
         self.calls: dict[int, tuple[int, g.Address]] = {}  # that have no outcome: from which mailbox to which
@@ -102,7 +105,7 @@ class User:
 
     def close(self, mailbox: int) -> None:
         """It is gone."""
-        del self.boxes[mailbox]
+        self.leaving[mailbox] = self.boxes.pop(mailbox)
         self._end_calls(lambda caller, _: caller == mailbox)
         self.node.feed(g.CloseMailbox(mailbox))
 
@@ -218,7 +221,7 @@ class User:
         if type(incoming) is ClusterChanged and incoming.incarnation != self.incarnation:
             self.incarnation = incoming.incarnation
             self.world.lives.setdefault((self.node.site, self.incarnation), {})[self.node.number] = None
-            for mailbox, joins in self.boxes.items():
+            for mailbox, joins in (*self.boxes.items(), *self.leaving.items()):
                 for place, said in joins.items():
                     self.world.note(place, self.address(mailbox), said)
         return ()
@@ -236,7 +239,13 @@ class User:
         called = {(to.site, to.incarnation): None for _, to in self.calls.values()}
         for life in called:
             invariant(self._is_there(life), f"nobody waits for {short(life[0])} in a life that is over or down")
-        invariant(self.of(self.node.site) == self.joined(), "of itself a node shows what its users joined")
+        shows, joined, leaving = self.of(self.node.site), self.joined(), self._said(self.leaving)
+        leaves = {at: said for at, said in shows.items() if at not in joined}
+        invariant(shows == {**joined, **leaves}, "of itself a node shows what its users joined")
+        invariant(leaves.items() <= leaving.items(), "who is closed leaves, and does not come back")
+        self.leaving = {}
+        for (place, address), said in leaves.items():
+            self.leaving.setdefault(address.mailbox, {})[place] = said
 
     def _is_there(self, life: Life) -> bool:
         """Whether a life is ours, or current and not held for down."""
@@ -259,8 +268,7 @@ class User:
 
     def joined(self) -> dict[tuple[Place, g.Address], Said]:
         """What its own mailboxes joined."""
-        return {
-            (place, self.address(mailbox)): said
-            for mailbox, joins in self.boxes.items()
-            for place, said in joins.items()
-        }
+        return self._said(self.boxes)
+
+    def _said(self, boxes: dict[int, dict[Place, Said]]) -> dict[tuple[Place, g.Address], Said]:
+        return {(place, self.address(mailbox)): said for mailbox, of in boxes.items() for place, said in of.items()}

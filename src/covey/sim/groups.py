@@ -121,6 +121,8 @@ def groups_pending(world: World) -> tuple[str, list[Site]] | None:
     sites = {node.site for node in nodes}
     for node in nodes:
         user = user_of(node)
+        if user.leaving:
+            return f"n{node.index} does not leave all that closed mailboxes were in", [node.site]
         for owner in nodes:
             if owner is node:
                 continue

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import islice
 
+from covey.core.errors import invariant
 from covey.rows.owner import Change, change_bytes
 
 
 class Anew:
-    """What is not written again yet. Invariant: something of each instance named; `bytes_of` is what it takes."""
+    """What is not written again yet. Invariants: there is something of each instance named; its bytes are counted."""
 
     def __init__(self) -> None:
         self._rows: dict[bytes, dict[bytes, bytes]] = {}
         self._bytes: dict[bytes, int] = {}
 
-    def add(self, instance: bytes, rows: dict[bytes, bytes]) -> None:
-        """These rows of an instance are to be written, behind those that wait already."""
-        waiting = self._rows.setdefault(instance, {})
-        waiting.update(rows)
-        self._bytes[instance] = sum(map(change_bytes, waiting.items()))
-        self._end(instance)
+    def add(self, instance: bytes, rows: dict[bytes, bytes], size: int) -> None:
+        """These rows of an instance, of so many bytes, are to be written, behind others that wait already."""
+        self._rows.setdefault(instance, {}).update(rows)
+        self._bytes[instance] = self.bytes_of(instance) + size
 
     def bytes_of(self, instance: bytes) -> int:
         """What waits of an instance, in bytes, about."""
@@ -32,8 +31,11 @@ class Anew:
         if waiting is None:
             return
         for key, _ in changes:
-            self._take(instance, waiting, key)
-        self._end(instance)
+            value = waiting.pop(key, None)
+            if value is not None:
+                self._bytes[instance] -= change_bytes((key, value))
+        if not waiting:
+            self.close(instance)
 
     def next(self, rows_max: int) -> tuple[bytes, list[Change]] | None:
         """Some rows of one instance, which do not wait any more; None: nothing waits."""
@@ -48,14 +50,11 @@ class Anew:
         self._rows.pop(instance, None)
         self._bytes.pop(instance, None)
 
-    def _take(self, instance: bytes, waiting: dict[bytes, bytes], key: bytes) -> None:
-        value = waiting.pop(key, None)
-        if value is not None:
-            self._bytes[instance] -= change_bytes((key, value))
-
-    def _end(self, instance: bytes) -> None:
-        if not self._rows[instance]:
-            self.close(instance)
-
     def __bool__(self) -> bool:
         return bool(self._rows)
+
+    def check(self) -> None:
+        """The invariants."""
+        invariant(self._rows.keys() == self._bytes.keys() and all(self._rows.values()), "something waits")
+        for instance, rows in self._rows.items():
+            invariant(self._bytes[instance] == sum(map(change_bytes, rows.items())), "the bytes are counted")

@@ -385,12 +385,12 @@ class Replication:
         self._numbered = 0
         self.shared.new_life()
         for instance, table in self.tables.items():
-            rows = table.rows_of(old.site)
+            rows, size = table.rows_of(old.site), table.bytes_of(old.site)
             effects += self._changed(instance, old.site, old.incarnation, table.admit(old.site, fact.incarnation, True))
             if instance == SYSTEM:  # every instance is counted from the beginning
                 effects += self.owned.write(instance, [(held, b"") for held in rows]) if rows else []
             elif rows:
-                effects += self.owned.write_anew(instance, rows)
+                effects += self.owned.write_anew(instance, rows, size)
         return effects
 
     def _on_address(self, fact: AddressLearned, now_us: int) -> list[Effect]:

@@ -65,6 +65,7 @@ class Owned:
                 self._checked[instance] = table.stamp
             invariant(table.knows(me.site, me.incarnation), "our own rows are those of this life")
             invariant(instance not in self._unsaid or bool(self._unsaid[instance][1]), "what waits is something")
+        self._anew.check()
         self.pulls.check()
 
     # --- our own rows -----------------------------------------------------------------------------------------------
@@ -90,11 +91,11 @@ class Owned:
         self._unsaid.setdefault(instance, (first, []))[1].extend(changes)
         return effects + self._changed(instance, me.site, me.incarnation, changed)
 
-    def write_anew(self, instance: bytes, rows: dict[bytes, bytes]) -> list[Effect]:
-        """Our rows are those of a new life from now on; of many, some at the end of each turn."""
+    def write_anew(self, instance: bytes, rows: dict[bytes, bytes], size: int) -> list[Effect]:
+        """Our rows, of so many bytes, are those of a new life from now on; of many, some at the end of each turn."""
         if len(rows) <= self._config.changes_max and not self._anew.bytes_of(instance):
             return self._write(instance, [*rows.items()])
-        self._anew.add(instance, rows)
+        self._anew.add(instance, rows, size)
         return [WantTurn()]
 
     def on_turn_ended(self, now_us: int) -> list[Effect]:
