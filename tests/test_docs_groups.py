@@ -22,7 +22,7 @@ PRINTED = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
 
 
 def test_there_are_examples_and_each_says_what_it_prints():
-    assert len(EXAMPLES) == 4
+    assert len(EXAMPLES) == 5
     for example in EXAMPLES:
         ast.parse(example)  # also what is awaited at the top
         assert PRINTED.findall(example) and example.count("print(") == len(PRINTED.findall(example))
