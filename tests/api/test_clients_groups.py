@@ -96,14 +96,16 @@ def test_a_node_that_knows_no_groups_of_a_scope_holds_none_and_says_who_does():
     async def test(cluster: Cluster) -> None:
         one, other = await together(cluster, 2)
         async with one.group("g", "blue").join():
-            await until(lambda: "blue" in group_listing.scopes(other._engine))  # type: ignore[arg-type]
+            engine, others_engine = one._engine, other._engine
+            assert engine is not None and others_engine is not None
+            await until(lambda: "blue" in group_listing.scopes(others_engine))
             answer = await ask(cluster, other, "groups", scope="blue")
             assert (answer["known"], answer["elsewhere"], answer["scopes"]) == (False, [one.address], ["blue"])
             assert "groups" not in answer
             unknown = await ask(cluster, other, "group", scope="green", key=encode_key("g"))
             assert (unknown["known"], unknown["elsewhere"]) == (False, [])
             await asyncio.sleep(5)
-            assert list(group_listing.scopes(one._engine)) == ["blue"]  # type: ignore[arg-type]
+            assert list(group_listing.scopes(engine)) == ["blue"]
 
     run(test)
 

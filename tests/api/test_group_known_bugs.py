@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 
 import covey
 from covey.testing import Cluster, run
@@ -70,6 +71,10 @@ def test_a_group_whose_last_member_goes_is_no_group_however_it_goes():
     run(test)
 
 
+def _has(node: covey.Node, members: list[covey.GroupMember]) -> bool:
+    return node.group(KEY).members() == members
+
+
 def test_the_end_of_a_life_that_is_heard_late_does_not_touch_the_next_one():
     """pg's late DOWN after a reconnection removed what the new connection had brought."""
 
@@ -87,7 +92,7 @@ def test_the_end_of_a_life_that_is_heard_late_does_not_touch_the_next_one():
             await second.start()
             async with second.group(KEY).join() as after:
                 alone = [after.member]
-                await until(lambda alone=alone: first.group(KEY).members() == alone)  # type: ignore[misc]
+                await until(partial(_has, first, alone))
                 await asyncio.sleep(30)
                 assert first.group(KEY).members() == alone
             await until(lambda: first.group(KEY).members() == [])

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from covey.core import rows as row
 from covey.core import vocabulary as v
 from covey.core.errors import InvariantError
 from covey.core.ids import Contact
@@ -51,7 +52,7 @@ ROUTED = [(kind, name) for kind, hearers in ENGINE.routes.items() for name, _ in
 def test_every_fact_and_command_is_handled_by_each_machine_that_is_to_hear_it(kind, name):
     engine = build()
     machine = engine.machines[name]
-    engine.replication.handle(v.HoldInstance(example(v.WriteRows).instance), 0)
+    engine.replication.handle(row.HoldInstance(example(row.WriteRows).instance), 0)
     engine.groups.handle(groups_vocabulary.OpenMailbox(1), 0)
     engine.groups.handle(example(groups_vocabulary.JoinGroup), 0)
     for now_us in (1, 2):
@@ -87,6 +88,7 @@ def test_every_machine_hears_something():
 
 VOCABULARIES = [
     v,
+    row,
     links_vocabulary,
     overlay_vocabulary,
     direct_vocabulary,

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from covey.core.ids import Dot, Origin, Site
-from covey.core.vocabulary import SharedRow
+from covey.core.rows import SharedRow
 from covey.rows.op_log import Op
 from covey.rows.reconciling import Reconciliation
 from covey.rows.shared import SharedTable

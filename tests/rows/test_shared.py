@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from covey.core.ids import Dot, rank
-from covey.core.vocabulary import SharedRow
+from covey.core.rows import SharedRow
 from covey.rows.op_log import Op
 from covey.rows.shared import NAMES_MAX, SharedTable
 from tests.rows.shared_words import (

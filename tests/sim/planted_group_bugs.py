@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from covey.core.vocabulary import RowsChanged
+from covey.core.rows import RowsChanged
 from covey.protocols.groups import vocabulary as g
 from covey.protocols.groups.machine import Groups
 from covey.protocols.groups.own import Own

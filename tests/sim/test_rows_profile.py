@@ -9,7 +9,7 @@ import pytest
 
 from covey.core.ids import Site
 from covey.core.rng import derive
-from covey.core.vocabulary import HoldInstance, WriteRows
+from covey.core.rows import HoldInstance, WriteRows
 from covey.protocols.replication.machine import Replication
 from covey.rows.owned import OwnedTable
 from covey.sim.faults import KINDS, draw_plan

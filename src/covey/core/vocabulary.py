@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from covey.core.ids import ClusterId, Contact, Dot, Site
+from covey.core.ids import ClusterId, Contact, Site
 
 
 class Channel(IntEnum):
@@ -368,98 +368,6 @@ class Persist(msgspec.Struct, frozen=True, gc=False):
 
     log: str
     records: tuple[Record, ...]
-
-
-# --- rows: what machines that keep them say to the one that spreads them, and hear from it --------------------------
-
-
-class HoldInstance(msgspec.Struct, frozen=True, gc=False):
-    """This node wants the rows of `instance` from now on, and tells all others so."""
-
-    instance: bytes
-
-
-class ReleaseInstance(msgspec.Struct, frozen=True, gc=False):
-    """This node does not want them any more; its own rows of that instance go everywhere."""
-
-    instance: bytes
-
-
-class WriteRows(msgspec.Struct, frozen=True, gc=False):
-    """Change rows of our own life, all in this order: a key and its value from now on, None to remove it."""
-
-    instance: bytes
-    changes: tuple[tuple[bytes, bytes | None], ...]
-
-
-class RowsChanged(msgspec.Struct, frozen=True, gc=False):
-    """What is shown of one owner's rows changed: its rows are there, changed, gone or (it is held for down) hidden.
-
-    The fold of these facts is what is shown.
-    """
-
-    instance: bytes
-    owner: Site
-    incarnation: int
-    changes: tuple[tuple[bytes, bytes | None], ...]
-
-
-class Start(msgspec.Struct, frozen=True, gc=False):
-    """A shared row begins: beside the one of this key that may be there, or be started elsewhere at this moment."""
-
-    key: bytes
-    value: bytes
-
-
-class Put(msgspec.Struct, frozen=True, gc=False):
-    """A field of a shared row has this value from now on, as long as the row is there as it is now."""
-
-    key: bytes
-    field: bytes
-    value: bytes
-
-
-class Remove(msgspec.Struct, frozen=True, gc=False):
-    """A shared row goes, as it is known here: what was started elsewhere and is not known yet stays."""
-
-    key: bytes
-
-
-SharedWrite = Start | Put | Remove
-
-
-class WriteShared(msgspec.Struct, frozen=True, gc=False):
-    """Change shared rows, all in this order or (with an error) none. A row that is not here cannot be written to."""
-
-    instance: bytes
-    changes: tuple[SharedWrite, ...]
-
-
-class SharedRow(msgspec.Struct, frozen=True, gc=False):
-    """A shared row as it is shown: its births with their values, and its fields with theirs, each in order of rank.
-
-    There are several where they were written without knowing of each other. The last one counts; or all do, by whatever
-    rule who reads them likes, if it is the same everywhere.
-    """
-
-    births: tuple[tuple[Dot, bytes], ...]
-    fields: tuple[tuple[bytes, tuple[tuple[Dot, bytes], ...]], ...]
-
-    @property
-    def value(self) -> bytes:
-        """The value of the birth that counts."""
-        return self.births[-1][1]
-
-    def get(self, field: bytes) -> bytes | None:
-        """The value of a field that counts; None for one that was never written."""
-        return next((values[-1][1] for name, values in self.fields if name == field), None)
-
-
-class SharedChanged(msgspec.Struct, frozen=True, gc=False):
-    """Shared rows are shown otherwise: keys, and what each has from now on. The fold of these is what is shown."""
-
-    instance: bytes
-    rows: tuple[tuple[bytes, SharedRow | None], ...]
 
 
 # --- events that several machines emit ------------------------------------------------------------------------------

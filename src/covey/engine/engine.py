@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from covey.core import rows as row
 from covey.core import vocabulary as v
 from covey.core.ids import Contact
 from covey.core.vocabulary import Machine, MessagesReceived
@@ -143,7 +144,7 @@ class Engine:
             (clients,): (AnswerClient,),
             (groups,): (
                 group.SendMail, group.SendLetters, group.JoinGroup, group.LeaveGroup, group.UpdateMeta, group.HoldScope,
-                group.OpenMailbox, group.CloseMailbox, v.RowsChanged,
+                group.OpenMailbox, group.CloseMailbox, row.RowsChanged,
             ),
             (membership,): (
                 member.SetMember, member.SetMeta, member.Kick, member.Leave, member.Join, member.Flush, member.Cleanup,
@@ -151,7 +152,7 @@ class Engine:
                 v.WallOffset, v.DigestsHeard, v.ClusterEntered, v.Superseded,
             ),
             (detector,): (detection.Stop, detection.PeerSpoke, v.DigestsChanged, v.LoopLagged),
-            (rows,): (v.HoldInstance, v.ReleaseInstance, v.WriteRows, v.WriteShared, v.PeerProbed),
+            (rows,): (row.HoldInstance, row.ReleaseInstance, row.WriteRows, row.WriteShared, v.PeerProbed),
             (groups, rows, links): (v.TurnEnded,),
             (links, overlay, detector, groups, rows, roster): (v.ClusterChanged,),
             (roster, detector, groups, rows, overlay): (v.MemberAdded, v.MemberRemoved),
@@ -161,7 +162,7 @@ class Engine:
             (overlay, membership): (v.AddressAnswered, v.AddressFailed),
             (overlay, detector, direct): (v.PeerUnreached,),
             (overlay, membership, detector, groups, rows, direct, clients): (v.PeerConnected, v.PeerLost),
-            (): (MessagesReceived, v.SharedChanged),
+            (): (MessagesReceived, row.SharedChanged),
         }  # fmt: skip
         return {kind: hearers for hearers, kinds in by_hearers.items() for kind in kinds}
 

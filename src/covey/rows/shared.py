@@ -22,7 +22,7 @@ import msgspec
 
 from covey.core.errors import invariant
 from covey.core.ids import Dot, Origin, rank
-from covey.core.vocabulary import SharedRow
+from covey.core.rows import SharedRow
 from covey.rows.dots import MODULUS, DotSet, Told, hash64
 from covey.rows.op_log import DOT_BYTES, OP_BYTES, Op, OpLog
 

@@ -44,9 +44,7 @@ class User:
         self.node = node
         self.incarnation = node.incarnation
         self.boxes: dict[int, dict[Place, Said]] = {}  # ours that are open, and what they joined
-        self.leaving: dict[
-            int, dict[Place, Said]
-        ] = {}  # the same of closed ones: they leave some each turn
+        self.leaving: dict[int, dict[Place, Said]] = {}  # the same of closed ones: they leave some each turn
         self.scopes: dict[bytes, None] = {}
         self.shown: dict[Place, dict[g.Address, g.GroupEntry]] = {}
         self.calls: dict[int, tuple[int, g.Address]] = {}  # that have no outcome: from which mailbox to which

@@ -14,7 +14,8 @@ from typing import Any
 
 from covey.core.errors import invariant
 from covey.core.ids import Site, short
-from covey.core.vocabulary import ClusterChanged, Liveness, LivenessChanged, MemberAdded, MemberRemoved, RowsChanged
+from covey.core.rows import RowsChanged
+from covey.core.vocabulary import ClusterChanged, Liveness, LivenessChanged, MemberAdded, MemberRemoved
 from covey.engine.gate import Store
 from covey.protocols.groups import vocabulary as g
 from covey.protocols.groups.views import Place

@@ -14,16 +14,8 @@ from typing import Any
 
 from covey.core.errors import invariant
 from covey.core.ids import Site, short
-from covey.core.vocabulary import (
-    ClusterChanged,
-    HoldInstance,
-    Liveness,
-    MemberRemoved,
-    ReleaseInstance,
-    RowsChanged,
-    SharedChanged,
-    WriteRows,
-)
+from covey.core.rows import HoldInstance, ReleaseInstance, RowsChanged, SharedChanged, WriteRows
+from covey.core.vocabulary import ClusterChanged, Liveness, MemberRemoved
 from covey.protocols.replication.vocabulary import SYSTEM, ReplicationStatistics
 from covey.rows.owned import OwnedTable, Position
 from covey.sim.accusing import accuse

@@ -14,7 +14,7 @@ from typing import Any
 
 from covey.core.errors import invariant
 from covey.core.ids import Dot, Site, rank
-from covey.core.vocabulary import Put, Remove, SharedChanged, SharedRow, SharedWrite, Start, WriteShared
+from covey.core.rows import Put, Remove, SharedChanged, SharedRow, SharedWrite, Start, WriteShared
 from covey.protocols.replication.vocabulary import SharedStatistics
 from covey.rows.op_log import Op
 from covey.rows.shared import SharedTable

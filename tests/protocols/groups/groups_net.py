@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 
 from covey.core.errors import CoveyError
-from covey.core.ids import Contact, Site
+from covey.core.ids import ClusterId, Contact, Site
+from covey.core.rows import HoldInstance, RowsChanged, WriteRows
 from covey.core.vocabulary import (
     Cause,
     Channel,
     ClusterChanged,
     Emit,
-    HoldInstance,
     Liveness,
     LivenessChanged,
     MemberAdded,
@@ -25,11 +25,9 @@ from covey.core.vocabulary import (
     PeerLost,
     Refuse,
     Resolve,
-    RowsChanged,
     SendData,
     TurnEnded,
     WantTurn,
-    WriteRows,
 )
 from covey.protocols.groups import vocabulary as g
 from covey.protocols.groups.config import GroupsConfig
@@ -231,7 +229,7 @@ class Net:
                 self.mail.pop((member.site, other.site), None)
                 self.mail.pop((other.site, member.site), None)
                 other.unlinked(member.site, member.incarnation)
-        member.feed(ClusterChanged(bytes(16), member.incarnation + 1, False))  # type: ignore[arg-type]
+        member.feed(ClusterChanged(ClusterId(bytes(16)), member.incarnation + 1, False))
         for (instance, key), _ in rows.items():  # as the row machine does
             member.feed(RowsChanged(instance, member.site, member.incarnation, ((key, None),)))
         member.incarnation += 1

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from covey.core.errors import UsageError
 from covey.core.ids import Site
-from covey.core.vocabulary import MessagesReceived, RowsChanged, SendData
+from covey.core.rows import RowsChanged
+from covey.core.vocabulary import MessagesReceived, SendData
 from covey.protocols.groups import vocabulary as g
 from covey.protocols.groups.config import GroupsConfig
 from covey.protocols.groups.rows import PREFIX, encode_row, encode_value
@@ -22,8 +23,8 @@ ROWS = PREFIX + S
 FEW = GroupsConfig(members_max=5)
 
 
-def told(member: Member, *changes: Change, owner: bytes = ANN, incarnation: int = 1) -> None:
-    member.feed(RowsChanged(ROWS, owner, incarnation, changes))  # type: ignore[arg-type]
+def told(member: Member, *changes: Change, owner: Site = ANN, incarnation: int = 1) -> None:
+    member.feed(RowsChanged(ROWS, owner, incarnation, changes))
 
 
 def row(group: int, mailbox: int = 1, count: int | None = 1) -> Change:

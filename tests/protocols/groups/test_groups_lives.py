@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from covey.core.ids import Contact
+from covey.core.ids import ClusterId, Contact, Site
 from covey.core.vocabulary import ClusterChanged, Liveness, LivenessChanged, MemberAdded, MemberRemoved
 from covey.protocols.groups.streams import ENDED_MAX, EPOCH, Streams
 from covey.protocols.groups.vocabulary import Address
 from tests.protocols.groups.groups_net import ANN, BOB, ME, Member, hear, mail, opened
 
 DOWN = "is held for down"
+CLUSTER = ClusterId(bytes(16))
 
 
 def held(member: Member, state: Liveness, incarnation: int = 1) -> None:
@@ -62,8 +63,8 @@ def test_in_another_cluster_all_lives_before_are_over_our_own_too_if_it_is():
     member = opened()
     member.knows(BOB)
     held(member, Liveness.DOWN)
-    member.feed(ClusterChanged(bytes(16), 1, True))  # type: ignore[arg-type]
-    member.feed(ClusterChanged(bytes(16), 2, False))  # type: ignore[arg-type]
+    member.feed(ClusterChanged(CLUSTER, 1, True))
+    member.feed(ClusterChanged(CLUSTER, 2, False))
     assert member.ended == [(2, 1, DOWN), (3, 1, "is in another cluster"), (1, 1, "is in another cluster")]
 
 
@@ -113,7 +114,7 @@ def test_our_own_mail_keeps_its_order_through_another_cluster_in_the_same_life()
     member = opened()
     for _ in range(2):
         member.send(1, (ME, 1, 1))
-    member.feed(ClusterChanged(bytes(16), 1, True))  # type: ignore[arg-type]
+    member.feed(ClusterChanged(CLUSTER, 1, True))
     member.send(1, (ME, 1, 1))
     assert [letter.lost for letter in member.letters] == [0, 0, 0]
 
@@ -122,7 +123,7 @@ def test_in_a_new_life_of_ours_every_pair_is_new_and_its_first_gap_is_told():
     """groups seed 92: pairs forgotten in the life before made the first gap of each pair in the next one untold."""
     member = opened()
     hear(member, mail(0))
-    member.feed(ClusterChanged(bytes(16), 2, False))  # type: ignore[arg-type]
+    member.feed(ClusterChanged(CLUSTER, 2, False))
     member.knows(ANN)
     assert hear(member, mail(1, to=2)) == [1]
     member.send(1, (ANN, 1, 7))
@@ -155,7 +156,7 @@ def test_a_later_life_takes_the_place_of_the_pairs_of_the_one_before():
 
 def test_of_the_forgotten_the_latest_are_remembered():
     streams = Streams(8)
-    others = [Address(number.to_bytes(16, "big"), 1, 1) for number in range(ENDED_MAX + 1)]  # type: ignore[arg-type]
+    others = [Address(Site(number.to_bytes(16, "big")), 1, 1) for number in range(ENDED_MAX + 1)]
     for other in others:
         streams.set(1, other, 1)
         streams.forget(other.site)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from covey.core.errors import InvariantError, UsageError
-from covey.core.vocabulary import Emit, HoldInstance, Resolve, RowsChanged, WriteRows
+from covey.core.rows import HoldInstance, RowsChanged, WriteRows
+from covey.core.vocabulary import Emit, Resolve
 from covey.protocols.groups import vocabulary as g
 from covey.protocols.groups.config import GroupsConfig
 from covey.protocols.groups.rows import PREFIX, decode_row, decode_value, encode_row, encode_value

@@ -14,13 +14,25 @@ from random import Random
 from typing import Any
 
 from covey.core.ids import ClusterId, Contact, Site
+from covey.core.rows import (
+    HoldInstance,
+    Put,
+    ReleaseInstance,
+    Remove,
+    RowsChanged,
+    SharedChanged,
+    SharedRow,
+    SharedWrite,
+    Start,
+    WriteRows,
+    WriteShared,
+)
 from covey.core.vocabulary import (
     Cause,
     Channel,
     ClusterChanged,
     Emit,
     Flood,
-    HoldInstance,
     Liveness,
     LivenessChanged,
     MemberAdded,
@@ -29,20 +41,10 @@ from covey.core.vocabulary import (
     Multicast,
     PeerConnected,
     PeerLost,
-    Put,
-    ReleaseInstance,
-    Remove,
-    RowsChanged,
     Send,
-    SharedChanged,
-    SharedRow,
-    SharedWrite,
-    Start,
     Tick,
     TurnEnded,
     WantTurn,
-    WriteRows,
-    WriteShared,
 )
 from covey.protocols.replication.config import ReplicationConfig
 from covey.protocols.replication.machine import Replication

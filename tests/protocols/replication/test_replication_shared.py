@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from covey.core.vocabulary import Cause, Channel, PeerLost, Put, Start, WantTurn
+from covey.core.rows import Put, Start
+from covey.core.vocabulary import Cause, Channel, PeerLost, WantTurn
 from covey.protocols.replication.machine import Replication
 from covey.rows.shared import bucket_of
 from covey.wire.messages.rows import (

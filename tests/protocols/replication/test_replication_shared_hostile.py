@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from covey.core.vocabulary import Liveness, Start
+from covey.core.rows import Start
+from covey.core.vocabulary import Liveness
 from covey.protocols.replication.shared import sensible
 from covey.rows.op_log import Op
 from covey.rows.shared import bucket_of

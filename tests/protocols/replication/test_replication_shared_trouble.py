@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from covey.core.errors import InvariantError, Overloaded, UnknownName, ValueTooLarge
-from covey.core.vocabulary import Cause, Channel, PeerLost, Put, Remove, Start
+from covey.core.rows import Put, Remove, Start
+from covey.core.vocabulary import Cause, Channel, PeerLost
 from covey.protocols.replication.config import ReplicationConfig
 from covey.protocols.replication.vocabulary import RowsDiffer
 from covey.rows.op_log import Op

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from covey.core.errors import Overloaded
-from covey.core.vocabulary import RowsChanged
+from covey.core.rows import RowsChanged
 from covey.wire.messages.rows import OwnedOps, OwnedPart, OwnedPull
 from tests.protocols.replication.replication_net import QUIET, I, Node, pair
 from tests.protocols.replication.test_replication_parts import agree, log_of

@@ -18,6 +18,7 @@ import msgspec
 
 from covey.core.errors import PeerUnreachable, UsageError, invariant
 from covey.core.ids import Contact, Site, short
+from covey.core.rows import RowsChanged
 from covey.core.vocabulary import (
     AddressLearned,
     Channel,
@@ -32,7 +33,6 @@ from covey.core.vocabulary import (
     PeerLost,
     Refuse,
     Resolve,
-    RowsChanged,
     SendData,
 )
 from covey.protocols.groups.config import GroupsConfig

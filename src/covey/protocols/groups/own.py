@@ -7,7 +7,8 @@ from itertools import islice
 from typing import Any
 
 from covey.core.errors import UsageError, invariant
-from covey.core.vocabulary import HoldInstance, Resolve, TurnEnded, WantTurn, WriteRows
+from covey.core.rows import HoldInstance, WriteRows
+from covey.core.vocabulary import Resolve, TurnEnded, WantTurn
 from covey.protocols.groups.config import GroupsConfig
 from covey.protocols.groups.rows import COUNT_MAX, PREFIX, encode_row, encode_value
 from covey.protocols.groups.views import Place

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from covey.core.errors import invariant
 from covey.core.ids import Site
-from covey.core.vocabulary import RowsChanged
+from covey.core.rows import RowsChanged
 from covey.protocols.groups.rows import decode_row, decode_value
 from covey.protocols.groups.vocabulary import Address, GroupChanged, GroupEntry
 

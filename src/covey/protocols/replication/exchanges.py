@@ -11,8 +11,8 @@ from typing import Any
 
 from covey.core.errors import invariant
 from covey.core.ids import Site
+from covey.core.rows import SharedChanged
 from covey.core.timers import Timers
-from covey.core.vocabulary import SharedChanged
 from covey.protocols.replication.audience import Audience
 from covey.protocols.replication.config import ReplicationConfig
 from covey.protocols.replication.pieces import shared_in_pieces, tellable

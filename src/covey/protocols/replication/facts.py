@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from covey.core.ids import Site
-from covey.core.vocabulary import RowsChanged, WantTurn
+from covey.core.rows import RowsChanged
+from covey.core.vocabulary import WantTurn
 from covey.rows.owner import Change
 
 Effect = Any

@@ -24,12 +24,12 @@ from typing import Any, assert_never
 from covey.core.errors import Overloaded, UnknownName, ValueTooLarge, invariant
 from covey.core.ids import Contact, Site
 from covey.core.rng import jittered
+from covey.core.rows import HoldInstance, ReleaseInstance, RowsChanged, WriteRows, WriteShared
 from covey.core.timers import Timers
 from covey.core.vocabulary import (
     AddressLearned,
     Channel,
     ClusterChanged,
-    HoldInstance,
     Liveness,
     LivenessChanged,
     MemberAdded,
@@ -38,12 +38,8 @@ from covey.core.vocabulary import (
     PeerConnected,
     PeerLost,
     PeerProbed,
-    ReleaseInstance,
-    RowsChanged,
     Tick,
     TurnEnded,
-    WriteRows,
-    WriteShared,
 )
 from covey.protocols.replication.audience import Audience
 from covey.protocols.replication.config import ReplicationConfig

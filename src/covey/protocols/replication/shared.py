@@ -17,18 +17,9 @@ from typing import Any
 
 from covey.core.errors import Overloaded, UnknownName, ValueTooLarge, invariant
 from covey.core.ids import Origin, Site
+from covey.core.rows import Put, Remove, SharedChanged, SharedWrite, Start, WriteShared
 from covey.core.timers import Timers
-from covey.core.vocabulary import (
-    Channel,
-    Emit,
-    Put,
-    Remove,
-    SharedChanged,
-    SharedWrite,
-    Start,
-    WantTurn,
-    WriteShared,
-)
+from covey.core.vocabulary import Channel, Emit, WantTurn
 from covey.protocols.replication.audience import Audience
 from covey.protocols.replication.config import ReplicationConfig
 from covey.protocols.replication.exchanges import Exchanges, changed
