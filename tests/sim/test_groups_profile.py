@@ -73,7 +73,7 @@ def test_everything_that_groups_do_happens():
             case g.LifeEnded(_, _, why):
                 count(why)
 
-    for seed in (2, 4, 9, 11):
+    for seed in (2, 4, 11, 22, 29):
         world = build_groups(seed, False).world
         world.listeners.append(hear)
         world.run(60 * SECOND)
