@@ -80,54 +80,80 @@ async def node(seeds: list[str]) -> AsyncIterator[covey.Node]:
         yield made
 
 
-async def _seen(group: covey.Group, count: int) -> None:
+class Places:
+    """So many groups, spread over so many scopes."""
+
+    def __init__(self, groups: int, scopes: int) -> None:
+        self._groups = groups
+        self._scopes = scopes
+
+    def all(self, node: covey.Node) -> list[covey.Group]:
+        """The groups, as a node has them."""
+        return [node.group(number // self._scopes, f"{number % self._scopes}") for number in range(self._groups)]
+
+    async def seen(self, node: covey.Node, count: int) -> None:
+        """Until so many are in the last group of each scope."""
+        for group in self.all(node)[-self._scopes :]:
+            await counted(group, count)
+
+
+async def counted(group: covey.Group, count: int) -> None:
     """Until so many are in a group."""
     async with group.events() as events:
         while group.member_count() != count:
             await anext(events)
 
 
-async def measure(groups: int) -> dict[str, Any]:
+async def measure(places: Places) -> dict[str, Any]:
     """One run."""
     figures: dict[str, Any] = {}
-    last = groups - 1
     with Steps() as steps:
         async with node([]) as here, here.group("all").join() as me:
             async with node([here.address]) as other:
-                await _seen(other.group("all"), 1)
-                for number in range(groups):
-                    here.group(number).join(member=me)
-                figures["joining_ms"] = await steps.longest_ms(_seen(other.group(last), 1))
+                await other.wait_members(2, timeout=30)
+                places.all(other)
+                await _heard(here, other)
+                for group in places.all(here):
+                    group.join(member=me)
+                figures["joining_ms"] = await steps.longest_ms(places.seen(other, 1))
             async with node([here.address]) as late:
-                figures["late_joiner_ms"] = await steps.longest_ms(_seen(late.group(last), 1))
-                figures["new_life_ms"] = await steps.longest_ms(_new_life(here, late, last))
+                figures["late_joiner_ms"] = await steps.longest_ms(places.seen(late, 1))
+                figures["new_life_ms"] = await steps.longest_ms(_new_life(here, late, places))
                 me.close()
-                figures["closing_ms"] = await steps.longest_ms(_seen(late.group(last), 0))
+                figures["closing_ms"] = await steps.longest_ms(places.seen(late, 0))
         figures["gc_ms"] = round(steps.collection_s * 1e3, 1)
     return figures
 
 
-async def _new_life(here: covey.Node, late: covey.Node, last: int) -> None:
+async def _heard(here: covey.Node, other: covey.Node) -> None:
+    """Until all that the other one said before, as which scopes it looks at, has come here."""
+    async with other.group("heard").join():
+        await counted(here.group("heard"), 1)
+
+
+async def _new_life(here: covey.Node, late: covey.Node, places: Places) -> None:
     """The node with the groups is thrown out, and comes in again in a new life."""
     address = late.address
     await late.kick(here.site)
-    await _seen(late.group(last), 0)
+    await places.seen(late, 0)
     await here.join(address)
-    await _seen(late.group(last), 1)
+    await places.seen(late, 1)
 
 
-async def once(groups: int) -> dict[str, Any]:
+async def once(groups: int, scopes: int) -> dict[str, Any]:
     """One run, in a task whose calls are not counted."""
-    return await asyncio.create_task(measure(groups), name="measurement")
+    return await asyncio.create_task(measure(Places(groups, scopes)), name="measurement")
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True)
 @click.option("--groups", default=10_000, show_default=True)
+@click.option("--scopes", default=1, show_default=True, help="In which the groups are.")
 @click.option("--runs", default=3, show_default=True, help="Medians of this many runs.")
-def main(as_json: bool, groups: int, runs: int) -> None:
+def main(as_json: bool, groups: int, scopes: int, runs: int) -> None:
     """Measure how long covey keeps the event loop busy at a time."""
-    figures = {"groups": groups, "runs": runs, **median([asyncio.run(once(groups)) for _ in range(runs)])}
+    found = median([asyncio.run(once(groups, scopes)) for _ in range(runs)])
+    figures = {"groups": groups, "scopes": scopes, "runs": runs, **found}
     if as_json:
         print(json.dumps(figures))
         return

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from covey.core.ids import Contact, Site
-from covey.core.vocabulary import AddressLearned, LoopLagged, MessagesReceived, Tick, TurnEnded, WallOffset
+from covey.core.vocabulary import AddressLearned, LoopLagged, MessagesReceived, Tick, TurnEnded, WallOffset, WantTurn
 from covey.engine.gate import Gate, GateConfig, Persisted
 from covey.protocols.detector.vocabulary import Stop
 from covey.protocols.links.vocabulary import BytesReceived, CloseLinks
@@ -46,6 +46,7 @@ class Scripted:
     def __init__(self) -> None:
         self.heard: list[tuple[int, Any]] = []
         self.due_us: int | None = None
+        self.turns = 0  # how many more it wants, one after the other
 
     def handle(self, incoming: Any, now_us: int) -> Sequence[Any]:
         self.heard.append((now_us, incoming))
@@ -54,6 +55,9 @@ class Scripted:
                 return effects
             case Fail(error):
                 raise error
+            case TurnEnded() if self.turns:
+                self.turns -= 1
+                return (WantTurn(),)
             case Tick():
                 if self.due_us is not None and self.due_us <= now_us:
                     self.due_us = None

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from covey.core.vocabulary import Tick, WallOffset
+from covey.core.vocabulary import Emit, Persist, Record, Tick, WallOffset, WantTurn
 from covey.protocols.links.vocabulary import (
     BytesReceived,
 )
@@ -50,6 +50,39 @@ def test_an_alarm_moves_earlier_when_a_machine_is_due_earlier():
         assert bench.ticks() == 1
 
     on_bench(test)
+
+
+def test_the_clock_goes_on_while_one_turn_wants_the_next():
+    """Found by a review: a machine with much to do, some each turn, got no Tick before it had done it all."""
+
+    async def test(bench: Bench) -> None:
+        bench.machine.turns = 1_000
+        bench.runner.feed(Say((WantTurn(),)))
+        bench.machine.due_us = bench.outside.monotonic_us() + SECOND_US
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert bench.machine.turns > 900
+        alarm = bench.runner._alarm
+        assert alarm is not None
+        assert alarm.when() == pytest.approx(asyncio.get_running_loop().time() + 1, abs=0.01)
+        bench.machine.turns = 0
+        await asyncio.sleep(1.01)
+        assert bench.ticks() == 1
+
+    on_bench(test)
+
+
+def test_a_full_node_stops_reading_while_one_turn_wants_the_next():
+    async def test(bench: Bench) -> None:
+        bench.machine.turns = 1_000
+        bench.runner.feed(Say((WantTurn(), Persist("scripted", (Record(b"record", b""),)), Emit(1), Emit(2))))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert bench.machine.turns > 900
+        assert bench.transport.told == ["pause"]
+        bench.machine.turns = 0
+
+    on_bench(test, durable=True, held_max=1)
 
 
 def test_an_alarm_that_is_not_needed_any_more_does_no_harm():

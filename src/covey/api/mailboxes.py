@@ -99,7 +99,10 @@ class Mailbox:
         self.close()
 
     def close(self) -> None:
-        """Leave every group. Whoever waits for an answer hears that there is none. Idempotent."""
+        """Leave every group. Whoever waits for an answer hears that there is none. Idempotent.
+
+        Of thousands of groups it leaves 500 in each turn of the event loop; it is closed at once.
+        """
         if self._state != "open":
             return
         self._turn_away("its mailbox was closed")

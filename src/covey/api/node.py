@@ -497,7 +497,10 @@ class Node:
         return self.scope(scope).groups()
 
     def scope(self, name: str = "") -> Scope:
-        """All groups of one scope, and what happens in any of them. Raises `ConfigError` for no name."""
+        """All groups of one scope, and what happens in any of them.
+
+        Raises `ConfigError` for no name, `UsageError` where 1,024 scopes were asked for already.
+        """
         self._live(closing=False)
         assert self._groups is not None
         return Scope(self._groups, name)

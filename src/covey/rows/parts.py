@@ -18,10 +18,11 @@ class Telling:
     Law: what was there when it began, and is there still, is told once. What the owner does meanwhile is for the log.
     """
 
-    __slots__ = ("_at", "_keys", "cursor", "rows")
+    __slots__ = ("_at", "_keys", "base", "cursor", "rows")
 
     def __init__(self, rows: OwnerRows) -> None:
         self.rows = rows
+        self.base = rows.seq  # when it began
         self.cursor: bytes | None = None  # the last key that was told
         self._keys = list(rows.rows)
         self._at = 0

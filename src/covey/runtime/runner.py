@@ -280,10 +280,14 @@ class Runner:
             self._die(error)
             raise ClosedError("the node died of a bug in covey; see its cause, and please report it") from error
         if not self._turn_wanted:  # else all this is done once, when the turn ends
-            if self._gate.full is self._reading:
-                self._reading = not self._reading
-                (self._transport.resume_reading if self._reading else self._transport.pause_reading)()
-            self._set_alarm()
+            self._look()
+
+    def _look(self) -> None:
+        """See whether there is room to read, and when time is up next."""
+        if self._gate.full is self._reading:
+            self._reading = not self._reading
+            (self._transport.resume_reading if self._reading else self._transport.pause_reading)()
+        self._set_alarm()
 
     def request(self) -> tuple[int, asyncio.Future[Any]]:
         """A number for a command that has an outcome, and the outcome."""
@@ -328,6 +332,8 @@ class Runner:
         self._last_words.clear()
         self._turn_wanted = False
         self._take(TurnEnded())
+        if self._turn_wanted:  # one turn may want the next for a long time
+            self._look()
 
     # --- time -------------------------------------------------------------------------------------------------------
 

@@ -183,6 +183,13 @@ def build_rows(seed: int, telling: bool) -> Scene:
         pull_ops_max=rng.choice((3, 4_096)),
         changes_max=rng.choice((1, 3, 500)),
     )
+    turns = derive(seed, "turns")
+    rows = msgspec.structs.replace(
+        rows,
+        trimmed_max=turns.choice((1, 10, 5_000)),
+        waiting_max=turns.choice((3, 100_000)),
+        telling_us_max=turns.choice((SECOND_US // 10, 4 * SECOND_US)),
+    )
     membership = MembershipConfig(ephemeral=rng.random() < 0.3)
     config = EngineConfig(membership=membership, replication=rows)
     world = RowsWorld(seed, config=config, faults=plan.network(rng), telling=telling)
@@ -220,7 +227,9 @@ def build_groups(seed: int, telling: bool) -> Scene:
         log_bytes_min=rng.choice((150, 65_536)),
     )
     membership = MembershipConfig(ephemeral=rng.random() < 0.3)
-    leaves_max = derive(seed, "leaves").choice((1, 500))
+    turns = derive(seed, "turns")
+    rows = msgspec.structs.replace(rows, changes_max=turns.choice((1, 3, 500)))
+    leaves_max = turns.choice((1, 500))
     groups = GroupsConfig(streams_max=streams_max, leaves_max=leaves_max)
     config = EngineConfig(membership=membership, replication=rows, groups=groups)
     faults = plan.network(rng)

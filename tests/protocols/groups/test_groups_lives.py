@@ -6,9 +6,10 @@ import pytest
 
 from covey.core.ids import ClusterId, Contact, Site
 from covey.core.vocabulary import ClusterChanged, Liveness, LivenessChanged, MemberAdded, MemberRemoved
+from covey.protocols.groups import vocabulary as g
 from covey.protocols.groups.streams import ENDED_MAX, EPOCH, Streams
 from covey.protocols.groups.vocabulary import Address
-from tests.protocols.groups.groups_net import ANN, BOB, ME, Member, hear, mail, opened
+from tests.protocols.groups.groups_net import ANN, BOB, HI, ME, Member, hear, mail, opened
 
 DOWN = "is held for down"
 CLUSTER = ClusterId(bytes(16))
@@ -57,6 +58,17 @@ def test_who_is_removed_ends():
     member.feed(MemberRemoved(ANN))
     member.feed(MemberRemoved(BOB))
     assert member.ended == [(2, 1, "is no member any more")]
+
+
+def test_who_is_removed_is_not_called_whatever_the_detector_says_of_it_later():
+    """Groups seed 33: a late opinion about a site that does not belong any more made it one that can be called."""
+    member = opened()
+    assert member.groups.reaches((ANN, 1))
+    member.feed(MemberRemoved(ANN))
+    held(member, Liveness.ALIVE)
+    assert not member.groups.reaches((ANN, 1))
+    member.feed(g.SendMail(7, 1, ANN, 1, (1,), g.Kind.CALL, 1, HI))
+    assert "is not there in that life" in str(member.outcomes[7])
 
 
 def test_in_another_cluster_all_lives_before_are_over_our_own_too_if_it_is():

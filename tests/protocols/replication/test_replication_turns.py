@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import msgspec
 import pytest
 
 from covey.core.errors import Overloaded
 from covey.core.rows import RowsChanged
 from covey.wire.messages.rows import OwnedOps, OwnedPart, OwnedPull
-from tests.protocols.replication.replication_net import QUIET, I, Node, pair
+from tests.protocols.replication.replication_net import QUIET, SECOND, I, Node, pair
 from tests.protocols.replication.test_replication_parts import agree, log_of
 
 FEW = 3
@@ -47,8 +49,7 @@ def begin(net, a: Node, incarnation: int) -> None:
 def test_a_new_life_writes_its_rows_anew_some_each_turn():
     net, a, b = many()
     begin(net, a, 2)
-    assert a.rows(a) == {}
-    written = []
+    written = [len(a.rows(a))]
     while a.wants_turn:
         before = len(a.rows(a))
         a.end_turn()
@@ -127,7 +128,8 @@ def test_a_long_log_is_forgotten_in_several_turns():
     while a.wants_turn:
         left.append(log_of(a, a))
         a.end_turn()
-    assert left == [7, 4, 1]
+    assert len(left) > 3
+    assert all(0 <= before - after <= FEW for before, after in pairwise(left))
     assert log_of(a, a) == 0
     net.run()
     assert agree(a, b)
@@ -148,7 +150,7 @@ def parts() -> tuple:
     a.machine.tables[I].trim(a.site, 0, a.machine.tables[I].version, 100)
     (first,) = told(a, b, OwnedPull(I, a.site, 1, 0))
     assert (first.cursor, len(first.rows), first.last) == (None, 2, False)
-    return net, a, b, OwnedPull(I, a.site, 1, 0, True, first.rows[-1][0])
+    return net, a, b, OwnedPull(I, a.site, 1, first.seq, True, first.rows[-1][0])
 
 
 def test_a_part_is_told_once_and_the_first_one_again_to_whoever_asks_for_it():
@@ -156,6 +158,7 @@ def test_a_part_is_told_once_and_the_first_one_again_to_whoever_asks_for_it():
     (part,) = told(a, b, second)
     assert part.cursor == second.cursor
     assert told(a, b, second) == []  # the same question twice: it is on its way
+    assert told(a, b, msgspec.structs.replace(second, after=9, cursor=part.rows[-1][0])) == []  # of another telling
     (first,) = told(a, b, OwnedPull(I, a.site, 1, 0))
     assert first.cursor is None
 
@@ -201,3 +204,49 @@ def test_facts_of_many_rows_are_told_some_each_turn():
     assert [fact for fact in b.facts if fact.instance == I] == []
     assert turns(b) == 4
     assert [len(fact.changes) for fact in b.facts if type(fact) is RowsChanged and fact.instance == I] == [3, 3, 3, 1]
+
+
+def test_the_rows_of_many_owners_and_instances_share_what_is_told_in_a_turn():
+    net, a, b, c = pair(CONFIG, 3)
+    for instance in (b"second", b"third"):
+        for node in (a, b, c):
+            node.hold(instance)
+    net.run()
+    for node in (a, b):
+        for instance in (I, b"second", b"third"):
+            node.write((b"key", b"1"), (b"other", b"1"), instance=instance)
+    net.run()
+    c.facts.clear()
+    c.removed(a)
+    told = [sum(len(fact.changes) for fact in c.facts if fact.instance)]
+    while c.wants_turn:
+        before = sum(len(fact.changes) for fact in c.facts if fact.instance)
+        c.end_turn()
+        told.append(sum(len(fact.changes) for fact in c.facts if fact.instance) - before)
+    assert sum(told) == 6
+    assert max(told) <= FEW
+
+
+def test_what_this_node_writes_itself_is_told_at_once():
+    _, a, _ = pair(CONFIG)
+    a.write(*ROWS)
+    assert [len(fact.changes) for fact in a.facts if fact.instance == I] == [10]
+    a.write((b"more", b"1"))
+    assert len(a.facts[-1].changes) == 1
+
+
+def test_while_too_much_is_to_be_told_nothing_more_is_taken_and_asked_for_later():
+    """Found by a review: a member that toggled its rows made a queue that grew for ever."""
+    net, a, b = pair(msgspec.structs.replace(CONFIG, waiting_max=5, digest_period_us=SECOND))
+    a.write(*ROWS)
+    a.end_turn()
+    while net.deliver():
+        a.write((b"key", b"1"))
+        a.end_turn()
+        if b.machine.statistics().put_off:
+            break
+    else:
+        raise AssertionError("everything was taken")
+    assert b.machine.facts.full
+    net.wait(5 * SECOND)
+    assert agree(a, b)

@@ -83,7 +83,7 @@ class Groups:
     Law: a group's view is the fold of its `GroupChanged`; letters of one sender reach one mailbox in the order in which
     they were sent, each at most once, with the number of those that are missing; who waits for an answer of a life
     hears of its end. Invariants: those of our own mailboxes, the views and the streams; only open mailboxes have
-    streams; who is held for down is known.
+    streams; who belongs or is held for down is known.
     """
 
     def __init__(self, config: GroupsConfig, rng: Random, now_us: int, *, me: Contact) -> None:
@@ -92,7 +92,8 @@ class Groups:
         self._own = Own(config)
         self._mailboxes = self._own.mailboxes
         self.members = Views(config.members_max)
-        self._lives: dict[Site, Contact] = {}  # of the members, as far as is known
+        self._lives: dict[Site, Contact] = {}  # the latest that is known of each site
+        self._members: dict[Site, None] = {}  # the sites that belong: the detector may speak of others too
         self._down: dict[Site, None] = {}  # those of them that are held for down, or said that they are
         self._linked: dict[Site, int] = {}  # the life on the other end of a data link
         self._said = Streams(config.streams_max)
@@ -127,7 +128,7 @@ class Groups:
     def check(self) -> None:
         self.members.check()
         self._own.check()
-        invariant(self._down.keys() <= self._lives.keys(), "who is held for down is known")
+        invariant(self._down.keys() | self._members.keys() <= self._lives.keys(), "who belongs or is down is known")
         for streams in (self._said, self._heard):
             invariant(streams.mailboxes() <= self._mailboxes.keys(), "only open mailboxes have streams")
         self._said.check()
@@ -153,7 +154,8 @@ class Groups:
     def reaches(self, life: Life) -> bool:
         """Whether mail for this life of another node is not refused."""
         known = self._lives.get(life[0])
-        return known is not None and known.incarnation == life[1] and life[0] not in self._down
+        there = known is not None and known.incarnation == life[1] and life[0] in self._members
+        return there and life[0] not in self._down
 
     def holds(self, scope: bytes) -> bool:
         """Whether the groups of a scope are known here."""
@@ -199,7 +201,8 @@ class Groups:
         me = self._me
         if command.sender not in self._mailboxes:
             raise UsageError("the mailbox is closed; nothing was sent")
-        life = me if command.site == me.site else self._lives.get(command.site)
+        known = self._lives.get(command.site) if command.site in self._members else None
+        life = me if command.site == me.site else known
         if life is None or life.incarnation != command.incarnation:
             self._counts["undeliverable"] += len(command.mailboxes)
             return self._refuse(command, f"site {short(command.site)} is not there in that life any more")
@@ -283,6 +286,8 @@ class Groups:
     def _on_life(self, fact: MemberAdded | LivenessChanged, now_us: int) -> list[Effect]:
         """A member is there, in this life and at this address, as far as anybody knows."""
         contact = fact.contact
+        if type(fact) is MemberAdded:
+            self._members[contact.site] = None
         known = self._lives.get(contact.site)
         if known is not None and contact.incarnation < known.incarnation:
             return []
@@ -308,6 +313,7 @@ class Groups:
 
     def _on_member_removed(self, fact: MemberRemoved, now_us: int) -> list[Effect]:
         """What it said before may still be on its link: its letters are counted as long as that lasts."""
+        self._members.pop(fact.site, None)
         life = self._lives.pop(fact.site, None)
         effects = [] if life is None else self._ended(fact.site, life.incarnation, "is no member any more")
         self._down.pop(fact.site, None)
@@ -323,6 +329,7 @@ class Groups:
         effects = [end for life in lives for end in self._ended(life.site, life.incarnation, "is in another cluster")]
         self._me = Contact(self._me.site, fact.incarnation, self._me.address)
         self._lives.clear()
+        self._members.clear()
         self._down.clear()
         self._linked.clear()
         self._said.clear(anew)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import islice
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from covey.core.errors import UsageError, invariant
@@ -15,7 +15,8 @@ from covey.protocols.groups.views import Place
 from covey.protocols.groups.vocabulary import HoldScope, JoinGroup, LeaveGroup, OpenMailbox, UpdateMeta
 
 Effect = Any
-Joins = dict[Place, tuple[int, bytes]]  # how often, and with which metadata
+Said = tuple[int, bytes]  # how often it joined, and with which metadata
+Joins = dict[Place, Said]
 
 
 class Own:
@@ -24,7 +25,7 @@ class Own:
     Law: n joins need n leaves; a command that is refused changes nothing; a mailbox that is closed leaves all groups,
     of many of them some each turn. Invariants: a number is used once in a process; who joined has a count, in a scope
     that is held; memberships are counted, and within the bounds of what others show of one node; so are the bytes of
-    their rows; what is closed is not open, and leaves something.
+    their rows; what is closed is not open.
     """
 
     def __init__(self, config: GroupsConfig) -> None:
@@ -32,7 +33,7 @@ class Own:
         self._next = 1
         self.mailboxes: dict[int, Joins] = {}
         self.scopes: dict[bytes, None] = {}
-        self._leaving: dict[int, Joins] = {}  # what closed mailboxes are still members of
+        self._leaving: deque[tuple[int, Place, Said]] = deque()  # what closed mailboxes are still members of
         self._joined = 0  # memberships of all of them together
         self._bytes = 0  # of their rows
         self.handlers: dict[type, Callable[[Any, int], list[Effect]]] = {
@@ -107,26 +108,25 @@ class Own:
 
     def close(self, mailbox: int) -> list[Effect]:
         """It leaves every group: those of a scope in one command, but of many only the first ones in this turn."""
-        joins = self.mailboxes.pop(mailbox, {})
-        effects = self._leave_some(mailbox, joins)
-        if joins:
+        places = list(self.mailboxes.pop(mailbox, {}).items())
+        most = self._config.leaves_max
+        effects = self._leave((mailbox, *at) for at in places[:most])
+        if len(places) > most:
             effects += [] if self._leaving else [WantTurn()]
-            self._leaving[mailbox] = joins
+            self._leaving.extend((mailbox, *at) for at in places[most:])
         return effects
 
     def _on_turn_ended(self, _: TurnEnded, now_us: int) -> list[Effect]:
-        """One that is closed leaves some more."""
-        for mailbox, joins in self._leaving.items():
-            effects = self._leave_some(mailbox, joins)
-            if not joins:
-                del self._leaving[mailbox]
-            return [*effects, WantTurn()] if self._leaving else effects
-        return []
+        """Those that are closed leave some more."""
+        some = [self._leaving.popleft() for _ in range(min(len(self._leaving), self._config.leaves_max))]
+        effects = self._leave(some)
+        return [*effects, WantTurn()] if self._leaving else effects
 
-    def _leave_some(self, mailbox: int, joins: Joins) -> list[Effect]:
+    def _leave(self, some: Iterable[tuple[int, Place, Said]]) -> list[Effect]:
         changes: dict[bytes, list[tuple[bytes, bytes | None]]] = {}
-        for place in list(islice(joins, self._config.leaves_max)):
-            changes.setdefault(place[0], []).append(self._said(joins, mailbox, place, None))
+        for mailbox, (scope, group), said in some:
+            self._count((scope, group), said, None)
+            changes.setdefault(scope, []).append((encode_row(group, mailbox), None))
         return [WriteRows(PREFIX + scope, tuple(rows)) for scope, rows in changes.items()]
 
     def _check_open(self, mailbox: int) -> None:
@@ -142,28 +142,27 @@ class Own:
                 f"{self._config.member_bytes_max} that others keep of one node: say less; nothing was changed"
             )
 
-    def _write(self, mailbox: int, place: Place, said: tuple[int, bytes] | None) -> WriteRows:
-        return WriteRows(PREFIX + place[0], (self._said(self.mailboxes[mailbox], mailbox, place, said),))
-
-    def _said(
-        self, joins: Joins, mailbox: int, place: Place, said: tuple[int, bytes] | None
-    ) -> tuple[bytes, bytes | None]:
-        """What we say of one mailbox, which has these joins, in one group from now on, as a row."""
-        before = joins.get(place)
-        self._bytes += _size(place, said) - _size(place, before)
-        self._joined += (said is not None) - (before is not None)
+    def _write(self, mailbox: int, place: Place, said: Said | None) -> WriteRows:
+        """What we say of one mailbox in one group from now on, as a row."""
+        joins = self.mailboxes[mailbox]
+        self._count(place, joins.get(place), said)
         if said is None:
             del joins[place]
         else:
             joins[place] = said
-        return encode_row(place[1], mailbox), None if said is None else encode_value(*said)
+        row = encode_row(place[1], mailbox), None if said is None else encode_value(*said)
+        return WriteRows(PREFIX + place[0], (row,))
+
+    def _count(self, place: Place, before: Said | None, said: Said | None) -> None:
+        self._bytes += _size(place, said) - _size(place, before)
+        self._joined += (said is not None) - (before is not None)
 
     def check(self) -> None:
         """Every invariant."""
         joined = size = 0
-        invariant(not self._leaving.keys() & self.mailboxes.keys(), "what is closed is not open")
-        invariant(all(self._leaving.values()), "what is closed leaves something")
-        for number, joins in (*self.mailboxes.items(), *self._leaving.items()):
+        invariant(all(mailbox not in self.mailboxes for mailbox, _, _ in self._leaving), "what is closed is not open")
+        leaving = [(mailbox, {place: said}) for mailbox, place, said in self._leaving]
+        for number, joins in (*self.mailboxes.items(), *leaving):
             invariant(0 < number < self._next, "a number is used once in a process")
             for place, said in joins.items():
                 invariant(said[0] > 0 and place[0] in self.scopes, "who joined has a count, in a scope that is held")

@@ -18,6 +18,8 @@ class Anew:
 
     def add(self, instance: bytes, rows: dict[bytes, bytes], size: int) -> None:
         """These rows of an instance, of so many bytes, are to be written, behind others that wait already."""
+        if not rows:
+            return
         self._rows.setdefault(instance, {}).update(rows)
         self._bytes[instance] = self.bytes_of(instance) + size
 
@@ -37,13 +39,16 @@ class Anew:
         if not waiting:
             self.close(instance)
 
-    def next(self, rows_max: int) -> tuple[bytes, list[Change]] | None:
-        """Some rows of one instance, which do not wait any more; None: nothing waits."""
-        for instance, waiting in self._rows.items():
-            some: list[Change] = list(islice(waiting.items(), rows_max))
-            self.overtaken(instance, some)
-            return instance, some
-        return None
+    def next(self, rows_max: int) -> list[tuple[bytes, list[Change]]]:
+        """Some rows, by their instances, which do not wait any more."""
+        some: list[tuple[bytes, list[Change]]] = []
+        while self._rows and rows_max > 0:
+            instance, waiting = next(iter(self._rows.items()))
+            rows: list[Change] = list(islice(waiting.items(), rows_max))
+            rows_max -= len(rows)
+            some.append((instance, rows))
+            self.overtaken(instance, rows)
+        return some
 
     def close(self, instance: bytes) -> None:
         """It is not held any more."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
+from covey.core.errors import invariant
 from covey.core.ids import Site
 from covey.core.vocabulary import WantTurn
 from covey.protocols.replication.audience import Audience
@@ -14,32 +16,48 @@ Effect = Any
 
 
 class Logs:
-    """What the holders of each instance were seen to have."""
+    """What the holders of each instance were seen to have. Invariant: only of instances that are held."""
 
     def __init__(self, config: ReplicationConfig, tables: dict[bytes, OwnedTable], audience: Audience) -> None:
         self._config = config
         self._tables = tables
         self._audience = audience
         self._equal: dict[Site, dict[bytes, int]] = {}  # at which versions a peer was seen to have the same
-        self._trimming = False
+        self._due: deque[tuple[bytes, Site]] = deque()  # owners whose logs are still to be looked at, by instance
 
     def trim(self) -> list[Effect]:
         """Forget operations that all who hold an instance were seen to have, and the oldest above the bound.
 
-        Of many, some each turn.
+        Of many operations, or many logs, some each turn.
         """
-        left = self._config.trimmed_max
-        for instance, table in self._tables.items():
-            others = self._audience.others(instance)
-            equal = min((self._equal.get(site, {}).get(instance, 0) for site in others), default=table.version)
-            for owner in table.owners():
-                left -= table.trim(owner, self._config.log_bytes_min, equal, left)
-        self._trimming = not left
-        return [WantTurn()] if self._trimming else []
+        if not self._due:
+            self._due.extend((instance, owner) for instance, table in self._tables.items() for owner in table.owners())
+        return self.on_turn_ended()
 
     def on_turn_ended(self) -> list[Effect]:
         """Some more."""
-        return self.trim() if self._trimming else []
+        left = self._config.trimmed_max
+        equal: dict[bytes, int] = {}
+        while self._due and left > 0:
+            instance, owner = self._due[0]
+            table = self._tables.get(instance)
+            if table is not None:
+                if instance not in equal:
+                    equal[instance] = self._seen_by_all(instance, table)
+                    left -= len(self._equal)
+                most = max(left, 1)
+                went = table.trim(owner, self._config.log_bytes_min, equal[instance], most)
+                left -= went
+                if went == most:
+                    break
+            left -= 1
+            self._due.popleft()
+        return [WantTurn()] if self._due else []
+
+    def _seen_by_all(self, instance: bytes, table: OwnedTable) -> int:
+        """The version that every other holder was seen to have."""
+        others = self._audience.others(instance)
+        return min((self._equal.get(site, {}).get(instance, 0) for site in others), default=table.version)
 
     def equal(self, peer: Site, instances: list[bytes]) -> None:
         """A peer was seen to have the same as we have in these."""
@@ -57,3 +75,8 @@ class Logs:
         """This node does not hold an instance any more."""
         for versions in self._equal.values():
             versions.pop(instance, None)
+
+    def check(self) -> None:
+        """The invariant."""
+        for versions in self._equal.values():
+            invariant(versions.keys() <= self._tables.keys(), "what is equal is held")

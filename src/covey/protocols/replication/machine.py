@@ -77,8 +77,8 @@ class Replication:
         self._lives = self._audience.lives
         self._holders = self._audience.holders
         self._linked = self._audience.linked
-        self.facts = Facts(config.changes_max)
-        self.owned = Owned(config, self._timers, self._audience, self._changed)
+        self.facts = Facts(config.changes_max, config.waiting_max)
+        self.owned = Owned(config, self._timers, self._audience, self.facts, self._changed)
         self.tables = self.owned.tables
         self.shared = Shared(config, self._timers, self._audience)
         self._numbered = 0  # at least as high as any number of ours in an instance that we have let go of
@@ -124,6 +124,7 @@ class Replication:
                 incarnation = self._lives.incarnation(owner)
                 invariant(not incarnation or table.knows(owner, incarnation), "a current life counts in every table")
                 invariant(table.is_shown(owner) is self._shows(instance, owner), "shown: not down, and holds it")
+        self.facts.check()
         self.owned.check()
         self.shared.check()
         invariant(
@@ -287,11 +288,13 @@ class Replication:
         effects += self.shared.close(instance)
         return effects + self.owned.write(SYSTEM, [(instance, None)])
 
-    def _changed(self, instance: bytes, owner: Site, incarnation: int, changes: list[Change]) -> list[Effect]:
+    def _changed(
+        self, instance: bytes, owner: Site, incarnation: int, changes: list[Change], at_once: bool = False
+    ) -> list[Effect]:
         if not changes:
             return []
         if instance != SYSTEM:
-            return self.facts.add(instance, owner, incarnation, changes)
+            return self.facts.add(instance, owner, incarnation, changes, at_once)
         effects: list[Effect] = [RowsChanged(instance, owner, incarnation, tuple(changes))]
         for key, value in changes:
             if key != SYSTEM:  # that one is held by all, whoever says what
@@ -383,11 +386,11 @@ class Replication:
         for instance, table in self.tables.items():
             rows, size = table.rows_of(old.site), table.bytes_of(old.site)
             effects += self._changed(instance, old.site, old.incarnation, table.admit(old.site, fact.incarnation, True))
-            if instance == SYSTEM:  # every instance is counted from the beginning
-                effects += self.owned.write(instance, [(held, b"") for held in rows]) if rows else []
-            elif rows:
-                effects += self.owned.write_anew(instance, rows, size)
-        return effects
+            if instance != SYSTEM:
+                self.owned.anew.add(instance, rows, size)
+            elif rows:  # every instance is counted from the beginning
+                effects += self.owned.write(instance, [(held, b"") for held in rows])
+        return effects + self.owned.write_anew()
 
     def _on_address(self, fact: AddressLearned, now_us: int) -> list[Effect]:
         self._audience.me = Contact(self._audience.me.site, self._audience.me.incarnation, fact.address)

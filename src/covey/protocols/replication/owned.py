@@ -16,6 +16,7 @@ from covey.core.vocabulary import Channel, WantTurn
 from covey.protocols.replication.anew import Anew
 from covey.protocols.replication.audience import Audience
 from covey.protocols.replication.config import ReplicationConfig
+from covey.protocols.replication.facts import Facts
 from covey.protocols.replication.logs import Logs
 from covey.protocols.replication.pieces import operations_in_pieces, positions_in_pieces
 from covey.protocols.replication.pulls import Pull, Pulls
@@ -25,7 +26,6 @@ from covey.rows.owner import Change, change_bytes
 from covey.wire.messages.rows import SEQ_MAX, OwnedOps, OwnedPart, OwnedPositions, OwnedPull
 
 Effect = Any
-Changed = Callable[[bytes, Site, int, list[Change]], list[Effect]]
 
 
 class Owned:
@@ -36,19 +36,20 @@ class Owned:
     """
 
     def __init__(
-        self, config: ReplicationConfig, timers: Timers[tuple[Any, ...]], audience: Audience, changed: Changed
+        self, config: ReplicationConfig, timers: Timers[tuple[Any, ...]], audience: Audience, facts: Facts, changed: Any
     ) -> None:
         self._config = config
         self._audience = audience
-        self._changed = changed
+        self._facts = facts
+        self._changed: Callable[..., list[Effect]] = changed
         self.pulls = Pulls(config, timers)
         self._tellings = Tellings(config)
         self.tables: dict[bytes, OwnedTable] = {}
         self.logs = Logs(config, self.tables, audience)
         self._checked: dict[bytes, tuple[int, ...]] = {}  # as they were when they were checked last
-        self._anew = Anew()
+        self.anew = Anew()
         self._unsaid: dict[bytes, tuple[int, list[Change]]] = {}  # instance: (first, operations) of this turn
-        self.counts = dict.fromkeys(("pushed", "applied", "gaps", "parts", "early", "overfull"), 0)
+        self.counts = dict.fromkeys(("pushed", "applied", "gaps", "parts", "early", "overfull", "put_off"), 0)
         self.handlers: dict[type, Callable[[Site, Any, int], list[Effect]]] = {
             OwnedOps: self._on_ops,
             OwnedPull: self._on_pull,
@@ -65,7 +66,9 @@ class Owned:
                 self._checked[instance] = table.stamp
             invariant(table.knows(me.site, me.incarnation), "our own rows are those of this life")
             invariant(instance not in self._unsaid or bool(self._unsaid[instance][1]), "what waits is something")
-        self._anew.check()
+        self.anew.check()
+        self._tellings.check()
+        self.logs.check()
         self.pulls.check()
 
     # --- our own rows -----------------------------------------------------------------------------------------------
@@ -73,13 +76,13 @@ class Owned:
     def write(self, instance: bytes, changes: list[Change]) -> list[Effect]:
         """Operations of our own: applied at once, pushed when the turn ends."""
         size = self.tables[instance].bytes_of(self._audience.me.site) + sum(map(change_bytes, changes))
-        size += self._anew.bytes_of(instance)
+        size += self.anew.bytes_of(instance)
         if size > self._config.owner_bytes_max and any(value is not None for _, value in changes):
             raise Overloaded(
                 f"this node's rows in {instance!r} would take {size} bytes, the bound is "
                 f"{self._config.owner_bytes_max}; nothing was written: remove some"
             )
-        self._anew.overtaken(instance, changes)
+        self.anew.overtaken(instance, changes)
         return self._write(instance, changes)
 
     def _write(self, instance: bytes, changes: list[Change]) -> list[Effect]:
@@ -89,23 +92,23 @@ class Owned:
         assert changed is not None
         effects: list[Effect] = [] if self._unsaid else [WantTurn()]
         self._unsaid.setdefault(instance, (first, []))[1].extend(changes)
-        return effects + self._changed(instance, me.site, me.incarnation, changed)
+        return effects + self._changed(instance, me.site, me.incarnation, changed, at_once=True)
 
-    def write_anew(self, instance: bytes, rows: dict[bytes, bytes], size: int) -> list[Effect]:
-        """Our rows, of so many bytes, are those of a new life from now on; of many, some at the end of each turn."""
-        if len(rows) <= self._config.changes_max and not self._anew.bytes_of(instance):
-            return self._write(instance, [*rows.items()])
-        self._anew.add(instance, rows, size)
-        return [WantTurn()]
+    def new_life(self) -> None:
+        """Nothing of the life before is pushed any more; put its rows into `anew`, and then call `write_anew`."""
+        self._unsaid.clear()
+
+    def write_anew(self) -> list[Effect]:
+        """Some of what is to be written again; the rest at the ends of the next turns."""
+        effects: list[Effect] = []
+        for instance, rows in self.anew.next(self._config.changes_max):
+            effects += self._write(instance, rows)
+        return [*effects, WantTurn()] if self.anew else effects
 
     def on_turn_ended(self, now_us: int) -> list[Effect]:
         """What was done in this turn goes to all who hold it."""
         self._tellings.expire(now_us)
-        effects = self.logs.on_turn_ended()
-        some = self._anew.next(self._config.changes_max)
-        if some is not None:
-            effects += self._write(*some)
-            effects += [WantTurn()] if self._anew else []
+        effects = [*self.logs.on_turn_ended(), *self.write_anew()]
         me = self._audience.me
         unsaid, self._unsaid = self._unsaid, {}
         for instance, (first, ops) in unsaid.items():
@@ -120,6 +123,9 @@ class Owned:
     def _on_ops(self, peer: Site, message: OwnedOps, now_us: int) -> list[Effect]:
         table, owner = self._table(message), message.owner
         if table is None or message.first + len(message.ops) > SEQ_MAX:
+            return []
+        if self._facts.full:  # as if it were lost: the next digest asks for it
+            self.counts["put_off"] += 1
             return []
         pull = self.pulls.get(message.instance, owner)
         if pull is not None and pull.holder != peer:
@@ -272,14 +278,10 @@ class Owned:
         for pull in self.pulls.of_holder(peer):
             self.end_pull(pull.instance, pull.owner)
 
-    def new_life(self) -> None:
-        """A new life of ours writes all its rows anew."""
-        self._unsaid.clear()
-
     def close(self, instance: bytes) -> OwnedTable:
         """This node does not hold an instance any more."""
         self._unsaid.pop(instance, None)
-        self._anew.close(instance)
+        self.anew.close(instance)
         self._tellings.end(lambda held, _: held == instance)
         for owner in self.pulls.owners(instance):
             self.pulls.end(instance, owner)

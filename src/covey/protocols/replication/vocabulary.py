@@ -39,8 +39,11 @@ class SharedStatistics(msgspec.Struct, frozen=True):
 
 
 class ReplicationStatistics(msgspec.Struct, frozen=True):
-    """What is held, and counts since the start. `early`: messages of lives that did not count here yet;
-    `overfull`: messages of owners that had as many rows as they may."""
+    """What is held, and counts since the start.
+
+    `early`: messages of lives that did not count here yet; `overfull`: messages of owners that had as many rows as they
+    may; `put_off`: messages that were not taken while too much waited to be told here.
+    """
 
     instances: int
     rows: int
@@ -51,5 +54,6 @@ class ReplicationStatistics(msgspec.Struct, frozen=True):
     parts: int
     early: int
     overfull: int
+    put_off: int
     mismatches: int
     shared: SharedStatistics

@@ -13,6 +13,7 @@ import errno
 import logging
 import socket
 import ssl
+from collections import deque
 from collections.abc import Callable
 from typing import cast
 
@@ -38,7 +39,8 @@ log = logging.getLogger(__name__)
 CONNECTIONS_MAX = 4096  # guess: far above a node's links, far below the usual limit of open files
 GREETING_MAX = 128  # the links' bound for strangers
 TLS_SECONDS_MAX = 3.0  # the links' bound for a handshake
-READ_BYTES = 1 << 16  # at once: 2-3 ms of work where these are rows, measured; asyncio alone reads four times this
+READ_BYTES = 1 << 16  # told at once: 2-3 ms of work where these are rows, measured; asyncio reads four times this
+LEFT_MAX = 3  # pieces of that size that wait: with the first one, what asyncio reads at once
 LINGER_SECONDS = 2.0  # guess
 TLS_RECORD = b"\x16"  # a TLS handshake begins with this byte (RFC 8446, 5.1)
 BACKLOG = 512  # a herd of nodes that start at once
@@ -55,13 +57,14 @@ class Tls:
         self.server_name = server_name
 
 
-class _Connection(asyncio.BufferedProtocol):
-    """One socket; turns what asyncio says into facts. It reads into the memory that all connections share."""
+class _Connection(asyncio.Protocol):
+    """One socket; turns what asyncio says into facts. Of much that arrives at once, some is told each turn."""
 
-    __slots__ = ("_facts", "closed", "heard", "number", "transport")
+    __slots__ = ("_facts", "_left", "closed", "heard", "number", "transport")
 
     def __init__(self, facts: TcpTransport, number: int) -> None:
         self._facts = facts
+        self._left: deque[bytes] = deque()  # what arrived and is not told yet
         self.number = number
         self.transport: asyncio.Transport | None = None
         self.closed = False
@@ -74,14 +77,27 @@ class _Connection(asyncio.BufferedProtocol):
             return
         self._facts.made(self)
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._facts.memory
+    def data_received(self, data: bytes) -> None:
+        if len(data) <= READ_BYTES and not self._left:
+            self._tell(data)
+            return
+        if not self._left:
+            asyncio.get_running_loop().call_soon(self._tell_next)
+        self._left.extend(data[at : at + READ_BYTES] for at in range(0, len(data), READ_BYTES))
+        while len(self._left) > LEFT_MAX:  # who sends on and on is heard as fast
+            self._tell(self._left.popleft())
 
-    def buffer_updated(self, nbytes: int) -> None:
+    def _tell_next(self) -> None:
+        if self._left:
+            self._tell(self._left.popleft())
+        if self._left:
+            asyncio.get_running_loop().call_soon(self._tell_next)
+
+    def _tell(self, data: bytes) -> None:
         if not self.closed:
             self._facts.reads += 1
             self.heard = True
-            self._facts.sink(BytesReceived(self.number, bytes(self._facts.memory[:nbytes])))
+            self._facts.sink(BytesReceived(self.number, data))
 
     def pause_writing(self) -> None:
         if not self.closed:
@@ -92,6 +108,8 @@ class _Connection(asyncio.BufferedProtocol):
             self._facts.sink(ConnectionResumed(self.number))
 
     def connection_lost(self, exc: Exception | None) -> None:
+        while self._left:  # what arrived before that is heard before that
+            self._tell(self._left.popleft())
         self._facts.lost(self, exc)
 
 
@@ -102,7 +120,6 @@ class TcpTransport:
         self.sink: Sink = lambda fact: None
         self.local_host: Callable[[str], None] = lambda host: None
         self.reads = 0
-        self.memory = memoryview(bytearray(READ_BYTES))  # what is read lies here until it is told, at once
         self._tls = tls
         self._connections: dict[int, _Connection] = {}
         self._lingering: dict[_Connection, asyncio.TimerHandle] = {}

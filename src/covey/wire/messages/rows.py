@@ -44,7 +44,10 @@ class OwnedOps(msgspec.Struct, frozen=True, array_like=True, tag=112, gc=False):
 
 
 class OwnedPull(msgspec.Struct, frozen=True, array_like=True, tag=113, gc=False):
-    """Tell me the operations of `owner` behind `after`. With `parts`: its rows behind `cursor`, and then those."""
+    """Tell me the operations of `owner` behind `after`, or its rows in parts where you do not know these any more.
+
+    With `parts`: go on with the parts that began at `after`, behind the last key that I have, `cursor`.
+    """
 
     instance: Instance
     owner: SiteField
