@@ -13,25 +13,21 @@ import errno
 import logging
 import socket
 import ssl
-from collections import deque
 from collections.abc import Callable
-from typing import cast
 
 from covey.core.errors import ConfigError
 from covey.core.vocabulary import Cause
 from covey.protocols.links.handshake import refusal
 from covey.protocols.links.vocabulary import (
-    BytesReceived,
     ConnectionAccepted,
     ConnectionClosed,
     ConnectionFailed,
     ConnectionOpened,
-    ConnectionPaused,
-    ConnectionResumed,
     StrangerFailed,
 )
 from covey.runtime.addresses import format_address, parse_address, parse_listen
 from covey.runtime.transport.base import Sink
+from covey.runtime.transport.connection import Connection
 from covey.wire.framing import frame
 
 log = logging.getLogger(__name__)
@@ -39,8 +35,6 @@ log = logging.getLogger(__name__)
 CONNECTIONS_MAX = 4096  # guess: far above a node's links, far below the usual limit of open files
 GREETING_MAX = 128  # the links' bound for strangers
 TLS_SECONDS_MAX = 3.0  # the links' bound for a handshake
-READ_BYTES = 1 << 16  # told at once: 2-3 ms of work where these are rows, measured; asyncio reads four times this
-LEFT_MAX = 3  # pieces of that size that wait: with the first one, what asyncio reads at once
 LINGER_SECONDS = 2.0  # guess
 TLS_RECORD = b"\x16"  # a TLS handshake begins with this byte (RFC 8446, 5.1)
 BACKLOG = 512  # a herd of nodes that start at once
@@ -57,62 +51,6 @@ class Tls:
         self.server_name = server_name
 
 
-class _Connection(asyncio.Protocol):
-    """One socket; turns what asyncio says into facts. Of much that arrives at once, some is told each turn."""
-
-    __slots__ = ("_facts", "_left", "closed", "heard", "number", "transport")
-
-    def __init__(self, facts: TcpTransport, number: int) -> None:
-        self._facts = facts
-        self._left: deque[bytes] = deque()  # what arrived and is not told yet
-        self.number = number
-        self.transport: asyncio.Transport | None = None
-        self.closed = False
-        self.heard = False  # anything at all
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        if self.closed:
-            self.transport.abort()
-            return
-        self._facts.made(self)
-
-    def data_received(self, data: bytes) -> None:
-        if len(data) <= READ_BYTES and not self._left:
-            self._tell(data)
-            return
-        if not self._left:
-            asyncio.get_running_loop().call_soon(self._tell_next)
-        self._left.extend(data[at : at + READ_BYTES] for at in range(0, len(data), READ_BYTES))
-        while len(self._left) > LEFT_MAX:  # who sends on and on is heard as fast
-            self._tell(self._left.popleft())
-
-    def _tell_next(self) -> None:
-        if self._left:
-            self._tell(self._left.popleft())
-        if self._left:
-            asyncio.get_running_loop().call_soon(self._tell_next)
-
-    def _tell(self, data: bytes) -> None:
-        if not self.closed:
-            self._facts.reads += 1
-            self.heard = True
-            self._facts.sink(BytesReceived(self.number, data))
-
-    def pause_writing(self) -> None:
-        if not self.closed:
-            self._facts.sink(ConnectionPaused(self.number))
-
-    def resume_writing(self) -> None:
-        if not self.closed:
-            self._facts.sink(ConnectionResumed(self.number))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        while self._left:  # what arrived before that is heard before that
-            self._tell(self._left.popleft())
-        self._facts.lost(self, exc)
-
-
 class TcpTransport:
     """Connections over TCP. Law: facts about a connection end with our `close` or with one `ConnectionClosed`."""
 
@@ -121,8 +59,8 @@ class TcpTransport:
         self.local_host: Callable[[str], None] = lambda host: None
         self.reads = 0
         self._tls = tls
-        self._connections: dict[int, _Connection] = {}
-        self._lingering: dict[_Connection, asyncio.TimerHandle] = {}
+        self._connections: dict[int, Connection] = {}
+        self._lingering: dict[Connection, asyncio.TimerHandle] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._greeting = 0  # accepted, and not a connection yet
         self._room = asyncio.Event()
@@ -191,7 +129,7 @@ class TcpTransport:
             self._tasks[number] = loop.create_task(welcome, name="covey welcome")
 
     async def _welcome(self, number: int, sock: socket.socket, remote: str) -> None:
-        connection = _Connection(self, number)
+        connection = Connection(self, number)
         loop = asyncio.get_running_loop()
         try:
             self._strangers.pop(number, None)
@@ -238,7 +176,7 @@ class TcpTransport:
         self.sink(StrangerFailed(remote, Cause.TLS))
 
     @staticmethod
-    def _drop_welcome(connection: _Connection, sock: socket.socket) -> None:
+    def _drop_welcome(connection: Connection, sock: socket.socket) -> None:
         connection.closed = True
         if connection.transport is not None:
             connection.transport.abort()
@@ -256,10 +194,10 @@ class TcpTransport:
             loop = asyncio.get_running_loop()
             tls = self._tls
             if tls is None:
-                await loop.create_connection(lambda: _Connection(self, connection), host, port)
+                await loop.create_connection(lambda: Connection(self, connection), host, port)
             else:
                 await loop.create_connection(
-                    lambda: _Connection(self, connection), host, port,
+                    lambda: Connection(self, connection), host, port,
                     ssl=tls.client, server_hostname=tls.server_name or host, ssl_handshake_timeout=TLS_SECONDS_MAX,
                 )  # fmt: skip
             return
@@ -277,7 +215,7 @@ class TcpTransport:
             self._tasks.pop(connection, None)
         self.sink(ConnectionFailed(connection, cause))
 
-    def made(self, connection: _Connection) -> None:
+    def made(self, connection: Connection) -> None:
         """asyncio has the connection ready."""
         transport = connection.transport
         assert transport is not None
@@ -301,11 +239,11 @@ class TcpTransport:
             peer = transport.get_extra_info("peername")
             self.sink(ConnectionAccepted(number, format_address(peer[0], peer[1]) if peer else "?"))
 
-    def _hold_back(self, connection: _Connection) -> None:
+    def _hold_back(self, connection: Connection) -> None:
         if self._paused and connection.transport is not None and not connection.closed:
             connection.transport.pause_reading()
 
-    def lost(self, connection: _Connection, exc: Exception | None) -> None:
+    def lost(self, connection: Connection, exc: Exception | None) -> None:
         """asyncio says that the connection is gone."""
         timer = self._lingering.pop(connection, None)
         if timer is not None:
