@@ -3,7 +3,7 @@
 
 PYTHON_M = .venv/bin/python -m
 WORKERS = 2
-PYTEST = $(PYTHON_M) pytest -q -n $(WORKERS)
+PYTEST = $(PYTHON_M) pytest -q -n $(WORKERS) --dist worksteal
 
 # Floors 1 to 4 of the house: pure, so their own tests have to reach nearly every branch without the simulator's help.
 FLOORS = core wire crdt rows protocols engine observe
@@ -24,6 +24,7 @@ demo: .venv/.cli ## start five processes here, kill one: nothing is lost (make d
 check: lint ## ruff, mypy and the fast tests: less than a minute
 	$(PYTEST) -m "not serial and not slow"
 
+test: export HYPOTHESIS_PROFILE = test
 test: lint ## everything that has to pass: check, the slow and the serial tests, coverage, fifty simulated worlds of each profile
 	sh tools/coverage.sh $(WORKERS) $(FLOORS)
 	$(PYTEST) -m "not serial and not slow" $(FLOORS:%=--ignore=tests/%)

@@ -66,6 +66,7 @@ def test_a_run_is_the_same_twice_in_one_process_and_whether_it_is_told_or_not():
         assert run(seed) == run_profile(PROFILES["overlay"], seed, telling=True)
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_run():
     digests = [run(seed).digest for seed in (*SEEDS, 0)]
     assert len(dict.fromkeys(digests)) == 3

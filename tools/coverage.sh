@@ -30,7 +30,7 @@ done
 coverage() { .venv/bin/python -m coverage "$@"; }
 
 coverage erase
-coverage run -m pytest -q -n "$workers" -m "not serial and not slow" "$@" || stop 'tests failed'
+coverage run -m pytest -q -n "$workers" --dist worksteal -m "not serial and not slow" "$@" || stop 'tests failed'
 coverage combine --quiet || exit 1
 coverage report --include="$covered" --fail-under="$least" || stop "less than $least % of lines and branches"
 coverage json --quiet --include="$covered" -o - | .venv/bin/python -c "

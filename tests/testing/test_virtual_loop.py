@@ -75,6 +75,7 @@ def test_two_runs_of_one_seed_give_the_same_trace():
     assert trace(11) == first
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_trace():
     assert trace(11) != trace(12)
 

@@ -12,7 +12,7 @@ from covey.protocols.membership.record import HOST, MEM
 from covey.protocols.membership.vocabulary import Flush, MemberJoined
 from tests.protocols.membership.membership_net import DURABLE, SECOND, Net, Node, agree, record_of, site, three
 
-FAST_SEEDS = 200
+FAST_SEEDS = 50
 SEEDS = 2_000
 BLOCK = 50
 STEPS = 150

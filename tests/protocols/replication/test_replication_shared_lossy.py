@@ -182,6 +182,7 @@ PLANT: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bug", PLANT)
 def test_a_lossy_net_finds_the_planted_bug(bug, monkeypatch):
     PLANT[bug](monkeypatch)
