@@ -10,7 +10,7 @@ from covey.sim.profiles import PROFILES, run_profile
 from covey.sim.world import World
 
 DETECTOR = PROFILES["detector"]
-QUICK = range(1, 7)
+QUICK = range(1, 5)
 SEEDS = range(1, 21)
 
 

@@ -17,7 +17,7 @@ from covey.sim.profiles import PROFILES, build_rows, run_profile
 from covey.sim.rows import RowsWorld, check_rows, rows_pending
 
 ROWS = PROFILES["rows"]
-QUICK = (2, 8)
+QUICK = (8,)
 # 51: rows of a new holding came before the news that the one before had ended. 55: one that was out of the cluster took
 # all others' lives for over, and never compared what they did again.
 SEEDS = (*range(1, 21), 51, 55)

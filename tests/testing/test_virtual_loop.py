@@ -67,6 +67,7 @@ def test_a_task_group_cancels_its_tasks_in_the_order_of_their_creation(hash_seed
     assert in_child(["-c", CANCEL_ORDER], hash_seed).decode().strip() == str(list(range(200)))
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_seed_give_the_same_trace():
     first = trace(11)
     assert len(first) > 1_000
