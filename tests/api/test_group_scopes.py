@@ -198,7 +198,7 @@ def test_a_scope_of_a_node_that_is_not_open_is_none():
             scope.events(events_max=0)
         async with scope.events() as events:
             waiting = asyncio.create_task(anext(events))
-            await asyncio.sleep(1)
+            await asyncio.sleep(0)  # it waits from now on
             await node.close()
             with pytest.raises(StopAsyncIteration):
                 await waiting

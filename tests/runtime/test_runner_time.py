@@ -66,7 +66,7 @@ def test_the_clock_goes_on_while_one_turn_wants_the_next():
         assert alarm is not None
         assert alarm.when() == pytest.approx(asyncio.get_running_loop().time() + 1, abs=0.01)
         bench.machine.turns = 0
-        await asyncio.sleep(1.01)
+        await until(bench.ticks, 1.1)
         assert bench.ticks() == 1
 
     on_bench(test)

@@ -171,11 +171,13 @@ class Groups:
         hub, scope_hub = self._hubs.get((event.scope, event.group)), self._hubs.get((event.scope, None))
         if not hub and not scope_hub:
             return
-        key = decode_key(event.group)
-        for told in (told for before, after in event.changes for told in events_of(before, after)):
-            if hub is not None:
+        events = [told for before, after in event.changes for told in events_of(before, after)]
+        if hub is not None:
+            for told in events:
                 hub.publish(told)
-            if scope_hub is not None:
+        if scope_hub:
+            key = decode_key(event.group)
+            for told in events:
                 scope_hub.publish(ScopeEvent(key, told))
 
     def turn_away(self) -> None:

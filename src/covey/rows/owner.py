@@ -21,6 +21,19 @@ def change_bytes(change: Change) -> int:
     return ROW_BYTES + len(change[0]) + len(change[1] or b"")
 
 
+def put(rows: dict[bytes, bytes], change: Change) -> int:
+    """Do to rows what one operation says; returns by how many bytes they grew."""
+    key, value = change
+    if value is None:
+        old = rows.pop(key, None)
+        grown = 0
+    else:
+        old = rows.get(key)
+        rows[key] = value
+        grown = change_bytes(change)
+    return grown if old is None else grown - change_bytes((key, old))
+
+
 class OwnerRows:
     """The rows of one owner in one life.
 
@@ -45,20 +58,12 @@ class OwnerRows:
         rows = self.rows
         for op in ops:
             key, value = op
-            old = rows.get(key)
-            before.setdefault(key, old)
-            size = change_bytes(op)
-            if old is not None:
-                self.bytes -= change_bytes((key, old))
-            if value is None:
-                rows.pop(key, None)
-            else:
-                rows[key] = value
-                self.bytes += size
+            before.setdefault(key, rows.get(key))
+            self.bytes += put(rows, op)
             changed[key] = value
             self.seq += 1
             self.log.append((op, version))
-            self.log_bytes += size
+            self.log_bytes += change_bytes(op)
         return [(key, value) for key, value in changed.items() if before[key] != value]
 
     def trim(self, bytes_max: int, version_min: int, ops_max: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import TypeAlias
 
-from covey.rows.owner import Change, OwnerRows, Row, change_bytes
+from covey.rows.owner import Change, OwnerRows, Row, change_bytes, put
 
 Part: TypeAlias = tuple[list[Row], bool]
 """Some rows, and whether they are the last."""
@@ -60,16 +60,6 @@ class Staging:
 
     def take(self, changes: Iterable[Change]) -> None:
         """Rows, or operations on them."""
-        rows = self.rows
         for change in changes:
-            key, value = change
-            size = change_bytes(change)
-            self.told += size
-            old = rows.get(key)
-            if old is not None:
-                self.bytes -= change_bytes((key, old))
-            if value is None:
-                rows.pop(key, None)
-            else:
-                rows[key] = value
-                self.bytes += size
+            self.told += change_bytes(change)
+            self.bytes += put(self.rows, change)

@@ -36,12 +36,17 @@ class Owned:
     """
 
     def __init__(
-        self, config: ReplicationConfig, timers: Timers[tuple[Any, ...]], audience: Audience, facts: Facts, changed: Any
+        self,
+        config: ReplicationConfig,
+        timers: Timers[tuple[Any, ...]],
+        audience: Audience,
+        facts: Facts,
+        changed: Callable[..., list[Effect]],
     ) -> None:
         self._config = config
         self._audience = audience
         self._facts = facts
-        self._changed: Callable[..., list[Effect]] = changed
+        self._changed = changed
         self.pulls = Pulls(config, timers)
         self._tellings = Tellings(config)
         self.tables: dict[bytes, OwnedTable] = {}
