@@ -1,0 +1,340 @@
+"""A host: it claims the ids that it is to run, renews what it has, and stops in time where it cannot.
+
+Seek ─▶ Claim to every voter ─▶ Grant by over half of them ─▶ ClaimWon ─▶ the child runs
+                 │ not within the time of a duel                │ every fifth of `fence_after`: the same Claim again
+                 ▼                                              ▼ over half granted nothing *sent* that lately
+         Release, a pause, a higher epoch                   LeaseEnded ─▶ the child ends ─▶ Relinquish ─▶ Release
+
+The lease counts from when a claim was sent, on this host's clock, which has to count suspend. It is looked at before
+anything that is heard is acted upon: a process that was stopped for a minute learns first that it has lost its lease.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any, assert_never
+
+import msgspec
+
+from covey.core.errors import UsageError, invariant
+from covey.core.ids import Contact, Site
+from covey.core.timers import Timers
+from covey.core.vocabulary import Channel, ClusterChanged, Emit, MemberAdded, MessagesReceived, Send, Tick
+from covey.protocols.claims.bids import Bid, Giving
+from covey.protocols.claims.config import ClaimsConfig
+from covey.protocols.claims.vocabulary import (
+    ClaimWon,
+    Elect,
+    ForVoter,
+    FromVoter,
+    LeaseEnded,
+    Relinquish,
+    Seek,
+    VotersDiffer,
+)
+from covey.wire.messages.claims import Claim, Grant, Id, Refusal, Release, Released
+
+Effect = Any
+
+
+class HostStatistics(msgspec.Struct, frozen=True):
+    """What is sought and held now, and counts since the start."""
+
+    sought: int
+    held: int
+    won: int
+    duels: int
+    lapsed: int
+
+
+class Host:
+    """The claims of one host.
+
+    Law: between `ClaimWon` and `LeaseEnded` or `Relinquish` this host may run the id, and of all hosts only it may.
+    Invariants: who holds has a token and a lease; every bid has a time at which it goes on; what is given back lies
+    below what is claimed now.
+    """
+
+    def __init__(self, config: ClaimsConfig, rng: Random, now_us: int, *, me: Contact) -> None:
+        self._config = config
+        self._rng = rng
+        self._me = me
+        self._timers: Timers[tuple[Any, ...]] = Timers()
+        self._electorates: dict[bytes, Elect] = {}
+        self._addresses: dict[Site, str] = {}
+        self._bids: dict[Id, Bid] = {}
+        self._ending: dict[Id, Bid] = {}  # without a lease; their children are told to end
+        self._tops: dict[Id, int] = {}  # the highest epoch that this life ever claimed: a late Release says as much
+        self._top = 0  # the same of ids that are forgotten
+        self._givings: dict[tuple[Id, int], Giving] = {}  # by the epoch up to which
+        self._told: dict[tuple[bytes, Site], None] = {}
+        self._counts = dict.fromkeys(("won", "duels", "lapsed"), 0)
+        self._handlers: dict[type, Callable[[Any, int], list[Effect]]] = {
+            MessagesReceived: self._on_messages,
+            FromVoter: self._on_own,
+            Elect: self._on_elect,
+            Seek: self._on_seek,
+            Relinquish: self._on_relinquish,
+            MemberAdded: self._on_member_added,
+            ClusterChanged: self._on_cluster_changed,
+            Tick: lambda _, now_us: [],
+        }
+
+    # --- the machine's door -----------------------------------------------------------------------------------------
+
+    def handle(self, incoming: Any, now_us: int) -> Sequence[Effect]:
+        effects = self._on_time(now_us)  # whatever is heard, what is over is over
+        return effects + self._handlers[type(incoming)](incoming, now_us)
+
+    def deadline(self) -> int | None:
+        return self._timers.deadline()
+
+    def check(self) -> None:
+        for id, bid in self._bids.items():
+            keys = [("lease", id), ("renew", id)] if bid.token else [("duel", id)] if bid.epoch else [("retry", id)]
+            invariant(all(key in self._timers for key in keys), "a bid goes on at some time")
+            invariant(not bid.token or bool(bid.epoch), "who holds claims")
+            invariant(bid.epoch <= bid.heard + 1, "a claim is just above what was heard")
+            invariant(set(bid.granted) <= set(bid.elect.voters), "only voters grant")
+        for (id, epoch), _ in self._givings.items():
+            claimed = self._bids[id].epoch if id in self._bids else 0
+            invariant(not claimed or epoch < claimed, "what is given back lies below what is claimed")
+
+    def statistics(self) -> HostStatistics:
+        held = sum(bool(bid.token) for bid in self._bids.values())
+        return HostStatistics(len(self._bids) - held, held, **self._counts)
+
+    # --- queries ----------------------------------------------------------------------------------------------------
+
+    def token(self, id: Id) -> int:
+        """Under which token this node may run an id; 0: it may not. Ask `lease_us` as well before every use."""
+        bid = self._bids.get(id)
+        return 0 if bid is None else bid.token
+
+    def lease_us(self, id: Id) -> int:
+        """Until when, on our clock, an id may be run here; 0: not at all."""
+        bid = self._bids.get(id)
+        return 0 if bid is None or not bid.token else bid.lease_us(self._config.fence_after_us)
+
+    # --- commands ---------------------------------------------------------------------------------------------------
+
+    def _on_elect(self, command: Elect, now_us: int) -> list[Effect]:
+        if any(bid.id[0] == command.instance for bid in self._bids.values()):
+            raise UsageError(
+                f"the voters of {command.instance!r} cannot be changed while something is claimed there; stop it first"
+            )
+        self._electorates[command.instance] = command
+        return []
+
+    def _on_seek(self, command: Seek, now_us: int) -> list[Effect]:
+        id = command.id
+        elect = self._electorates.get(id[0])
+        if elect is None or not elect.voters:
+            raise UsageError(f"nobody votes for {id[0]!r}; nothing was claimed")
+        if id in self._bids or id in self._ending:
+            return []
+        bid = self._bids[id] = Bid(id, elect, command.epoch, command.freed)
+        bid.hears(self._tops.get(id, self._top))
+        return self._claim(bid, now_us)
+
+    def _on_relinquish(self, command: Relinquish, now_us: int) -> list[Effect]:
+        bid = self._bids.pop(command.id, None) or self._ending.pop(command.id, None)
+        if bid is None:
+            return []
+        self._quiet(bid.id)
+        return self._give_back(bid, now_us)
+
+    def _quiet(self, id: Id) -> None:
+        for what in ("lease", "renew", "duel", "retry"):
+            self._timers.cancel((what, id))
+
+    # --- claiming ---------------------------------------------------------------------------------------------------
+
+    def _claim(self, bid: Bid, now_us: int) -> list[Effect]:
+        """A new duel, above everything heard."""
+        bid.epoch = bid.heard + 1
+        bid.granted.clear()
+        bid.wait_us = 0
+        duel_us = self._rng.randint(self._config.duel_us_min, self._config.duel_us_max)
+        self._timers.set(("duel", bid.id), now_us + duel_us)
+        return self._say_claim(bid, now_us)
+
+    def _say_claim(self, bid: Bid, now_us: int) -> list[Effect]:
+        bid.sent_us = now_us
+        self._remember(bid)
+        config, incarnation = self._config, self._me.incarnation
+        claim = Claim(bid.id, bid.epoch, incarnation, now_us, config.wait_us, bid.elect.digest, bid.freed)
+        return [self._say(voter, claim) for voter in bid.elect.voters]
+
+    def _remember(self, bid: Bid) -> None:
+        self._tops.pop(bid.id, None)
+        self._tops[bid.id] = bid.epoch
+        if len(self._tops) > self._config.votes_max:
+            self._top = max(self._top, self._tops.pop(next(iter(self._tops))))
+
+    def _say(self, voter: Site, message: Claim | Release) -> Effect:
+        if voter == self._me.site:
+            return ForVoter(message)
+        return Send(voter, message, self._addresses.get(voter, ""), Channel.CONTROL)
+
+    def _on_own(self, fact: FromVoter, now_us: int) -> list[Effect]:
+        return self._hear(self._me.site, fact.message, now_us)
+
+    def _on_messages(self, received: MessagesReceived, now_us: int) -> list[Effect]:
+        effects: list[Effect] = []
+        for message in received.messages:
+            effects += self._hear(received.peer, message, now_us)
+        return effects
+
+    def _hear(self, voter: Site, message: Grant | Refusal | Released, now_us: int) -> list[Effect]:
+        if isinstance(message, Released):
+            return self._on_released(voter, message)
+        bid = self._bids.get(message.id)
+        if bid is None or message.incarnation != self._me.incarnation or voter not in bid.elect.voters:
+            return []
+        if isinstance(message, Grant):
+            return self._on_grant(bid, voter, message, now_us)
+        return self._on_refusal(bid, voter, message)
+
+    def _on_grant(self, bid: Bid, voter: Site, grant: Grant, now_us: int) -> list[Effect]:
+        if grant.epoch != bid.epoch or grant.sent > now_us:  # of a duel that was given up, or of nobody's clock
+            return []
+        bid.granted[voter] = max(bid.granted.get(voter, 0), grant.sent)
+        until_us = bid.lease_us(self._config.fence_after_us)
+        if bid.token:
+            self._timers.set(("lease", bid.id), until_us)
+            return []
+        if until_us <= now_us:
+            return []
+        bid.token, bid.losses = bid.epoch, 0
+        self._counts["won"] += 1
+        self._timers.cancel(("duel", bid.id))
+        self._timers.set(("lease", bid.id), until_us)
+        self._timers.set(("renew", bid.id), bid.sent_us + self._renew_us)
+        return [ClaimWon(bid.id, bid.token)]
+
+    def _on_refusal(self, bid: Bid, voter: Site, refusal: Refusal) -> list[Effect]:
+        """One refusal stops nobody; what is claimed next lies above what this one knows of."""
+        if refusal.differs:
+            told = bid.id[0], voter
+            if told in self._told:
+                return []
+            self._told[told] = None
+            return [Emit(VotersDiffer(*told))]
+        if refusal.epoch == bid.epoch:
+            bid.hears(max(refusal.accepted, refusal.floor))
+            bid.wait_us = max(bid.wait_us, min(refusal.left_us, self._config.wait_us))
+        return []
+
+    # --- time -------------------------------------------------------------------------------------------------------
+
+    @property
+    def _renew_us(self) -> int:
+        return self._config.fence_after_us // self._config.renewals
+
+    def _on_time(self, now_us: int) -> list[Effect]:
+        effects: list[Effect] = []
+        for what, *which in self._timers.pop_due(now_us):
+            match what:
+                case "lease":
+                    effects += self._on_lapse(self._bids[which[0]], now_us)
+                case "renew":
+                    effects += self._on_renewal(which[0], now_us)
+                case "duel":
+                    effects += self._on_lost_duel(self._bids[which[0]], now_us)
+                case "retry":
+                    effects += self._claim(self._bids[which[0]], now_us)
+                case "give":
+                    effects += self._on_giving(which[0], which[1], now_us)
+                case _:
+                    assert_never(what)
+        return effects
+
+    def _on_lapse(self, bid: Bid, now_us: int) -> list[Effect]:
+        """Nothing that comes from now on brings it back: the child is told to end."""
+        ended_us = bid.lease_us(self._config.fence_after_us)
+        self._counts["lapsed"] += 1
+        self._quiet(bid.id)
+        del self._bids[bid.id]
+        self._ending[bid.id] = bid
+        return [LeaseEnded(bid.id, bid.token, ended_us)]
+
+    def _on_renewal(self, id: Id, now_us: int) -> list[Effect]:
+        """The same claim, or where a voter knows of a higher epoch, one above it; the child keeps its token."""
+        bid = self._bids.get(id)
+        if bid is None:
+            return []
+        bid.epoch = max(bid.epoch, bid.heard + 1)
+        self._timers.set(("renew", id), now_us + self._renew_us)
+        return self._say_claim(bid, now_us)
+
+    def _on_lost_duel(self, bid: Bid, now_us: int) -> list[Effect]:
+        self._counts["duels"] += 1
+        effects = self._give_back(bid, now_us)
+        bid.hears(bid.epoch)
+        bid.epoch = 0
+        config = self._config
+        pause_us = self._rng.randint(config.pause_us_min, config.pause_us_max) << min(bid.losses, config.doublings_max)
+        bid.losses += 1
+        self._timers.set(("retry", bid.id), now_us + bid.wait_us + pause_us)
+        return effects
+
+    # --- giving back ------------------------------------------------------------------------------------------------
+
+    def _give_back(self, bid: Bid, now_us: int) -> list[Effect]:
+        """Say so until every voter knows; one that does not hear it frees the id by itself."""
+        if not bid.epoch:
+            return []
+        freed = self._me.site, self._me.incarnation, bid.epoch
+        self._givings[bid.id, bid.epoch] = Giving(bid.id, freed, bid.elect.voters, bid.sent_us + self._config.wait_us)
+        return self._on_giving(bid.id, bid.epoch, now_us)
+
+    def _on_giving(self, id: Id, epoch: int, now_us: int) -> list[Effect]:
+        giving = self._givings[id, epoch]
+        if now_us >= giving.until_us:
+            del self._givings[id, epoch]
+            return []
+        self._timers.set(("give", id, epoch), now_us + self._renew_us)
+        return [self._say(voter, Release(id, giving.freed)) for voter in giving.left]
+
+    def _on_released(self, voter: Site, message: Released) -> list[Effect]:
+        key = message.id, message.freed[2]
+        giving = self._givings.get(key)
+        if giving is None or giving.freed != message.freed:
+            return []
+        giving.left.pop(voter, None)
+        if not giving.left:
+            del self._givings[key]
+            self._timers.cancel(("give", *key))
+        return []
+
+    # --- members and lives ------------------------------------------------------------------------------------------
+
+    def _on_member_added(self, fact: MemberAdded, now_us: int) -> list[Effect]:
+        self._addresses[fact.contact.site] = fact.contact.address
+        return []
+
+    def _on_cluster_changed(self, fact: ClusterChanged, now_us: int) -> list[Effect]:
+        """In a new life nothing of the old one is held; the voters free it by themselves. What was sought is sought."""
+        if fact.incarnation == self._me.incarnation:
+            return []
+        self._me = Contact(self._me.site, fact.incarnation, self._me.address)
+        effects: list[Effect] = []
+        for bid in list(self._bids.values()):
+            self._quiet(bid.id)
+            if bid.token:
+                del self._bids[bid.id]
+                self._ending[bid.id] = bid
+                effects.append(LeaseEnded(bid.id, bid.token, now_us))
+            else:
+                bid.hears(bid.epoch)
+                bid.epoch = 0
+                self._timers.set(("retry", bid.id), now_us)
+        for id, epoch in self._givings:
+            self._timers.cancel(("give", id, epoch))
+        self._givings.clear()
+        self._tops.clear()
+        for bid in self._ending.values():
+            bid.epoch = 0  # it is the old life's
+        return effects
