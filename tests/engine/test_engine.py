@@ -29,6 +29,7 @@ from covey.engine import roster as roster_vocabulary
 from covey.engine.engine import EngineConfig
 from covey.engine.gate import Gate, Persisted
 from covey.engine.pump import Pump
+from covey.protocols.claims import vocabulary as claims_vocabulary
 from covey.protocols.detector import vocabulary as detector_vocabulary
 from covey.protocols.direct import machine as direct_vocabulary
 from covey.protocols.groups import vocabulary as groups_vocabulary
@@ -44,7 +45,19 @@ from tests.engine.engine_words import FRIEND, ME, OTHER, PEER, build, example, f
 from tests.wire.strategies import MESSAGE_KINDS, MESSAGES
 
 ENGINE = build()
-MACHINES = ["links", "overlay", "membership", "detector", "replication", "groups", "direct", "clients", "roster"]
+MACHINES = [
+    "links",
+    "overlay",
+    "membership",
+    "detector",
+    "replication",
+    "groups",
+    "voter",
+    "claims",
+    "direct",
+    "clients",
+    "roster",
+]
 ROUTED = [(kind, name) for kind, hearers in ENGINE.routes.items() for name, _ in hearers]
 
 
@@ -55,6 +68,9 @@ def test_every_fact_and_command_is_handled_by_each_machine_that_is_to_hear_it(ki
     engine.replication.handle(row.HoldInstance(example(row.WriteRows).instance), 0)
     engine.groups.handle(groups_vocabulary.OpenMailbox(1), 0)
     engine.groups.handle(example(groups_vocabulary.JoinGroup), 0)
+    elect = claims_vocabulary.Elect(example(claims_vocabulary.Seek).id[0], (ME,), bytes(8))
+    if kind is not claims_vocabulary.Elect:
+        engine.claims.handle(elect, 0)
     for now_us in (1, 2):
         effects = machine.handle(example(kind), now_us)
         assert isinstance(effects, (list, tuple))
@@ -96,6 +112,7 @@ VOCABULARIES = [
     detector_vocabulary,
     replication_vocabulary,
     groups_vocabulary,
+    claims_vocabulary,
     gate_vocabulary,
     roster_vocabulary,
 ]
@@ -110,6 +127,7 @@ EVENTS = {
     "detector": {"LinkBroken", "LinkMended", "SelfAccused"},
     "replication": {"RowsDiffer"},
     "groups": {"GroupChanged", "MailReceived", "LifeEnded"},
+    "claims": {"VotersDiffer"},
     "gate": {"StorageTrouble", "StorageRecovered"},
     "roster": {"MemberChanged", "PartitionSuspected"},
 }

@@ -21,6 +21,10 @@ from covey.core.ids import Contact
 from covey.core.vocabulary import Machine, MessagesReceived
 from covey.engine.gate import GateConfig
 from covey.engine.roster import Roster
+from covey.protocols.claims import vocabulary as claim
+from covey.protocols.claims.config import ClaimsConfig
+from covey.protocols.claims.host import Host
+from covey.protocols.claims.voter import Voter
 from covey.protocols.clients.machine import AnswerClient, Clients, ClientsConfig
 from covey.protocols.detector import vocabulary as detection
 from covey.protocols.detector.config import DetectorConfig
@@ -41,6 +45,7 @@ from covey.protocols.overlay.machine import Overlay
 from covey.protocols.overlay.vocabulary import LeaveOverlay, SeedsResolved
 from covey.protocols.replication.config import ReplicationConfig
 from covey.protocols.replication.machine import Replication
+from covey.wire.messages import claims as claims_messages
 from covey.wire.messages import client as client_messages
 from covey.wire.messages import detector as detector_messages
 from covey.wire.messages import direct as direct_messages
@@ -64,6 +69,7 @@ class EngineConfig(msgspec.Struct, frozen=True):
     clients: ClientsConfig = ClientsConfig()
     replication: ReplicationConfig = ReplicationConfig()
     groups: GroupsConfig = GroupsConfig()
+    claims: ClaimsConfig = ClaimsConfig()
     gate: GateConfig = GateConfig()
 
 
@@ -73,7 +79,8 @@ class Engine:
     Law: every type has its hearers, decided here once; a message goes to the one machine that owns its kind.
     """
 
-    durable: frozenset[str] = frozenset({"membership"})
+    durable_logs = ("membership", "voter")  # each the log of the machine of that name
+    durable: frozenset[str] = frozenset(durable_logs)
 
     def __init__(
         self,
@@ -102,6 +109,8 @@ class Engine:
         self.detector = Detector(config.detector, rng, now_us, me=me)
         self.replication = Replication(config.replication, rng, now_us, me=me)
         self.groups = Groups(config.groups, rng, now_us, me=me)
+        self.voter = Voter(config.claims, rng, now_us, me=me, stored=(logs or {}).get("voter", {}))
+        self.claims = Host(config.claims, rng, now_us, me=me)
         self.direct = Direct(config.direct, identity.site)
         self.clients = Clients(config.clients)
         self.roster = Roster()
@@ -112,6 +121,8 @@ class Engine:
             "detector": self.detector,
             "replication": self.replication,
             "groups": self.groups,
+            "voter": self.voter,
+            "claims": self.claims,
             "direct": self.direct,
             "clients": self.clients,
             "roster": self.roster,
@@ -122,6 +133,8 @@ class Engine:
             **dict.fromkeys(detector_messages.DetectorMessage.__args__, ("detector", self.detector)),
             **dict.fromkeys(rows_messages.RowsMessage.__args__, ("replication", self.replication)),
             group_messages.Mail: ("groups", self.groups),
+            **dict.fromkeys((claims_messages.Claim, claims_messages.Release), ("voter", self.voter)),
+            **dict.fromkeys(claims_messages.Answer.__args__, ("claims", self.claims)),
             direct_messages.Payload: ("direct", self.direct),
             **dict.fromkeys(client_messages.ClientMessage.__args__, ("clients", self.clients)),
             **dict.fromkeys(link_messages.LinkMessage.__args__, ("links", self.links)),
@@ -132,6 +145,7 @@ class Engine:
         links, overlay, direct = self._named("links"), self._named("overlay"), self._named("direct")
         membership, detector, roster = self._named("membership"), self._named("detector"), self._named("roster")
         clients, rows, groups = self._named("clients"), self._named("replication"), self._named("groups")
+        voter, claims = self._named("voter"), self._named("claims")
         by_hearers: dict[Route, tuple[type, ...]] = {
             (links,): (
                 link.BytesReceived, link.ConnectionAccepted, link.ConnectionClosed, link.ConnectionFailed,
@@ -146,6 +160,9 @@ class Engine:
                 group.SendMail, group.SendLetters, group.JoinGroup, group.LeaveGroup, group.UpdateMeta, group.HoldScope,
                 group.OpenMailbox, group.CloseMailbox, row.RowsChanged,
             ),
+            (voter, claims): (claim.Elect,),
+            (voter,): (claim.ForVoter,),
+            (claims,): (claim.FromVoter, claim.Seek, claim.Relinquish),
             (membership,): (
                 member.SetMember, member.SetMeta, member.Kick, member.Leave, member.Join, member.Flush, member.Cleanup,
                 member.GetData, member.ReceiveSync, member.Wipe,
@@ -154,15 +171,17 @@ class Engine:
             (detector,): (detection.Stop, detection.PeerSpoke, v.DigestsChanged, v.LoopLagged),
             (rows,): (row.HoldInstance, row.ReleaseInstance, row.WriteRows, row.WriteShared, v.PeerProbed),
             (groups, rows, links): (v.TurnEnded,),
-            (links, overlay, detector, groups, rows, roster): (v.ClusterChanged,),
-            (roster, detector, groups, rows, overlay): (v.MemberAdded, v.MemberRemoved),
+            (links, overlay, detector, groups, rows, voter, claims, roster): (v.ClusterChanged,),
+            (roster, detector, groups, rows, claims, overlay): (v.MemberAdded,),
+            (roster, detector, groups, rows, overlay): (v.MemberRemoved,),
             (overlay, membership, groups, rows, roster): (v.LivenessChanged,),
-            (links, overlay, membership, detector, clients, rows): (v.Tick,),
+            (links, overlay, membership, detector, clients, rows, claims): (v.Tick,),
             (links, overlay, membership, detector, groups, rows): (v.AddressLearned,),
             (overlay, membership): (v.AddressAnswered, v.AddressFailed),
             (overlay, detector, direct): (v.PeerUnreached,),
-            (overlay, membership, detector, groups, rows, direct, clients): (v.PeerConnected, v.PeerLost),
-            (): (MessagesReceived, row.SharedChanged),
+            (overlay, membership, detector, groups, rows, voter, direct, clients): (v.PeerConnected,),
+            (overlay, membership, detector, groups, rows, direct, clients): (v.PeerLost,),
+            (): (MessagesReceived, row.SharedChanged, claim.ClaimWon, claim.LeaseEnded),
         }  # fmt: skip
         return {kind: hearers for hearers, kinds in by_hearers.items() for kind in kinds}
 

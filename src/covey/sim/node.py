@@ -55,7 +55,7 @@ class SimNode:
         self.events: list[Any] = []
         self.outcomes: dict[int, Any] = {}
         self.stories = Stories(lines_max=200)
-        logs = {"membership": disk.durable("membership")}
+        logs = {log: disk.durable(log) for log in Engine.durable_logs}
         self.engine = Engine(config, self.identity, self.address, rng, rng, world.now_us, logs)
         self.gate = Gate(config.gate)
         self.pump = Pump(self.engine, self.gate, self.execute, self._observe)

@@ -18,7 +18,7 @@ from covey.core.ids import Site, cluster_id, draw_site
 from covey.core.ordered import OrderedSet
 from covey.core.rng import derive
 from covey.core.vocabulary import Cause, LoopLagged, Record, SiteContested, TurnEnded, WallOffset
-from covey.engine.engine import EngineConfig
+from covey.engine.engine import Engine, EngineConfig
 from covey.engine.gate import Persisted, PersistFailed, Store
 from covey.engine.lives import next_incarnation
 from covey.protocols.detector.vocabulary import Stop
@@ -33,7 +33,7 @@ from covey.sim.watch import Watch
 CLUSTER = cluster_id("simulation")
 START_WALL_MS = 1_700_000_000_000
 LIFE, SITE, INCARNATION = "life", b"site", b"incarnation"  # the log in which a disk names its site and its last life
-LOGS = (LIFE, "membership")
+LOGS = (LIFE, *Engine.durable_logs)
 
 
 class World:

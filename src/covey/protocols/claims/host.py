@@ -179,7 +179,7 @@ class Host:
         return Send(voter, message, self._addresses.get(voter, ""), Channel.CONTROL)
 
     def _on_own(self, fact: FromVoter, now_us: int) -> list[Effect]:
-        return self._hear(self._me.site, fact.message, now_us)
+        return self._hear(self._me.site, fact.said, now_us)
 
     def _on_messages(self, received: MessagesReceived, now_us: int) -> list[Effect]:
         effects: list[Effect] = []

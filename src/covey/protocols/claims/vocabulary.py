@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from covey.core.ids import Site
-from covey.wire.messages.claims import Freed, Id
+from covey.wire.messages.claims import Claim, Freed, Grant, Id, Refusal, Release, Released
 
 
 class Elect(msgspec.Struct, frozen=True, gc=False):
@@ -56,13 +54,13 @@ class LeaseEnded(msgspec.Struct, frozen=True, gc=False):
 class ForVoter(msgspec.Struct, frozen=True, gc=False):
     """What a host says to the voter in its own process."""
 
-    message: Any
+    said: Claim | Release
 
 
 class FromVoter(msgspec.Struct, frozen=True, gc=False):
     """What a voter says to the host in its own process, once it is durable."""
 
-    message: Any
+    said: Grant | Refusal | Released
 
 
 class VotersDiffer(msgspec.Struct, frozen=True, gc=False):

@@ -22,7 +22,7 @@ from covey.wire.messages.claims import Claim, Grant, Id, Refusal, Release, Relea
 
 Effect = Any
 
-LOG = "claims"
+LOG = "voter"
 _FLOOR = b""  # the key of the floor; those of votes are never empty
 
 _encoder = msgspec.msgpack.Encoder()
@@ -107,7 +107,7 @@ class Voter:
         return []
 
     def _on_own(self, fact: ForVoter, now_us: int) -> list[Effect]:
-        return self._answer(self._me.site, fact.message, now_us)
+        return self._answer(self._me.site, fact.said, now_us)
 
     def _on_messages(self, received: MessagesReceived, now_us: int) -> list[Effect]:
         effects: list[Effect] = []

@@ -1,4 +1,4 @@
-"""Messages by which voters let at most one host run a child. Tags 128-132."""
+"""Messages by which voters let at most one host run a child. Tags 144-159."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Freed: TypeAlias = tuple[SiteField, IncarnationField, Epoch]
 """The claims of a life up to an epoch."""
 
 
-class Claim(msgspec.Struct, frozen=True, array_like=True, tag=128, gc=False):
+class Claim(msgspec.Struct, frozen=True, array_like=True, tag=144, gc=False):
     """This life of mine asks to run `id` under `epoch`; again and again while it does.
 
     `sent`: my clock when I said so, for the answer to repeat. `wait_us`: how long you must not let anybody else after
@@ -44,7 +44,7 @@ class Claim(msgspec.Struct, frozen=True, array_like=True, tag=128, gc=False):
     freed: Freed | None = None
 
 
-class Grant(msgspec.Struct, frozen=True, array_like=True, tag=129, gc=False):
+class Grant(msgspec.Struct, frozen=True, array_like=True, tag=145, gc=False):
     """What you claimed at `sent` is yours, as far as I am asked."""
 
     id: Id
@@ -53,7 +53,7 @@ class Grant(msgspec.Struct, frozen=True, array_like=True, tag=129, gc=False):
     sent: Sent
 
 
-class Refusal(msgspec.Struct, frozen=True, array_like=True, tag=130, gc=False):
+class Refusal(msgspec.Struct, frozen=True, array_like=True, tag=146, gc=False):
     """It is not. `accepted`: the epoch that I granted last, `floor`: an id I do not know needs a higher one than this.
 
     `left_us`: how long the one that has it is protected from now on. `differs`: my voters are others than yours.
@@ -68,18 +68,19 @@ class Refusal(msgspec.Struct, frozen=True, array_like=True, tag=130, gc=False):
     differs: bool
 
 
-class Release(msgspec.Struct, frozen=True, array_like=True, tag=131, gc=False):
+class Release(msgspec.Struct, frozen=True, array_like=True, tag=147, gc=False):
     """Whatever that life claimed for `id` up to that epoch has ended."""
 
     id: Id
     freed: Freed
 
 
-class Released(msgspec.Struct, frozen=True, array_like=True, tag=132, gc=False):
+class Released(msgspec.Struct, frozen=True, array_like=True, tag=148, gc=False):
     """I know that, durably."""
 
     id: Id
     freed: Freed
 
 
+Answer: TypeAlias = Grant | Refusal | Released
 ClaimsMessage: TypeAlias = Claim | Grant | Refusal | Release | Released
