@@ -6,7 +6,8 @@ import pytest
 
 from covey.protocols.claims.vocabulary import Seek
 from tests.protocols.claims import planted_claim_bugs as plants
-from tests.protocols.claims.claims_world import SECOND, Faults, World, play
+from tests.protocols.claims.claims_users import play
+from tests.protocols.claims.claims_world import SECOND, Faults, World
 
 SEEDS = 60
 

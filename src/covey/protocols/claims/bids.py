@@ -42,15 +42,3 @@ class Bid:
     def hears(self, epoch: int) -> None:
         """Some voter has granted, or forgotten, as high an epoch."""
         self.heard = max(self.heard, epoch)
-
-
-class Giving:
-    """What is given back: a life's claims up to an epoch, until every voter knows, or frees it by itself."""
-
-    __slots__ = ("freed", "id", "left", "until_us")
-
-    def __init__(self, id: Id, freed: Freed, left: tuple[Site, ...], until_us: int) -> None:
-        self.id = id
-        self.freed = freed
-        self.left = dict.fromkeys(left)
-        self.until_us = until_us

@@ -21,8 +21,9 @@ from covey.core.errors import UsageError, invariant
 from covey.core.ids import Contact, Site
 from covey.core.timers import Timers
 from covey.core.vocabulary import Channel, ClusterChanged, Emit, MemberAdded, MessagesReceived, Send, Tick
-from covey.protocols.claims.bids import Bid, Giving
+from covey.protocols.claims.bids import Bid
 from covey.protocols.claims.config import ClaimsConfig
+from covey.protocols.claims.givings import Givings
 from covey.protocols.claims.vocabulary import (
     ClaimWon,
     Elect,
@@ -67,7 +68,7 @@ class Host:
         self._ending: dict[Id, Bid] = {}  # without a lease; their children are told to end
         self._tops: dict[Id, int] = {}  # the highest epoch that this life ever claimed: a late Release says as much
         self._top = 0  # the same of ids that are forgotten
-        self._givings: dict[tuple[Id, int], Giving] = {}  # by the epoch up to which
+        self._givings = Givings(self._renew_us, self._timers)
         self._told: dict[tuple[bytes, Site], None] = {}
         self._counts = dict.fromkeys(("won", "duels", "lapsed"), 0)
         self._handlers: dict[type, Callable[[Any, int], list[Effect]]] = {
@@ -97,9 +98,9 @@ class Host:
             invariant(not bid.token or bool(bid.epoch), "who holds claims")
             invariant(bid.epoch <= bid.heard + 1, "a claim is just above what was heard")
             invariant(set(bid.granted) <= set(bid.elect.voters), "only voters grant")
-        for (id, epoch), _ in self._givings.items():
-            claimed = self._bids[id].epoch if id in self._bids else 0
-            invariant(not claimed or epoch < claimed, "what is given back lies below what is claimed")
+            below = not bid.epoch or self._givings.below(id, bid.epoch)
+            invariant(below, "what is given back lies below what is claimed")
+        self._givings.check()
 
     def statistics(self) -> HostStatistics:
         held = sum(bool(bid.token) for bid in self._bids.values())
@@ -189,7 +190,8 @@ class Host:
 
     def _hear(self, voter: Site, message: Grant | Refusal | Released, now_us: int) -> list[Effect]:
         if isinstance(message, Released):
-            return self._on_released(voter, message)
+            self._givings.heard(voter, message)
+            return []
         bid = self._bids.get(message.id)
         if bid is None or message.incarnation != self._me.incarnation or voter not in bid.elect.voters:
             return []
@@ -246,7 +248,7 @@ class Host:
                 case "retry":
                     effects += self._claim(self._bids[which[0]], now_us)
                 case "give":
-                    effects += self._on_giving(which[0], which[1], now_us)
+                    effects += self._say_all(self._givings.say(which[0], which[1], now_us))
                 case _:
                     assert_never(what)
         return effects
@@ -283,31 +285,14 @@ class Host:
     # --- giving back ------------------------------------------------------------------------------------------------
 
     def _give_back(self, bid: Bid, now_us: int) -> list[Effect]:
-        """Say so until every voter knows; one that does not hear it frees the id by itself."""
         if not bid.epoch:
             return []
         freed = self._me.site, self._me.incarnation, bid.epoch
-        self._givings[bid.id, bid.epoch] = Giving(bid.id, freed, bid.elect.voters, bid.sent_us + self._config.wait_us)
-        return self._on_giving(bid.id, bid.epoch, now_us)
+        until_us = bid.sent_us + self._config.wait_us
+        return self._say_all(self._givings.begin(bid.id, freed, bid.elect.voters, until_us, now_us))
 
-    def _on_giving(self, id: Id, epoch: int, now_us: int) -> list[Effect]:
-        giving = self._givings[id, epoch]
-        if now_us >= giving.until_us:
-            del self._givings[id, epoch]
-            return []
-        self._timers.set(("give", id, epoch), now_us + self._renew_us)
-        return [self._say(voter, Release(id, giving.freed)) for voter in giving.left]
-
-    def _on_released(self, voter: Site, message: Released) -> list[Effect]:
-        key = message.id, message.freed[2]
-        giving = self._givings.get(key)
-        if giving is None or giving.freed != message.freed:
-            return []
-        giving.left.pop(voter, None)
-        if not giving.left:
-            del self._givings[key]
-            self._timers.cancel(("give", *key))
-        return []
+    def _say_all(self, said: list[tuple[Site, Release]]) -> list[Effect]:
+        return [self._say(voter, release) for voter, release in said]
 
     # --- members and lives ------------------------------------------------------------------------------------------
 
@@ -331,8 +316,6 @@ class Host:
                 bid.hears(bid.epoch)
                 bid.epoch = 0
                 self._timers.set(("retry", bid.id), now_us)
-        for id, epoch in self._givings:
-            self._timers.cancel(("give", id, epoch))
         self._givings.clear()
         self._tops.clear()
         for bid in self._ending.values():
