@@ -237,7 +237,8 @@ class Host:
 
     def _on_time(self, now_us: int) -> list[Effect]:
         effects: list[Effect] = []
-        for what, *which in self._timers.pop_due(now_us):
+        due = sorted(self._timers.pop_due(now_us), key=lambda what: what[0] != "lease")  # who was away renews nothing
+        for what, *which in due:
             match what:
                 case "lease":
                     effects += self._on_lapse(self._bids[which[0]], now_us)

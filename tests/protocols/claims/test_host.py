@@ -1,0 +1,250 @@
+"""A host of claims by itself: what it says, what it takes for an answer, and what ends it."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+
+from covey.core.errors import UsageError
+from covey.core.ids import ClusterId, Contact, Site
+from covey.core.vocabulary import ClusterChanged, Emit, MemberAdded, MessagesReceived, Send, Tick
+from covey.protocols.claims.config import SECOND_US, ClaimsConfig
+from covey.protocols.claims.host import Host
+from covey.protocols.claims.vocabulary import (
+    ClaimWon,
+    Elect,
+    ForVoter,
+    FromVoter,
+    LeaseEnded,
+    Relinquish,
+    Seek,
+    VotersDiffer,
+)
+from covey.wire.messages.claims import Claim, Grant, Refusal, Release, Released
+
+HUB = b"hub"
+ID = (HUB, b"id")
+ME, ANN, BOB, EVE = (Site(bytes([number]) * 16) for number in range(4))
+VOTERS = (ME, ANN, BOB)
+CONFIG = ClaimsConfig()
+
+
+class Box:
+    """One host, its clock, and what it said."""
+
+    def __init__(self, config: ClaimsConfig = CONFIG, voters: tuple[Site, ...] = VOTERS) -> None:
+        self.now_us = 1_000 * SECOND_US
+        self.host = Host(config, Random(0), self.now_us, me=Contact(ME, 5, "me:1"))
+        self.said: list[Any] = []
+        self.feed(Elect(HUB, voters, b"electors"))
+
+    def feed(self, incoming: Any) -> list[Any]:
+        effects = list(self.host.handle(incoming, self.now_us))
+        self.host.check()
+        self.host.statistics()
+        self.said += effects
+        return effects
+
+    def wait(self, duration_us: int) -> list[Any]:
+        """Let time pass, with an alarm whenever one is due."""
+        effects: list[Any] = []
+        end_us = self.now_us + duration_us
+        while (due_us := self.host.deadline()) is not None and due_us <= end_us:
+            self.now_us = due_us
+            effects += self.feed(Tick())
+        self.now_us = end_us
+        return effects
+
+    def claims(self, effects: list[Any]) -> list[tuple[Site, Claim]]:
+        """The claims among effects, and to whom they go."""
+        found: list[tuple[Site, Claim]] = []
+        for effect in effects:
+            if type(effect) is ForVoter and type(effect.said) is Claim:
+                found.append((ME, effect.said))
+            elif type(effect) is Send and type(effect.message) is Claim:
+                found.append((effect.to, effect.message))
+        return found
+
+    def grants(self, claim: Claim, *voters: Site) -> list[Any]:
+        """These voters grant a claim."""
+        effects: list[Any] = []
+        grant = Grant(claim.id, claim.epoch, claim.incarnation, claim.sent)
+        for voter in voters:
+            effects += self.feed(FromVoter(grant) if voter == ME else MessagesReceived(voter, (grant,)))
+        return effects
+
+    def refuses(self, claim: Claim, voter: Site, accepted: int, left_us: int = 0, differs: bool = False) -> list[Any]:
+        refusal = Refusal(claim.id, claim.epoch, claim.incarnation, accepted, 0, left_us, differs)
+        return self.feed(MessagesReceived(voter, (refusal,)))
+
+
+def sought(epoch: int = 100) -> tuple[Box, Claim]:
+    box = Box()
+    claims = box.claims(box.feed(Seek(ID, epoch)))
+    assert [voter for voter, _ in claims] == list(VOTERS)
+    return box, claims[0][1]
+
+
+def held() -> tuple[Box, Claim]:
+    box, claim = sought()
+    assert box.grants(claim, ME, ANN) == [ClaimWon(ID, 100)]
+    return box, claim
+
+
+def test_two_of_three_are_enough_and_each_counts_once():
+    box, claim = sought()
+    assert (claim.epoch, claim.incarnation, claim.sent, claim.wait_us) == (100, 5, box.now_us, CONFIG.wait_us)
+    assert box.grants(claim, ANN, ANN, EVE) == []
+    assert (box.host.token(ID), box.host.lease_us(ID)) == (0, 0)
+    assert box.grants(claim, BOB) == [ClaimWon(ID, 100)]
+    assert box.host.token(ID) == 100
+    assert box.host.lease_us(ID) == claim.sent + CONFIG.fence_after_us
+    assert box.grants(claim, ME) == []
+
+
+def test_a_lease_counts_from_when_the_claim_was_sent_not_from_the_answer():
+    box, claim = sought()
+    box.wait(300_000)
+    box.grants(claim, ME, ANN)
+    assert box.host.lease_us(ID) == claim.sent + CONFIG.fence_after_us
+
+
+def test_it_is_renewed_by_the_same_claim_and_ends_without_a_majority():
+    box, _ = held()
+    renewals = box.claims(box.wait(CONFIG.fence_after_us // CONFIG.renewals))
+    assert [(claim.epoch, claim.sent) for _, claim in renewals] == [(100, box.now_us)] * 3
+    box.grants(renewals[0][1], ANN, BOB)
+    until_us = box.now_us + CONFIG.fence_after_us
+    assert box.host.lease_us(ID) == until_us
+    effects = box.wait(2 * CONFIG.fence_after_us)
+    assert [effect for effect in effects if type(effect) is LeaseEnded] == [LeaseEnded(ID, 100, until_us)]
+    assert box.host.token(ID) == 0
+
+
+def test_nothing_brings_a_lease_back_and_nothing_is_sought_before_the_child_has_ended():
+    box, claim = held()
+    box.now_us += CONFIG.fence_after_us  # it was away; what waited is heard now
+    late = Grant(claim.id, claim.epoch, claim.incarnation, box.now_us - 1)
+    effects = box.feed(MessagesReceived(BOB, (late, late)))
+    assert [type(effect) for effect in effects] == [LeaseEnded]
+    assert box.feed(Seek(ID, 500)) == []
+    released = [e.message for e in box.feed(Relinquish(ID)) if type(e) is Send]
+    assert released == [Release(ID, (ME, 5, 100))] * 2
+    assert box.claims(box.feed(Seek(ID, 500)))
+
+
+def test_a_refusal_stops_nobody_who_runs_and_raises_the_next_claim():
+    box, claim = held()
+    assert box.refuses(claim, BOB, accepted=120) == []
+    renewals = box.claims(box.wait(CONFIG.fence_after_us // CONFIG.renewals))
+    assert {claim.epoch for _, claim in renewals} == {121}
+    assert box.host.token(ID) == 100
+    assert box.grants(claim, BOB) == []  # of an older epoch
+
+
+def test_a_duel_that_is_lost_is_given_back_and_fought_again_above_and_after_what_was_told():
+    box, claim = sought()
+    box.grants(claim, ME)
+    box.refuses(claim, ANN, accepted=300, left_us=2 * SECOND_US)
+    effects = box.wait(CONFIG.duel_us_max)
+    assert [effect.message for effect in effects if type(effect) is Send] == [Release(ID, (ME, 5, 100))] * 2
+    lost_us = box.now_us
+    assert box.grants(claim, ANN, BOB) == []  # too late
+    effects = []
+    while not (claims := box.claims(effects)):
+        effects = box.wait(10_000)
+    assert {claim.epoch for _, claim in claims} == {301}
+    assert box.now_us - lost_us >= SECOND_US
+
+
+def test_what_is_given_back_is_said_until_all_know_or_free_it_themselves():
+    box, _ = held()
+    assert len([e for e in box.feed(Relinquish(ID)) if type(e) in (Send, ForVoter)]) == 3
+    box.feed(MessagesReceived(ANN, (Released(ID, (ME, 5, 100)), Released(ID, (ME, 5, 99)))))
+    box.feed(FromVoter(Released(ID, (ME, 5, 100))))
+    again = box.wait(CONFIG.fence_after_us // CONFIG.renewals)
+    assert [effect.to for effect in again if type(effect) is Send] == [BOB]
+    assert len(box.wait(60 * SECOND_US)) < 10
+    assert box.host.deadline() is None
+    assert box.feed(Relinquish(ID)) == []
+
+
+def test_all_knowing_ends_it_too():
+    box, _ = held()
+    box.feed(Relinquish(ID))
+    for voter in (ANN, BOB):
+        box.feed(MessagesReceived(voter, (Released(ID, (ME, 5, 100)),)))
+    box.feed(FromVoter(Released(ID, (ME, 5, 100))))
+    assert box.host.deadline() is None
+
+
+def test_a_claim_lies_above_every_one_that_this_life_ever_made():
+    box, claim = held()
+    box.refuses(claim, BOB, accepted=700)
+    box.wait(CONFIG.fence_after_us // CONFIG.renewals)
+    box.feed(Relinquish(ID))
+    claims = box.claims(box.feed(Seek(ID, 200)))
+    assert {claim.epoch for _, claim in claims} == {702}
+
+
+def test_of_too_many_ids_only_the_highest_epoch_is_remembered():
+    box = Box(ClaimsConfig(votes_max=1))
+    for number, epoch in enumerate((900, 10, 20)):
+        box.feed(Seek((HUB, b"%d" % number), epoch))
+        box.feed(Relinquish((HUB, b"%d" % number)))
+    claims = box.claims(box.feed(Seek((HUB, b"new"), 1)))
+    assert {claim.epoch for _, claim in claims} == {901}
+
+
+def test_answers_that_are_nobodys_change_nothing():
+    box, claim = sought()
+    grant = Grant(ID, claim.epoch, claim.incarnation, claim.sent)
+    for wrong in (
+        Grant(ID, 99, 5, claim.sent), Grant(ID, 100, 4, claim.sent), Grant(ID, 100, 5, box.now_us + 1),
+        Grant((HUB, b"other"), 100, 5, claim.sent), Refusal(ID, 99, 5, 900, 0, 0, False), Released(ID, (ANN, 5, 100)),
+    ):  # fmt: skip
+        assert box.feed(MessagesReceived(ANN, (wrong,))) == []
+    assert box.feed(MessagesReceived(EVE, (grant, grant))) == []
+    assert box.grants(claim, ME, BOB) == [ClaimWon(ID, 100)]
+
+
+def test_voters_that_differ_are_told_once():
+    box, claim = sought()
+    assert box.refuses(claim, ANN, 0, differs=True) == [Emit(VotersDiffer(HUB, ANN))]
+    assert box.refuses(claim, ANN, 0, differs=True) == []
+
+
+def test_nothing_is_claimed_where_nobody_votes_and_voters_stay_while_anything_is():
+    box = Box()
+    with pytest.raises(UsageError, match="nobody votes"):
+        box.feed(Seek((b"other hub", b"id"), 1))
+    box.feed(Elect(HUB, VOTERS, b"others!!"))
+    box.feed(Seek(ID, 1))
+    assert box.feed(Seek(ID, 2)) == []
+    with pytest.raises(UsageError, match="cannot be changed while something is claimed"):
+        box.feed(Elect(HUB, VOTERS, b"electors"))
+
+
+def test_a_new_life_holds_nothing_and_goes_on_seeking():
+    box, _ = held()
+    other = (HUB, b"other")
+    box.feed(Seek(other, 50))
+    third = (HUB, b"third")
+    box.feed(Seek(third, 1))
+    box.feed(Relinquish(third))
+    assert box.feed(ClusterChanged(ClusterId(bytes(16)), 5, True)) == []
+    effects = box.feed(ClusterChanged(ClusterId(bytes(16)), 6, False))
+    assert effects == [LeaseEnded(ID, 100, box.now_us)]
+    claims = box.claims(box.wait(0))
+    assert {(claim.id, claim.incarnation) for _, claim in claims} == {(other, 6)}
+    assert box.feed(Relinquish(ID)) == []  # the voters free the old life's by themselves
+
+
+def test_a_handover_is_carried_by_the_claim_and_voters_are_dialled_where_they_are():
+    box = Box()
+    box.feed(MemberAdded(Contact(ANN, 1, "ann:1"), False, True))
+    effects = box.feed(Seek(ID, 5, (EVE, 1, 4)))
+    assert {claim.freed for _, claim in box.claims(effects)} == {(EVE, 1, 4)}
+    assert [effect.address for effect in effects if type(effect) is Send] == ["ann:1", ""]
