@@ -1,0 +1,74 @@
+"""Where a child belongs: the same for all who see the same participants, and only what must move moves.
+
+A view is what one node sees of a hub: everybody who takes part and is not held for down. Nodes whose configuration
+differs would place differently, so only those of one configuration place: the one that most have, of two the lower.
+
+Weights are whole numbers and count as so many tickets of the rendezvous hash. (The usual formula, weight / -ln(hash),
+would need the same last bit of a logarithm on every machine.)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import msgspec
+
+from covey.core.errors import invariant
+from covey.core.ids import Site
+from covey.core.rendezvous import score
+
+WEIGHT_MAX = 64  # tickets of one participant; each costs one hash, about a microsecond
+
+
+class Participant(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One life that takes part in a hub, and what it says of itself."""
+
+    site: Site
+    incarnation: int
+    name: str
+    weight: int
+    zone: str
+    draining: bool
+    starts: tuple[str, ...]  # what it may run, sorted
+    config: bytes  # a digest of what all must have alike
+    app_version: str = ""
+
+
+class View:
+    """The participants as one node sees them.
+
+    Law: `place` depends on the set of participants alone; when one goes, only what it had moves, and when one comes,
+    only to it. Invariants: those who place have one configuration, and are in order.
+    """
+
+    def __init__(self, participants: Iterable[Participant]) -> None:
+        everybody = sorted(participants, key=lambda one: (one.site, one.incarnation))
+        counts = Counter(one.config for one in everybody)
+        self.config = min(counts, key=lambda config: (-counts[config], config), default=b"")
+        self.hosts = [one for one in everybody if one.config == self.config]
+        self.others = [one for one in everybody if one.config != self.config]
+
+    def place(self, id: bytes, start: str, assigned: Site | None = None) -> Participant | None:
+        """Who has to run a child; None while nobody can. Whoever it was assigned to, if that is said."""
+        if assigned is not None:
+            return next((one for one in self.hosts if one.site == assigned), None)
+        ranked = self.ranked(id, start)
+        return ranked[0] if ranked else None
+
+    def ranked(self, id: bytes, start: str) -> list[Participant]:
+        """All who can run a child, the one it belongs to first. Who is draining is only asked where nobody else is."""
+        able = [one for one in self.hosts if one.weight > 0 and start in one.starts]
+        staying = [one for one in able if not one.draining]
+        return sorted(staying or able, key=lambda one: (_best(id, one), one.site), reverse=True)
+
+    def check(self) -> None:
+        """Every invariant."""
+        invariant(all(one.config == self.config for one in self.hosts), "those who place have one configuration")
+        sites = [(one.site, one.incarnation) for one in self.hosts]
+        invariant(sites == sorted(sites), "they are in order")
+
+
+def _best(id: bytes, one: Participant) -> int:
+    tickets = range(min(one.weight, WEIGHT_MAX))
+    return max(score(id, one.site + ticket.to_bytes(1, "big")) for ticket in tickets)
