@@ -88,6 +88,10 @@ class SharedRow(msgspec.Struct, frozen=True, gc=False):
         """The value of a field that counts; None for one that was never written."""
         return next((values[-1][1] for name, values in self.fields if name == field), None)
 
+    def values(self, field: bytes) -> list[bytes]:
+        """All values of a field that were written without knowing of each other, in order of rank."""
+        return [value for name, values in self.fields if name == field for _, value in values]
+
 
 class SharedChanged(msgspec.Struct, frozen=True, gc=False):
     """Shared rows are shown otherwise: keys, and what each has from now on. The fold of these is what is shown."""

@@ -1,0 +1,74 @@
+"""What hub rows say, and that nonsense is nobody and nothing."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from covey.core.ids import Site
+from covey.core.rows import SharedRow
+from covey.protocols.registry import rows
+from covey.protocols.registry.placement import Participant
+from covey.wire.keys import encode_key
+
+A, B = Site(b"a" * 16), Site(b"b" * 16)
+ID = encode_key("device-7")
+SPEC = rows.Spec("app:poll", b"\x92\x91\x01\x80", rows.Restart.TRANSIENT, 5_000_000, 0)
+ME = Participant(A, 3, "a", 2, "eu", False, ("app:poll",), b"config", "1.2")
+
+
+def row(value: bytes, **fields: list[bytes]) -> SharedRow:
+    """A shared row with one birth and these fields, each with values of lives in order."""
+    told = tuple((name.encode(), tuple(((A, 1, at), v) for at, v in enumerate(said))) for name, said in fields.items())
+    return SharedRow((((A, 1, 1), value),), told)
+
+
+def test_a_child_is_read_as_it_was_written():
+    told = row(rows.encode(SPEC), m=[b"\x80"], a=[A], e=[rows.encode(7)])
+    assert rows.read_child(ID, told) == rows.Child(ID, SPEC, b"\x80", A, 7)
+    assert rows.read_child(ID, row(rows.encode(SPEC))) == rows.Child(ID, SPEC, b"", None, 0)
+
+
+def test_of_epochs_written_at_the_same_time_the_highest_counts_and_of_the_rest_the_last():
+    told = row(
+        rows.encode(SPEC), m=[b"1", b"2"], a=[A, B], e=[rows.encode(9), rows.encode(4), b"\xc1", rows.encode(-3)]
+    )
+    assert rows.read_child(ID, told) == rows.Child(ID, SPEC, b"2", B, 9)
+
+
+@pytest.mark.parametrize("value", [b"", b"\xc1", rows.encode(7), msgspec.msgpack.encode(["app:poll", 1, 0, 0, 0])])
+def test_what_is_no_spec_is_no_child(value):
+    assert rows.read_child(ID, row(value)) is None
+
+
+def test_what_is_no_id_is_no_child_and_what_is_no_site_assigns_nobody():
+    assert rows.read_child(b"\xc1", row(rows.encode(SPEC))) is None
+    child = rows.read_child(ID, row(rows.encode(SPEC), a=[b"short"]))
+    assert child is not None
+    assert child.assigned is None
+
+
+def test_nobody_takes_part_for_another():
+    said = rows.encode(ME)
+    assert rows.read_participant(said, A, 3) == ME
+    assert rows.read_participant(said, B, 3) is None
+    assert rows.read_participant(said, A, 4) is None
+
+
+def test_what_runs_is_read_as_it_was_written():
+    running = rows.Running(9, 2, rows.State.RUNNING)
+    key = rows.running_key(ID)
+    assert rows.read_running(key, rows.encode(running)) == (ID, running)
+    assert rows.read_running(rows.PARTICIPANT, rows.encode(running)) is None
+    assert rows.read_running(b"r\xc1", rows.encode(running)) is None
+    assert rows.read_running(key, b"\xc1") is None
+
+
+@given(st.binary(max_size=60), st.binary(max_size=60))
+def test_no_bytes_make_it_raise(key, value):
+    rows.read_child(key, row(value, e=[key], a=[key]))
+    rows.read_participant(value, A, 1)
+    rows.read_running(key, value)
+    rows.read_running(rows.running_key(ID), value)
