@@ -160,7 +160,7 @@ class Engine:
                 group.SendMail, group.SendLetters, group.JoinGroup, group.LeaveGroup, group.UpdateMeta, group.HoldScope,
                 group.OpenMailbox, group.CloseMailbox, row.RowsChanged,
             ),
-            (voter, claims): (claim.Elect,),
+            (claims, voter): (claim.Elect,),
             (voter,): (claim.ForVoter,),
             (claims,): (claim.FromVoter, claim.Seek, claim.Relinquish),
             (membership,): (

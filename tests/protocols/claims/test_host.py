@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from covey.core.clock import STAMP_MAX
 from covey.core.errors import UsageError
 from covey.core.ids import ClusterId, Contact, Site
 from covey.core.vocabulary import ClusterChanged, Emit, MemberAdded, MessagesReceived, Send, Tick
@@ -222,6 +223,7 @@ def test_nothing_is_claimed_where_nobody_votes_and_voters_stay_while_anything_is
         box.feed(Seek((b"other hub", b"id"), 1))
     box.feed(Elect(HUB, VOTERS, b"others!!"))
     box.feed(Seek(ID, 1))
+    assert box.feed(Elect(HUB, VOTERS, b"others!!")) == []  # the same again
     assert box.feed(Seek(ID, 2)) == []
     with pytest.raises(UsageError, match="cannot be changed while something is claimed"):
         box.feed(Elect(HUB, VOTERS, b"electors"))
@@ -236,10 +238,45 @@ def test_a_new_life_holds_nothing_and_goes_on_seeking():
     box.feed(Relinquish(third))
     assert box.feed(ClusterChanged(ClusterId(bytes(16)), 5, True)) == []
     effects = box.feed(ClusterChanged(ClusterId(bytes(16)), 6, False))
-    assert effects == [LeaseEnded(ID, 100, box.now_us)]
+    assert effects[0] == LeaseEnded(ID, 100, box.now_us)
+    assert {e.message.freed for e in effects if type(e) is Send} == {(ME, 5, 50)}
     claims = box.claims(box.wait(0))
     assert {(claim.id, claim.incarnation) for _, claim in claims} == {(other, 6)}
-    assert box.feed(Relinquish(ID)) == []  # the voters free the old life's by themselves
+    assert {e.message.freed for e in box.feed(Relinquish(ID)) if type(e) is Send} == {(ME, 5, 100)}
+
+
+def test_a_wrong_command_takes_nothing_with_it_that_time_brought():
+    box, _ = held()
+    box.now_us += CONFIG.fence_after_us
+    with pytest.raises(UsageError, match="nobody votes"):
+        box.feed(Seek((b"other hub", b"id"), 1))
+    assert [type(effect) for effect in box.wait(0)] == [LeaseEnded]
+
+
+def test_no_voter_can_make_an_epoch_that_cannot_be_said():
+    box, claim = held()
+    box.refuses(claim, BOB, accepted=STAMP_MAX)
+    renewals = box.claims(box.wait(CONFIG.fence_after_us // CONFIG.renewals))
+    assert {claim.epoch for _, claim in renewals} == {STAMP_MAX}
+
+
+def test_what_is_handed_over_while_it_is_sought_is_shown_from_then_on():
+    box, claim = sought()
+    box.feed(Seek(ID, 1, (EVE, 1, 4)))
+    box.refuses(claim, ANN, accepted=200)
+    effects: list[Any] = []
+    while not (claims := box.claims(effects)):
+        effects = box.wait(100_000)
+    assert {claim.freed for _, claim in claims} == {(EVE, 1, 4)}
+
+
+def test_who_takes_over_is_told_the_epoch_that_was_claimed_last_not_the_token():
+    box, claim = held()
+    box.refuses(claim, BOB, accepted=700)
+    box.wait(CONFIG.fence_after_us // CONFIG.renewals)
+    assert (box.host.token(ID), box.host.freed(ID)) == (100, (ME, 5, 701))
+    box.feed(Relinquish(ID))
+    assert box.host.freed(ID) is None
 
 
 def test_a_handover_is_carried_by_the_claim_and_voters_are_dialled_where_they_are():

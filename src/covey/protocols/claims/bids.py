@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from covey.core.ids import Site
+from covey.core.ids import Origin, Site
 from covey.protocols.claims.vocabulary import Elect
 from covey.wire.messages.claims import Freed, Id
 
@@ -14,12 +14,13 @@ class Bid:
     claim was *sent* that it granted: an answer that comes late says nothing about the time since.
     """
 
-    __slots__ = ("elect", "epoch", "freed", "granted", "heard", "id", "losses", "sent_us", "token", "wait_us")
+    __slots__ = ("elect", "epoch", "freed", "granted", "heard", "id", "life", "losses", "sent_us", "token", "wait_us")
 
     def __init__(self, id: Id, elect: Elect, epoch: int, freed: Freed | None) -> None:
         self.id = id
         self.elect = elect
         self.freed = freed
+        self.life: Origin = (elect.voters[0], 0)  # in which the last claim was sent
         self.heard = epoch - 1  # every claim of ours is above this
         self.epoch = 0
         self.token = 0

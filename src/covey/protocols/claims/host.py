@@ -17,6 +17,7 @@ from typing import Any, assert_never
 
 import msgspec
 
+from covey.core.clock import STAMP_MAX
 from covey.core.errors import UsageError, invariant
 from covey.core.ids import Contact, Site
 from covey.core.timers import Timers
@@ -34,7 +35,7 @@ from covey.protocols.claims.vocabulary import (
     Seek,
     VotersDiffer,
 )
-from covey.wire.messages.claims import Claim, Grant, Id, Refusal, Release, Released
+from covey.wire.messages.claims import Claim, Freed, Grant, Id, Refusal, Release, Released
 
 Effect = Any
 
@@ -66,6 +67,7 @@ class Host:
         self._addresses: dict[Site, str] = {}
         self._bids: dict[Id, Bid] = {}
         self._ending: dict[Id, Bid] = {}  # without a lease; their children are told to end
+        self._unsaid: list[Effect] = []  # what time brought when a command was refused
         self._tops: dict[Id, int] = {}  # the highest epoch that this life ever claimed: a late Release says as much
         self._top = 0  # the same of ids that are forgotten
         self._givings = Givings(self._renew_us, self._timers)
@@ -85,8 +87,14 @@ class Host:
     # --- the machine's door -----------------------------------------------------------------------------------------
 
     def handle(self, incoming: Any, now_us: int) -> Sequence[Effect]:
-        effects = self._on_time(now_us)  # whatever is heard, what is over is over
-        return effects + self._handlers[type(incoming)](incoming, now_us)
+        effects = [*self._unsaid, *self._on_time(now_us)]  # whatever is heard, what is over is over
+        self._unsaid = []
+        try:
+            return effects + self._handlers[type(incoming)](incoming, now_us)
+        except UsageError:  # a wrong command takes nothing else with it
+            self._unsaid = effects
+            self._timers.set(("unsaid",), now_us)
+            raise
 
     def deadline(self) -> int | None:
         return self._timers.deadline()
@@ -118,14 +126,23 @@ class Host:
         bid = self._bids.get(id)
         return 0 if bid is None or not bid.token else bid.lease_us(self._config.fence_after_us)
 
+    def freed(self, id: Id) -> Freed | None:
+        """What whoever takes over from us shows the voters, once the child has ended; None where nothing is claimed."""
+        bid = self._bids.get(id) or self._ending.get(id)
+        return None if bid is None or not bid.epoch else (*bid.life, bid.epoch)
+
     # --- commands ---------------------------------------------------------------------------------------------------
 
     def _on_elect(self, command: Elect, now_us: int) -> list[Effect]:
-        if any(bid.id[0] == command.instance for bid in self._bids.values()):
+        if self._electorates.get(command.instance) == command:
+            return []
+        if any(id[0] == command.instance for id in (*self._bids, *self._ending)):
             raise UsageError(
                 f"the voters of {command.instance!r} cannot be changed while something is claimed there; stop it first"
             )
         self._electorates[command.instance] = command
+        for told in [told for told in self._told if told[0] == command.instance]:
+            del self._told[told]
         return []
 
     def _on_seek(self, command: Seek, now_us: int) -> list[Effect]:
@@ -134,6 +151,8 @@ class Host:
         if elect is None or not elect.voters:
             raise UsageError(f"nobody votes for {id[0]!r}; nothing was claimed")
         if id in self._bids or id in self._ending:
+            if id in self._bids and command.freed is not None:  # it is handed over to us while we seek it
+                self._bids[id].freed = command.freed
             return []
         bid = self._bids[id] = Bid(id, elect, command.epoch, command.freed)
         bid.hears(self._tops.get(id, self._top))
@@ -154,7 +173,7 @@ class Host:
 
     def _claim(self, bid: Bid, now_us: int) -> list[Effect]:
         """A new duel, above everything heard."""
-        bid.epoch = bid.heard + 1
+        bid.epoch = min(bid.heard + 1, STAMP_MAX)
         bid.granted.clear()
         bid.wait_us = 0
         duel_us = self._rng.randint(self._config.duel_us_min, self._config.duel_us_max)
@@ -163,6 +182,7 @@ class Host:
 
     def _say_claim(self, bid: Bid, now_us: int) -> list[Effect]:
         bid.sent_us = now_us
+        bid.life = self._me.site, self._me.incarnation
         self._remember(bid)
         config, incarnation = self._config, self._me.incarnation
         claim = Claim(bid.id, bid.epoch, incarnation, now_us, config.wait_us, bid.elect.digest, bid.freed)
@@ -248,6 +268,8 @@ class Host:
                     effects += self._on_lost_duel(self._bids[which[0]], now_us)
                 case "retry":
                     effects += self._claim(self._bids[which[0]], now_us)
+                case "unsaid":
+                    pass
                 case "give":
                     effects += self._say_all(self._givings.say(which[0], which[1], now_us))
                 case _:
@@ -268,7 +290,7 @@ class Host:
         bid = self._bids.get(id)
         if bid is None:
             return []
-        bid.epoch = max(bid.epoch, bid.heard + 1)
+        bid.epoch = min(max(bid.epoch, bid.heard + 1), STAMP_MAX)
         self._timers.set(("renew", id), now_us + self._renew_us)
         return self._say_claim(bid, now_us)
 
@@ -288,7 +310,7 @@ class Host:
     def _give_back(self, bid: Bid, now_us: int) -> list[Effect]:
         if not bid.epoch:
             return []
-        freed = self._me.site, self._me.incarnation, bid.epoch
+        freed = (*bid.life, bid.epoch)
         until_us = bid.sent_us + self._config.wait_us
         return self._say_all(self._givings.begin(bid.id, freed, bid.elect.voters, until_us, now_us))
 
@@ -302,7 +324,7 @@ class Host:
         return []
 
     def _on_cluster_changed(self, fact: ClusterChanged, now_us: int) -> list[Effect]:
-        """In a new life nothing of the old one is held; the voters free it by themselves. What was sought is sought."""
+        """In a new life nothing of the old one is held; that is given back as its own. What was sought is sought."""
         if fact.incarnation == self._me.incarnation:
             return []
         self._me = Contact(self._me.site, fact.incarnation, self._me.address)
@@ -314,11 +336,8 @@ class Host:
                 self._ending[bid.id] = bid
                 effects.append(LeaseEnded(bid.id, bid.token, now_us))
             else:
+                effects += self._give_back(bid, now_us)
                 bid.hears(bid.epoch)
                 bid.epoch = 0
                 self._timers.set(("retry", bid.id), now_us)
-        self._givings.clear()
-        self._tops.clear()
-        for bid in self._ending.values():
-            bid.epoch = 0  # it is the old life's
         return effects

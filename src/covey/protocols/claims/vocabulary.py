@@ -20,9 +20,12 @@ class Elect(msgspec.Struct, frozen=True, gc=False):
 
 
 class Seek(msgspec.Struct, frozen=True, gc=False):
-    """The command: claim `id` until it is won, under `epoch` or a later one. Does nothing where it is sought or held.
+    """The command: claim `id` until it is won, under `epoch` or a later one.
 
-    `freed`: the claim of the host that hands over to us, which has ended.
+    Does nothing where it is sought or held, or where a child without a lease has not ended yet: seek it again after
+    `Relinquish`.
+
+    `freed`: the claim of the host that hands over to us, which has ended; also for what is sought already.
     """
 
     id: Id

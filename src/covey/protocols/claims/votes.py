@@ -8,6 +8,7 @@ it was is not, so after a restart everything is taken for granted just now.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TypeAlias
 
 import msgspec
@@ -15,6 +16,8 @@ import msgspec
 from covey.core.errors import invariant
 from covey.core.ids import Origin
 from covey.wire.messages.claims import Id
+
+LOOKED_AT = 16  # of those that were granted longest ago, to find one that does not bind
 
 Freed: TypeAlias = tuple[bytes, int, int]
 
@@ -81,7 +84,7 @@ class Votes:
         """Where there are too many, one that does not bind any more: it is forgotten into the floor, and returned."""
         if len(self._votes) <= self._votes_max:
             return None
-        for id, vote in self._votes.items():
+        for id, vote in islice(self._votes.items(), LOOKED_AT):
             if not self.left_us(id, now_us):
                 self.floor = max(self.floor, vote.epoch)
                 del self._votes[id]
