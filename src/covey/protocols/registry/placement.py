@@ -22,7 +22,10 @@ WEIGHT_MAX = 64  # tickets of one participant; each costs one hash, about a micr
 
 
 class Participant(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One life that takes part in a hub, and what it says of itself."""
+    """One life that takes part in a hub, and what it says of itself.
+
+    `config` is a digest of what all must have alike, `settings` the same in words; `ready`: it places children.
+    """
 
     site: Site
     incarnation: int
@@ -31,8 +34,10 @@ class Participant(msgspec.Struct, frozen=True, array_like=True, gc=False):
     zone: str
     draining: bool
     starts: tuple[str, ...]  # what it may run, sorted
-    config: bytes  # a digest of what all must have alike
+    config: bytes
     app_version: str = ""
+    settings: str = ""
+    ready: bool = False
 
 
 class View:

@@ -1,18 +1,21 @@
 """What the rows of a hub say.
 
-Shared rows are the children: the key is the encoded id, the value of a birth its spec. Who starts a child writes the
-birth, who stops it removes the births; everything else is a field, and a field never revives what was stopped.
+Shared rows are the children: the key is the encoded id, the value of a birth says what to start and with what. Who
+starts a child writes the birth, who stops it removes the births; everything that changes later is a field, and a field
+never revives what was stopped. What a birth says of metadata and epoch saves 10,000 new children 20,000 fields.
 
 Owned rows are who takes part, and which children run where: they are shown while their node is there.
 """
 
 from __future__ import annotations
 
+import contextlib
 from enum import IntEnum
 
 import msgspec
 
-from covey.core.ids import SITE_BYTES, Site
+from covey.core.clock import STAMP_MAX
+from covey.core.ids import SITE_BYTES, Dot, Origin, Site
 from covey.core.rows import SharedRow
 from covey.protocols.registry.placement import Participant
 from covey.wire.keys import is_key
@@ -40,6 +43,8 @@ class State(IntEnum):
     STARTING = 0
     RUNNING = 1
     STUCK = 2  # it was told to end, and does not
+    MOVING = 3  # it has ended, and what it left is on its way to another host
+    FAILED = 4  # it ended too often, and is not started again
 
 
 class Spec(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -52,30 +57,54 @@ class Spec(msgspec.Struct, frozen=True, array_like=True, gc=False):
     idle_us: int  # 0: it is never too long idle
 
 
+class Birth(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The value of a birth: the child as whoever starts it wants it.
+
+    `epoch`: the starter's time, under which `first`, the life it was placed at, may run it once. Any other start is
+    under a higher epoch.
+    """
+
+    spec: Spec
+    meta: bytes
+    epoch: int
+    first: tuple[bytes, int] | None
+
+
 class Running(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A child runs here: under which epoch, its how-many-th start in this life of the host, and how it is."""
+    """A child runs here: under which epoch, which start in this life of the host it is, and how it is.
+
+    `error`: the last lines of what it raised when it ended last.
+    """
 
     epoch: int
     instance: int
     state: State
+    error: str = ""
 
 
 class Child(msgspec.Struct, frozen=True, gc=False):
-    """A child as its shared row has it."""
+    """A child as its shared row has it. `births` are more than one where it was started on both sides of a split."""
 
     id: bytes
     spec: Spec
     meta: bytes
     assigned: Site | None
     epoch: int
+    first: Origin | None
+    births: tuple[Dot, ...]
+
+    @property
+    def author(self) -> Origin:
+        """The life that started it, in the birth that counts."""
+        return self.births[-1][:2]
 
 
-_spec_decoder = msgspec.msgpack.Decoder(Spec)
+_birth_decoder = msgspec.msgpack.Decoder(Birth)
 _running_decoder = msgspec.msgpack.Decoder(Running)
 _epoch_decoder = msgspec.msgpack.Decoder(int)
 
 
-def encode(said: Spec | Running | Participant | int) -> bytes:
+def encode(said: Birth | Running | Participant | int) -> bytes:
     """A value of a row or of a field."""
     return _encoder.encode(said)
 
@@ -87,15 +116,20 @@ def running_key(id: bytes) -> bytes:
 
 def read_child(id: bytes, row: SharedRow) -> Child | None:
     """A child from its shared row; None for what no covey writes. Of fields that make no sense the default counts."""
-    try:
-        spec = _spec_decoder.decode(row.value)
-    except (ValueError, RecursionError):
+    births: list[tuple[Dot, Birth]] = []
+    for dot, value in row.births:
+        with contextlib.suppress(ValueError, RecursionError):
+            births.append((dot, _birth_decoder.decode(value)))
+    if not births or not is_key(id):
         return None
-    if not is_key(id):
-        return None
+    birth = births[-1][1]
     assigned = row.get(ASSIGNED)
     site = Site(assigned) if assigned is not None and len(assigned) == SITE_BYTES else None
-    return Child(id, spec, row.get(META) or b"", site, max(map(_epoch, row.values(EPOCH)), default=0))
+    meta = row.get(META)
+    epochs = [_bounded(one.epoch) for _, one in births] + [_epoch(value) for value in row.values(EPOCH)]
+    first = None if birth.first is None else (Site(birth.first[0]), birth.first[1])
+    dots = tuple([dot for dot, _ in births])
+    return Child(id, birth.spec, birth.meta if meta is None else meta, site, max(epochs), first, dots)
 
 
 def read_participant(value: bytes, site: Site, incarnation: int) -> Participant | None:
@@ -119,6 +153,10 @@ def read_running(key: bytes, value: bytes) -> tuple[bytes, Running] | None:
 
 def _epoch(value: bytes) -> int:
     try:
-        return max(_epoch_decoder.decode(value), 0)
+        return _bounded(_epoch_decoder.decode(value))
     except (ValueError, RecursionError):
         return 0
+
+
+def _bounded(epoch: int) -> int:
+    return epoch if 0 <= epoch < STAMP_MAX else 0

@@ -1,0 +1,305 @@
+"""Letters from here to children, wherever they are: found, sent again, and never left without an outcome.
+
+A letter waits here while its child runs nowhere. Once it was said to a host, that host answers for it: what became of
+it is known only from there, so it is said to nobody else, unless that host says that it did not get it. A host that
+already has it does not take it twice. When a host is gone nobody can know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from covey.core.errors import (
+    CoveyError,
+    DeadlineExceeded,
+    Overloaded,
+    PeerUnreachable,
+    UnknownName,
+    invariant,
+)
+from covey.core.ids import Origin, Site, short
+from covey.core.vocabulary import Refuse, Resolve
+from covey.protocols.registry.ground import Ground
+from covey.protocols.registry.mailbox import Letter
+from covey.protocols.registry.rows import State
+from covey.protocols.registry.vocabulary import Answer, CallChild, NewChild
+from covey.wire.messages import registry as wire
+
+CALL_BYTES = 96  # of a message around its payload, about
+
+
+class Pending:
+    """One letter that has no outcome. `said_to` is the life that answers for it."""
+
+    __slots__ = ("command", "deadline_us", "hint", "number", "said_to", "tries")
+
+    def __init__(self, command: CallChild, number: int, deadline_us: int) -> None:
+        self.command = command
+        self.number = number
+        self.deadline_us = deadline_us
+        self.said_to: Origin | None = None
+        self.hint: Site | None = None
+        self.tries = 0
+
+
+class Calls:
+    """What was asked here of children.
+
+    Law: each call has one outcome, by its deadline; `DeadlineExceeded` where it may have run, `PeerUnreachable` where
+    it did not. Invariants: who waits for a child is filed under it; numbers grow.
+    """
+
+    def __init__(
+        self,
+        ground: Ground,
+        deliver: Callable[[bytes, Letter, int, int], bool],
+        start: Callable[[NewChild, int], CoveyError | None],
+    ) -> None:
+        self._ground = ground
+        self._deliver = deliver  # to a child of our own; False: it is none of ours
+        self._start = start
+        self._pending: dict[int, Pending] = {}  # by number, oldest first
+        self._by_child: dict[bytes, dict[int, None]] = {}
+        self._requests: dict[int, int] = {}
+        self._number = 0
+        self._reaches: dict[Origin, dict[int, None]] = {}  # who answers for what
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def check(self) -> None:
+        """Every invariant."""
+        filed = {number for numbers in self._by_child.values() for number in numbers}
+        invariant(filed == set(self._pending), "every letter is filed under its child")
+        said = {(life, number) for life, numbers in self._reaches.items() for number in numbers}
+        invariant(
+            said == {(pending.said_to, number) for number, pending in self._pending.items() if pending.said_to},
+            "who answers for what is known",
+        )
+
+    @property
+    def low(self) -> int:
+        """No number below this is asked about any more."""
+        return next(iter(self._pending), self._number + 1)
+
+    # --- commands ---------------------------------------------------------------------------------------------------
+
+    def begin(self, command: CallChild, now_us: int) -> None:
+        """One letter more."""
+        if len(self._pending) >= self._ground.config.waiting_max:
+            self._refuse(command, Overloaded(f"{len(self._pending)} calls wait already; this one was not made"))
+            return
+        if command.id not in self._ground.book.children and command.start is None:
+            self._refuse(command, UnknownName("there is no such child; nothing was sent: start it, or give `start`"))
+            return
+        self._number += 1
+        pending = Pending(command, self._number, now_us + command.timeout_us)
+        self._pending[pending.number] = pending
+        self._by_child.setdefault(command.id, {})[pending.number] = None
+        if command.request:
+            self._requests[command.request] = pending.number
+        self._ground.alarm("deadline", pending.number, pending.deadline_us)
+        self._route(pending, now_us)
+
+    def abandon(self, request: int) -> None:
+        """Nobody waits for it. What was said to a host it may still do."""
+        pending = self._pending.get(self._requests.get(request, 0))
+        if pending is not None:
+            self._end(pending)
+
+    # --- where it is ------------------------------------------------------------------------------------------------
+
+    def touched(self, id: bytes, now_us: int) -> None:
+        """A child is shown otherwise: who waits for it may find it."""
+        for number in list(self._by_child.get(id, ())):
+            pending = self._pending.get(number)
+            if pending is not None and pending.said_to is None:
+                self._route(pending, now_us)
+
+    def _route(self, pending: Pending, now_us: int) -> None:
+        """Say it to whoever runs its child, or is to."""
+        ground, id = self._ground, pending.command.id
+        child = ground.book.children.get(id)
+        if child is None:
+            new = pending.command.start
+            error = (
+                UnknownName("the child was stopped; the call was not delivered") if new is None
+                else self._start(new, now_us)
+            )  # fmt: skip
+            if error is not None:
+                self._refuse(pending.command, error)
+                self._end(pending)
+            else:
+                ground.alarm_unless_sooner("again", pending.number, now_us + ground.config.retry_us)
+            return
+        host = self._host(pending, id)
+        if host == ground.me:
+            command = pending.command
+            kind = wire.CALL if command.request else wire.CAST
+            letter = Letter(ground.me, pending.number, pending.deadline_us, kind, command.payload)
+            self._said(pending, ground.me)
+            if not self._deliver(id, letter, self.low, now_us):
+                self._unsaid(pending)
+                self._later(pending, now_us)
+        elif host is not None:
+            self._say(pending, host, now_us)
+        else:
+            self._later(pending, now_us)
+
+    def _host(self, pending: Pending, id: bytes) -> Origin | None:
+        """Who runs a child; of several the one that it belongs to, or else the lowest. Or who is to run it."""
+        ground = self._ground
+        placed = ground.places.host(id)
+        runs = [
+            life for life, running in ground.book.running(id).items()
+            if running.state is not State.MOVING and running.state is not State.FAILED
+        ]  # fmt: skip
+        if runs:
+            return next((life for life in runs if life[0] == placed), min(runs))
+        for site in (pending.hint, placed):
+            if site is not None and (life := ground.life_of(site)) is not None:
+                return life
+        return None
+
+    def _later(self, pending: Pending, now_us: int) -> None:
+        config = self._ground.config
+        pause_us = min(config.tries_us_min << min(pending.tries, 10), config.tries_us_max)
+        pending.tries += 1
+        self._ground.alarm("again", pending.number, now_us + pause_us)
+
+    def _say(self, pending: Pending, host: Origin, now_us: int) -> None:
+        ground, command = self._ground, pending.command
+        left_us = pending.deadline_us - now_us
+        if left_us <= 0:
+            return
+        self._said(pending, host)
+        kind = wire.CALL if command.request else wire.CAST
+        message = wire.ChildCall(
+            ground.hub, host[1], command.id, pending.number, self.low, left_us, kind, msgspec.Raw(command.payload)
+        )
+        ground.send(host[0], message, len(command.payload) + CALL_BYTES)
+        if kind == wire.CAST:
+            self._end(pending)
+        else:
+            ground.alarm("again", pending.number, now_us + ground.config.retry_us)
+
+    def _said(self, pending: Pending, host: Origin) -> None:
+        self._unsaid(pending)
+        pending.said_to = host
+        self._reaches.setdefault(host, {})[pending.number] = None
+
+    def _unsaid(self, pending: Pending) -> None:
+        if pending.said_to is not None:
+            numbers = self._reaches[pending.said_to]
+            del numbers[pending.number]
+            if not numbers:
+                del self._reaches[pending.said_to]
+            pending.said_to = None
+
+    # --- what comes of it -------------------------------------------------------------------------------------------
+
+    def answered(self, number: int, kind: int, payload: bytes, host: Site | None, by: Origin, now_us: int) -> None:
+        """A host says what became of a letter."""
+        pending = self._pending.get(number)
+        if pending is None:
+            return
+        request = pending.command.request
+        if kind in (wire.ELSEWHERE, wire.FULL):
+            if pending.said_to != by:
+                return  # of a host that it was said to before
+            self._unsaid(pending)
+            pending.hint = host
+            if kind == wire.ELSEWHERE:
+                self._later(pending, now_us)
+                return
+            error: CoveyError = Overloaded("the child has too many letters unread; it did not get this one: slow down")
+            self._refuse(pending.command, error)
+        elif kind == wire.GONE:
+            self._refuse(pending.command, _may_have_run(by, "the child ended before it answered"))
+        elif request:
+            self._ground.say(Resolve(request, Answer(kind == wire.FAILURE, payload)))
+        self._end(pending)
+
+    def delivered(self, letter: Letter) -> None:
+        """A cast to a child of our own was taken."""
+        pending = self._pending.get(letter.number)
+        if pending is not None and not pending.command.request:
+            self._end(pending)
+
+    def gone(self, life: Origin) -> None:
+        """A host is over or held for down: of what was said to it nobody knows."""
+        for number in list(self._reaches.get(life, ())):
+            pending = self._pending[number]
+            self._refuse(pending.command, _may_have_run(life, "its host went away"))
+            self._end(pending)
+
+    def again(self, number: int, now_us: int) -> None:
+        """Say it once more: to the same host where there is one, which does not take it twice."""
+        pending = self._pending.get(number)
+        if pending is None:
+            return
+        if pending.said_to is None:
+            self._route(pending, now_us)
+        elif pending.said_to == self._ground.me:
+            self._unsaid(pending)
+            self._route(pending, now_us)
+        else:
+            self._say(pending, pending.said_to, now_us)
+
+    def relinked(self, life: Origin, now_us: int) -> None:
+        """The link to a host broke or is new: what was on it may be lost."""
+        for number in list(self._reaches.get(life, ())):
+            self._ground.alarm_unless_sooner("again", number, now_us + self._ground.config.tries_us_min)
+
+    def expired(self, number: int) -> None:
+        """Its deadline has come."""
+        pending = self._pending.get(number)
+        if pending is None:
+            return
+        seconds = pending.command.timeout_us / 1e6
+        if pending.said_to is None:
+            error: CoveyError = PeerUnreachable(
+                f"the child ran nowhere for {seconds:g} s; the call was not delivered: try again"
+            )
+        else:
+            error = _may_have_run(pending.said_to, f"no answer in {seconds:g} s")
+        self._refuse(pending.command, error)
+        self._end(pending)
+
+    def close(self) -> None:
+        """This node takes part no more."""
+        for pending in list(self._pending.values()):
+            if pending.said_to is None:
+                error: CoveyError = PeerUnreachable("the hub was closed; the call was not delivered")
+            else:
+                error = _may_have_run(pending.said_to, "the hub was closed")
+            self._refuse(pending.command, error)
+            self._end(pending)
+
+    def _refuse(self, command: CallChild, error: CoveyError) -> None:
+        if command.request:
+            self._ground.say(Refuse(command.request, error))
+
+    def _end(self, pending: Pending) -> None:
+        number, id = pending.number, pending.command.id
+        self._unsaid(pending)
+        if self._pending.pop(number, None) is None:
+            return
+        numbers = self._by_child[id]
+        del numbers[number]
+        if not numbers:
+            del self._by_child[id]
+        self._requests.pop(pending.command.request, None)
+        self._ground.calm("deadline", number)
+        self._ground.calm("again", number)
+
+    def statistics(self) -> dict[str, Any]:
+        """How many wait."""
+        return {"calls": len(self._pending)}
+
+
+def _may_have_run(life: Origin, why: str) -> DeadlineExceeded:
+    return DeadlineExceeded(f"{why} (site {short(life[0])}); the call may have run")

@@ -1,0 +1,201 @@
+"""What the rooms of one hub stand on: its rows, its view, time, and the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any, Protocol
+
+import msgspec
+
+from covey.core.clock import STAMP_MAX, HybridClock
+from covey.core.ids import Contact, Origin, Site
+from covey.core.rows import Put, Remove, SharedWrite, Start, WriteRows, WriteShared
+from covey.core.timers import Timers
+from covey.protocols.registry.book import Book
+from covey.protocols.registry.config import RegistryConfig
+from covey.protocols.registry.places import Places
+from covey.protocols.registry.vocabulary import HubOptions
+from covey.wire.messages.registry import ELSEWHERE, ChildAnswer
+
+Effect = Any
+NIL = msgspec.Raw(b"\xc0")
+
+
+class RowsView(Protocol):
+    """What a hub may ask the row machine."""
+
+    def holders(self, instance: bytes) -> list[Site]:
+        """Who holds an instance, as far as is shown here, we included."""
+        ...
+
+    def is_told(self, instance: bytes) -> bool:
+        """Whether all that is shown of an instance has been told in `RowsChanged`."""
+        ...
+
+
+class Wires:
+    """What this node says to others about any hub: gathered, and sent at the end of the turn."""
+
+    def __init__(self, me: Contact) -> None:
+        self.me = me
+        self.lives: dict[Site, Contact] = {}  # the latest that is known of each site
+        self.linked: dict[Site, int] = {}  # the life on the other end of a data link
+        self._unsent: dict[Site, list[tuple[Any, int]]] = {}
+
+    @property
+    def life(self) -> Origin:
+        """Ours."""
+        return self.me.site, self.me.incarnation
+
+    def put(self, site: Site, message: Any, size: int) -> bool:
+        """Say this to a node at the end of the turn; returns whether it is the first of this turn."""
+        first = not self._unsent
+        self._unsent.setdefault(site, []).append((message, size))
+        return first
+
+    def take(self) -> dict[Site, list[tuple[Any, int]]]:
+        """Everything that was gathered."""
+        unsent, self._unsent = self._unsent, {}
+        return unsent
+
+
+class Ground:
+    """One hub's rows, view, clock and ways out; its rooms change what they own and say what follows through it.
+
+    Effects come out in the order in which they were said; rows are written together, before what waits for them.
+    """
+
+    def __init__(
+        self,
+        config: RegistryConfig,
+        hub: bytes,
+        options: HubOptions,
+        *,
+        rng: Random,
+        clock: HybridClock,
+        timers: Timers[tuple[Any, ...]],
+        wires: Wires,
+        rows: RowsView,
+        leases: Callable[[tuple[bytes, bytes]], int],
+    ) -> None:
+        self.config = config
+        self.hub = hub
+        self.options = options
+        self.rng = rng
+        self.wires = wires
+        self.rows = rows
+        self.book = Book()
+        self.places = Places()
+        self.effects: list[Effect] = []
+        self.closing = 0  # the request to close, or -1 for one that nobody waits for
+        self.opened_us = 0
+        self.ready = False  # this node places children
+        self._clock = clock
+        self._timers = timers
+        self._leases = leases
+        self._owned: list[tuple[bytes, bytes | None]] = []
+        self._shared: list[SharedWrite] = []
+
+    @property
+    def me(self) -> Origin:
+        """Our life."""
+        return self.wires.life
+
+    @property
+    def fenced(self) -> bool:
+        """Whether a child runs only with a claim."""
+        return bool(self.options.voters)
+
+    # --- out --------------------------------------------------------------------------------------------------------
+
+    def say(self, effect: Effect) -> None:
+        """An effect, behind those that were said before."""
+        self.effects.append(effect)
+
+    def send(self, site: Site, message: Any, size: int = 128) -> None:
+        """A message to another node of this hub, at the end of the turn."""
+        self.wires.put(site, message, size)
+
+    def answer(self, to: Origin, number: int, kind: int, payload: bytes = b"\xc0", host: Site | None = None) -> None:
+        """Tell a caller elsewhere what became of its letter."""
+        self.send(to[0], ChildAnswer(self.hub, to[1], number, kind, msgspec.Raw(payload), host), len(payload) + 64)
+
+    def elsewhere(self, to: Origin, number: int, host: Site | None) -> None:
+        """Tell a caller that its letter was not delivered here."""
+        self.answer(to, number, ELSEWHERE, host=host)
+
+    def write(self, key: bytes, value: bytes | None) -> None:
+        """Change a row of our own."""
+        self._owned.append((key, value))
+
+    def begin(self, id: bytes, value: bytes) -> None:
+        """A child's row begins."""
+        self._shared.append(Start(id, value))
+
+    def put(self, id: bytes, field: bytes, value: bytes) -> None:
+        """A field of a child's row is this from now on."""
+        self._shared.append(Put(id, field, value))
+
+    def remove(self, id: bytes) -> None:
+        """A child's row goes."""
+        self._shared.append(Remove(id))
+
+    def flush(self) -> list[Effect]:
+        """All that was said, the rows first: what others hear of a child they can find."""
+        effects: list[Effect] = []
+        if self._shared:
+            effects.append(WriteShared(self.hub, tuple(self._shared)))
+            self._shared = []
+        if self._owned:
+            effects.append(WriteRows(self.hub, tuple(self._owned)))
+            self._owned = []
+        if self.effects:
+            effects += self.effects
+            self.effects = []
+        return effects
+
+    # --- time -------------------------------------------------------------------------------------------------------
+
+    def alarm(self, what: str, key: Any, at_us: int) -> None:
+        """Have `what` happen to `key` at that time."""
+        self._timers.set((self.hub, what, key), at_us)
+
+    def alarm_unless_sooner(self, what: str, key: Any, at_us: int) -> None:
+        """The same, unless it happens sooner already."""
+        self._timers.set_earlier((self.hub, what, key), at_us)
+
+    def calm(self, what: str, key: Any) -> None:
+        """It does not happen."""
+        self._timers.cancel((self.hub, what, key))
+
+    def epoch(self, above: int, now_us: int) -> int:
+        """A new fencing token, above `above`."""
+        self._clock.accept(above, now_us)
+        return min(max(self._clock.stamp(now_us), above + 1), STAMP_MAX)
+
+    def leased(self, id: bytes, now_us: int) -> bool:
+        """Whether a child may be served at this moment."""
+        return not self.fenced or self._leases((self.hub, id)) > now_us
+
+    # --- the view ---------------------------------------------------------------------------------------------------
+
+    def is_here(self, life: Origin) -> bool:
+        """Whether a life takes part, as far as is shown."""
+        known = self.book.participants.get(life[0])
+        return known is not None and known.incarnation == life[1]
+
+    def life_of(self, site: Site) -> Origin | None:
+        """The life of a site that takes part."""
+        known = self.book.participants.get(site)
+        return None if known is None else (known.site, known.incarnation)
+
+    def is_complete(self) -> bool:
+        """Whether we know of everybody who holds the rows of this hub what it runs.
+
+        Rows of one owner come all at once, or in the order in which it wrote them, and the first says that it takes
+        part: so whoever takes part was heard out.
+        """
+        if not self.rows.is_told(self.hub):
+            return False
+        return all(site in self.book.participants for site in self.rows.holders(self.hub))

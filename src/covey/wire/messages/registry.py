@@ -1,0 +1,188 @@
+"""Messages between the nodes of one hub: calls of children, and children on their way. Tags 160-175."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import msgspec
+
+from covey.core.clock import STAMP_MAX
+from covey.core.ids import IncarnationField, SiteField
+from covey.wire.limits import KEY_BYTES_MAX
+from covey.wire.messages.rows import INSTANCE_BYTES_MAX
+
+TEXT_MAX = 4_096  # characters of a reason
+LETTERS_MAX = 4_096  # in one message
+NUMBER_MAX = 2**53
+
+HubField: TypeAlias = Annotated[bytes, msgspec.Meta(max_length=INSTANCE_BYTES_MAX)]
+IdField: TypeAlias = Annotated[bytes, msgspec.Meta(max_length=KEY_BYTES_MAX)]
+Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
+Epoch: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=STAMP_MAX)]
+Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=TEXT_MAX)]
+
+CALL, CAST = 0, 1  # kinds of letters
+REPLY, FAILURE, GONE, ELSEWHERE, FULL = 0, 1, 2, 3, 4  # kinds of answers
+
+
+class ChildCall(msgspec.Struct, frozen=True, array_like=True, tag=160, gc=False):
+    """For a child that you run, or are about to, in your life `to`.
+
+    `number` tells the letters of the sender's life in this hub apart; none below `low` is asked about any more.
+    `left_us`: after that nobody waits for the answer. `kind`: CALL, or CAST, which has none.
+    """
+
+    hub: HubField
+    to: IncarnationField
+    id: IdField
+    number: Number
+    low: Number
+    left_us: Number
+    kind: Annotated[int, msgspec.Meta(ge=0, le=1)]
+    payload: msgspec.Raw
+
+
+class ChildAnswer(msgspec.Struct, frozen=True, array_like=True, tag=161, gc=False):
+    """What became of your letter `number`.
+
+    `kind`: REPLY and FAILURE are the child's own; GONE: it ended before it answered, and may have acted; ELSEWHERE and
+    FULL: it did not get it. `host`: where it may be.
+    """
+
+    hub: HubField
+    to: IncarnationField
+    number: Number
+    kind: Annotated[int, msgspec.Meta(ge=0, le=4)]
+    payload: msgspec.Raw
+    host: SiteField | None = None
+
+
+class StartFailed(msgspec.Struct, frozen=True, array_like=True, tag=162, gc=False):
+    """The child that you started did not start here, and is removed."""
+
+    hub: HubField
+    id: IdField
+    epoch: Epoch
+    reason: Text
+
+
+class Prepare(msgspec.Struct, frozen=True, array_like=True, tag=163, gc=False):
+    """Build this child, which I run: you are to run it when it has ended here. `move` is my number for that."""
+
+    hub: HubField
+    move: Number
+    id: IdField
+
+
+class Prepared(msgspec.Struct, frozen=True, array_like=True, tag=164, gc=False):
+    """It is built; or, with an error, it cannot be, and stays with you."""
+
+    hub: HubField
+    move: Number
+    id: IdField
+    error: Text
+
+
+Sender: TypeAlias = tuple[SiteField, IncarnationField]
+
+
+class Carried(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One letter that a child had not taken when it ended, on its way to the next host."""
+
+    sender: Sender
+    number: Number
+    left_us: Number
+    kind: Annotated[int, msgspec.Meta(ge=0, le=1)]
+    payload: msgspec.Raw
+
+
+class Answered(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a letter was answered before the move, should it be sent again."""
+
+    sender: Sender
+    number: Number
+    left_us: Number
+    kind: Annotated[int, msgspec.Meta(ge=0, le=4)]
+    payload: msgspec.Raw
+
+
+class Handover(msgspec.Struct, frozen=True, array_like=True, tag=165, gc=False):
+    """The child has ended here: run it, with what it left.
+
+    `merges`: it runs with you, and here it was one too many. `freed`: its claim, which has ended. `parts`: so many
+    `HandoverPart` follow.
+    """
+
+    hub: HubField
+    move: Number
+    id: IdField
+    epoch: Epoch
+    state: bytes | None
+    merges: bool
+    freed: tuple[SiteField, IncarnationField, Epoch] | None
+    parts: Number
+
+
+class HandoverPart(msgspec.Struct, frozen=True, array_like=True, tag=166, gc=False):
+    """What belongs to a `Handover`: letters not taken, and answers given."""
+
+    hub: HubField
+    move: Number
+    id: IdField
+    part: Number
+    letters: Annotated[tuple[Carried, ...], msgspec.Meta(max_length=LETTERS_MAX)]
+    answered: Annotated[tuple[Answered, ...], msgspec.Meta(max_length=LETTERS_MAX)]
+
+
+class HandedOver(msgspec.Struct, frozen=True, array_like=True, tag=167, gc=False):
+    """It runs here now; or, with an error, it does not, and is yours again."""
+
+    hub: HubField
+    move: Number
+    id: IdField
+    error: Text
+
+
+class Duplicate(msgspec.Struct, frozen=True, array_like=True, tag=168, gc=False):
+    """I run this child as well as you do, and hold that yours stays."""
+
+    hub: HubField
+    id: IdField
+
+
+class Kept(msgspec.Struct, frozen=True, array_like=True, tag=169, gc=False):
+    """So do I: end yours."""
+
+    hub: HubField
+    id: IdField
+
+
+class Watch(msgspec.Struct, frozen=True, array_like=True, tag=170, gc=False):
+    """Tell me when you show all of these running, or some of them gone."""
+
+    hub: HubField
+    number: Number
+    ids: Annotated[tuple[IdField, ...], msgspec.Meta(max_length=LETTERS_MAX)]
+
+
+class Watched(msgspec.Struct, frozen=True, array_like=True, tag=171, gc=False):
+    """I do."""
+
+    hub: HubField
+    number: Number
+
+
+RegistryMessage: TypeAlias = (
+    ChildCall
+    | ChildAnswer
+    | StartFailed
+    | Prepare
+    | Prepared
+    | Handover
+    | HandoverPart
+    | HandedOver
+    | Duplicate
+    | Kept
+    | Watch
+    | Watched
+)
