@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from covey.core.errors import CoveyError
 from covey.core.ids import Dot, Site
 
 
@@ -63,10 +64,21 @@ SharedWrite = Start | Put | Remove
 
 
 class WriteShared(msgspec.Struct, frozen=True, gc=False):
-    """Change shared rows, all in this order or (with an error) none. A row that is not here cannot be written to."""
+    """Change shared rows, all in this order or (then it is told by `SharedRefused`) none.
+
+    Of a row that is not here any more nothing is changed.
+    """
 
     instance: bytes
     changes: tuple[SharedWrite, ...]
+
+
+class SharedRefused(msgspec.Struct, frozen=True, gc=False):
+    """These changes of shared rows were not made: there is no room for them, or they are too large."""
+
+    instance: bytes
+    changes: tuple[SharedWrite, ...]
+    error: CoveyError
 
 
 class SharedRow(msgspec.Struct, frozen=True, gc=False):

@@ -81,6 +81,10 @@ class Timers(Generic[K]):
         self._compact()
         return due
 
+    def everything(self) -> list[K]:
+        """All that is set."""
+        return list(self._live)
+
     def __contains__(self, key: object) -> bool:
         return key in self._live
 

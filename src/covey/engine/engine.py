@@ -15,6 +15,8 @@ from typing import Any
 
 import msgspec
 
+from covey.core import children as child
+from covey.core import claims as lease
 from covey.core import rows as row
 from covey.core import vocabulary as v
 from covey.core.ids import Contact
@@ -43,6 +45,9 @@ from covey.protocols.membership.machine import Membership
 from covey.protocols.overlay.config import OverlayConfig
 from covey.protocols.overlay.machine import Overlay
 from covey.protocols.overlay.vocabulary import LeaveOverlay, SeedsResolved
+from covey.protocols.registry import vocabulary as hub
+from covey.protocols.registry.config import RegistryConfig
+from covey.protocols.registry.machine import Registry
 from covey.protocols.replication.config import ReplicationConfig
 from covey.protocols.replication.machine import Replication
 from covey.wire.messages import claims as claims_messages
@@ -53,6 +58,7 @@ from covey.wire.messages import groups as group_messages
 from covey.wire.messages import links as link_messages
 from covey.wire.messages import membership as membership_messages
 from covey.wire.messages import overlay as overlay_messages
+from covey.wire.messages import registry as registry_messages
 from covey.wire.messages import rows as rows_messages
 
 Route = tuple[tuple[str, Machine], ...]
@@ -70,6 +76,7 @@ class EngineConfig(msgspec.Struct, frozen=True):
     replication: ReplicationConfig = ReplicationConfig()
     groups: GroupsConfig = GroupsConfig()
     claims: ClaimsConfig = ClaimsConfig()
+    registry: RegistryConfig = RegistryConfig()
     gate: GateConfig = GateConfig()
 
 
@@ -111,6 +118,7 @@ class Engine:
         self.groups = Groups(config.groups, rng, now_us, me=me)
         self.voter = Voter(config.claims, rng, now_us, me=me, stored=(logs or {}).get("voter", {}))
         self.claims = Host(config.claims, rng, now_us, me=me)
+        self.registry = Registry(config.registry, rng, now_us, me=me, rows=self.replication, claims=self.claims)
         self.direct = Direct(config.direct, identity.site)
         self.clients = Clients(config.clients)
         self.roster = Roster()
@@ -123,6 +131,7 @@ class Engine:
             "groups": self.groups,
             "voter": self.voter,
             "claims": self.claims,
+            "registry": self.registry,
             "direct": self.direct,
             "clients": self.clients,
             "roster": self.roster,
@@ -135,6 +144,7 @@ class Engine:
             group_messages.Mail: ("groups", self.groups),
             **dict.fromkeys((claims_messages.Claim, claims_messages.Release), ("voter", self.voter)),
             **dict.fromkeys(claims_messages.Answer.__args__, ("claims", self.claims)),
+            **dict.fromkeys(registry_messages.RegistryMessage.__args__, ("registry", self.registry)),
             direct_messages.Payload: ("direct", self.direct),
             **dict.fromkeys(client_messages.ClientMessage.__args__, ("clients", self.clients)),
             **dict.fromkeys(link_messages.LinkMessage.__args__, ("links", self.links)),
@@ -145,7 +155,7 @@ class Engine:
         links, overlay, direct = self._named("links"), self._named("overlay"), self._named("direct")
         membership, detector, roster = self._named("membership"), self._named("detector"), self._named("roster")
         clients, rows, groups = self._named("clients"), self._named("replication"), self._named("groups")
-        voter, claims = self._named("voter"), self._named("claims")
+        voter, claims, hubs = self._named("voter"), self._named("claims"), self._named("registry")
         by_hearers: dict[Route, tuple[type, ...]] = {
             (links,): (
                 link.BytesReceived, link.ConnectionAccepted, link.ConnectionClosed, link.ConnectionFailed,
@@ -153,35 +163,44 @@ class Engine:
                 link.CloseLinks, v.Send, v.SendMany, v.Multicast, v.Dial, v.Disconnect, v.Pin, v.Unpin,
             ),
             (overlay,): (SeedsResolved, LeaveOverlay, v.Flood),
-            (direct,): (SendPayloads, v.SendData, v.Abandon),
+            (direct,): (SendPayloads, v.SendData),
+            (direct, hubs): (v.Abandon,),
             (direct, clients): (v.PeerCongested, v.PeerDrained),
             (clients,): (AnswerClient,),
             (groups,): (
                 group.SendMail, group.SendLetters, group.JoinGroup, group.LeaveGroup, group.UpdateMeta, group.HoldScope,
-                group.OpenMailbox, group.CloseMailbox, row.RowsChanged,
+                group.OpenMailbox, group.CloseMailbox,
+            ),
+            (groups, hubs): (row.RowsChanged,),
+            (hubs,): (
+                hub.OpenHub, hub.CloseHub, hub.StartChildren, hub.StopChildren, hub.CallChild, hub.UpdateChild,
+                child.ChildPrepared, child.ChildStarted, child.ChildReceives, child.ChildReplied, child.HandoverGiven,
+                child.ChildStuck, child.ChildExited, child.StatesResolved, row.SharedChanged, row.SharedRefused,
+                lease.ClaimWon, lease.LeaseEnded,
             ),
             (claims, voter): (claim.Elect,),
             (voter,): (claim.ForVoter,),
-            (claims,): (claim.FromVoter, claim.Seek, claim.Relinquish),
+            (claims,): (claim.FromVoter, lease.Seek, lease.Relinquish),
             (membership,): (
                 member.SetMember, member.SetMeta, member.Kick, member.Leave, member.Join, member.Flush, member.Cleanup,
                 member.GetData, member.ReceiveSync, member.Wipe,
-                v.WallOffset, v.DigestsHeard, v.ClusterEntered, v.Superseded,
+                v.DigestsHeard, v.ClusterEntered, v.Superseded,
             ),
             (detector,): (detection.Stop, detection.PeerSpoke, v.DigestsChanged, v.LoopLagged),
             (rows,): (row.HoldInstance, row.ReleaseInstance, row.WriteRows, row.WriteShared, v.PeerProbed),
-            (groups, rows, links): (v.TurnEnded,),
-            (links, overlay, detector, groups, rows, voter, claims, roster): (v.ClusterChanged,),
-            (roster, detector, groups, rows, claims, overlay): (v.MemberAdded,),
-            (roster, detector, groups, rows, overlay): (v.MemberRemoved,),
-            (overlay, membership, groups, rows, roster): (v.LivenessChanged,),
-            (links, overlay, membership, detector, clients, rows, claims): (v.Tick,),
-            (links, overlay, membership, detector, groups, rows): (v.AddressLearned,),
+            (groups, rows, hubs, links): (v.TurnEnded,),
+            (membership, hubs): (v.WallOffset,),
+            (links, overlay, detector, groups, rows, voter, claims, hubs, roster): (v.ClusterChanged,),
+            (roster, detector, groups, rows, claims, hubs, overlay): (v.MemberAdded,),
+            (roster, detector, groups, rows, hubs, overlay): (v.MemberRemoved,),
+            (overlay, membership, groups, rows, hubs, roster): (v.LivenessChanged,),
+            (links, overlay, membership, detector, clients, rows, claims, hubs): (v.Tick,),
+            (links, overlay, membership, detector, groups, rows, hubs): (v.AddressLearned,),
             (overlay, membership): (v.AddressAnswered, v.AddressFailed),
-            (overlay, detector, direct): (v.PeerUnreached,),
-            (overlay, membership, detector, groups, rows, voter, direct, clients): (v.PeerConnected,),
-            (overlay, membership, detector, groups, rows, direct, clients): (v.PeerLost,),
-            (): (MessagesReceived, row.SharedChanged, claim.ClaimWon, claim.LeaseEnded),
+            (overlay, detector, hubs, direct): (v.PeerUnreached,),
+            (overlay, membership, detector, groups, rows, voter, hubs, direct, clients): (v.PeerConnected,),
+            (overlay, membership, detector, groups, rows, hubs, direct, clients): (v.PeerLost,),
+            (): (MessagesReceived,),
         }  # fmt: skip
         return {kind: hearers for hearers, kinds in by_hearers.items() for kind in kinds}
 

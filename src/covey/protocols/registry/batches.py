@@ -148,12 +148,12 @@ class Batches:
             return
         for request in list(requests):
             if (starting := self._starting.get(request)) is not None:
-                self._touched_start(request, starting, id)
+                self._touched_start(request, starting, id, now_us)
             elif request in self._stopping:
                 self._touched_stop(request, self._stopping[request], id)
             self._look(request, now_us)
 
-    def _touched_start(self, request: int, batch: Starting, id: bytes) -> None:
+    def _touched_start(self, request: int, batch: Starting, id: bytes, now_us: int) -> None:
         book = self._ground.book
         if batch.taking_back:
             if not book.running(id) and id not in book.children:
@@ -169,9 +169,18 @@ class Batches:
                 return
             reason = book.running(id)[failed].error or "it failed too often"
             batch.errors.append(ChildError(id, failed[0], Trouble.RAISED, reason))
-        else:
-            batch.errors.append(ChildError(id, batch.missing[id], Trouble.GONE, "it was stopped before it ran"))
+        else:  # stopped, or over: its host tells which
+            self._ground.alarm("gone", (request, id), now_us + self._ground.config.retry_us)
+            return
         self._found(request, batch.missing, id)
+
+    def stopped(self, request: int, id: bytes, now_us: int) -> None:
+        """It is no child any more for a while, and its host did not say that it ran."""
+        batch = self._starting.get(request)
+        if batch is not None and id in batch.missing and id not in self._ground.book.children:
+            batch.errors.append(ChildError(id, batch.missing[id], Trouble.GONE, "it was stopped before it ran"))
+            self._found(request, batch.missing, id)
+            self._look(request, now_us)
 
     def _touched_stop(self, request: int, batch: Stopping, id: bytes) -> None:
         book = self._ground.book
@@ -179,14 +188,19 @@ class Batches:
             batch.stopped.append((id, batch.missing[id]))
             self._found(request, batch.missing, id)
 
-    def failed(self, id: bytes, site: Site, reason: str, now_us: int) -> None:
-        """The host of a child says that it failed as it started."""
+    def ended(self, place: Place, error: str, now_us: int) -> None:
+        """The host of a child says that it failed as it started, or that it ran and is over."""
+        id = place.id
         for request in list(self._waiting.get(id, ())):
             batch = self._starting.get(request)
-            if batch is not None and not batch.taking_back:
-                batch.errors.append(ChildError(id, site, Trouble.RAISED, reason))
-                self._found(request, batch.missing, id)
-                self._look(request, now_us)
+            if batch is None or batch.taking_back:
+                continue
+            if error:
+                batch.errors.append(ChildError(id, place.life[0], Trouble.RAISED, error))
+            else:
+                batch.started[id] = place
+            self._found(request, batch.missing, id)
+            self._look(request, now_us)
 
     def refused(self, ids: list[bytes], error: CoveyError, now_us: int) -> None:
         """Rows could not be written."""
@@ -375,4 +389,3 @@ class Batches:
 def _runs(id: bytes, running: dict[Origin, Running]) -> Place | None:
     """Where a child runs, if it does."""
     return next((Place(id, life, one) for life, one in running.items() if one.state in RUNS), None)
-

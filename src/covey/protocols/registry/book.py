@@ -8,9 +8,9 @@ import msgspec
 
 from covey.core.errors import invariant
 from covey.core.ids import Origin, Site
-from covey.core.rows import RowsChanged, SharedRow
+from covey.core.rows import SharedRow
 from covey.protocols.registry.placement import Participant
-from covey.protocols.registry.rows import PARTICIPANT, Child, Running, read_child, read_participant, read_running
+from covey.protocols.registry.rows import Child, Running, read_child, read_participant, read_running
 
 INDEXED_MAX = 32  # entries of one child's metadata that can be searched for
 
@@ -67,18 +67,8 @@ class Book:
                 self._index.setdefault(entry, {})[id] = None
         return True
 
-    def fold_owned(self, fact: RowsChanged) -> list[bytes]:
-        """One life's rows are shown otherwise; returns the children that it runs otherwise, or not any more."""
-        life = fact.owner, fact.incarnation
-        touched: list[bytes] = []
-        for key, value in fact.changes:
-            if key == PARTICIPANT:
-                self._fold_participant(value, *life)
-            else:
-                touched += self._fold_running(key, value, life)
-        return touched
-
-    def _fold_participant(self, value: bytes | None, site: Site, incarnation: int) -> None:
+    def fold_participant(self, value: bytes | None, site: Site, incarnation: int) -> None:
+        """Somebody takes part, otherwise than before or not any more."""
         said = None if value is None else read_participant(value, site, incarnation)
         self.nonsense += value is not None and said is None
         if said is not None:
@@ -86,19 +76,22 @@ class Book:
         elif site in self.participants and self.participants[site].incarnation == incarnation:
             del self.participants[site]
 
-    def _fold_running(self, key: bytes, value: bytes | None, life: Origin) -> list[bytes]:
+    def fold_running(self, key: bytes, value: bytes | None, life: Origin) -> bool:
+        """Somebody runs a child, otherwise than before or not any more; returns whether that is so."""
         id = key[1:]
         read = None if value is None else read_running(key, value)
         self.nonsense += value is not None and read is None
-        lives = self._running.get(id, {})
+        lives = self._running.get(id)
         if read is not None:
-            self._running.setdefault(id, lives)[life] = read[1]
-            return [id]
-        if lives.pop(life, None) is None:
-            return []
+            if lives is None:
+                lives = self._running[id] = {}
+            lives[life] = read[1]
+            return True
+        if lives is None or lives.pop(life, None) is None:
+            return False
         if not lives:
             del self._running[id]
-        return [id]
+        return True
 
     def _unlist(self, child: Child) -> None:
         for entry in _entries(child.meta):

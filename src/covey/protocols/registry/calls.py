@@ -236,6 +236,13 @@ class Calls:
             self._refuse(pending.command, _may_have_run(life, "its host went away"))
             self._end(pending)
 
+    def moved(self, number: int, host: Origin, now_us: int) -> None:
+        """A letter that waited here for a child went with it to another host, which answers for it now."""
+        pending = self._pending.get(number)
+        if pending is not None:
+            self._said(pending, host)
+            self._ground.alarm("again", number, now_us + self._ground.config.retry_us)
+
     def again(self, number: int, now_us: int) -> None:
         """Say it once more: to the same host where there is one, which does not take it twice."""
         pending = self._pending.get(number)

@@ -23,13 +23,15 @@ class Phase(IntEnum):
     SENDING = 5  # it has ended, and what it left is on its way
     ENDING = 6  # it was told to end
     FAILED = 7  # it failed too often
-    RESOLVING = 8  # the user makes one state of two
+    MERGING = 8  # it was asked to end and to leave a state, which is made one with another copy's
+    RESOLVING = 9  # the user does that
 
 
 STATES = {
     Phase.STARTING: State.STARTING,
     Phase.RUNNING: State.RUNNING,
     Phase.LEAVING: State.RUNNING,
+    Phase.MERGING: State.RUNNING,
     Phase.SENDING: State.MOVING,
     Phase.FAILED: State.FAILED,
 }
@@ -78,7 +80,7 @@ class Hosted:
         self.state: bytes | None = None  # what the copy before left
         self.theirs: bytes | None = None  # what a duplicate left
         self.move: Move | None = None
-        self.arrived: tuple[Site, int] | None = None  # from whom it came by which move, and is not confirmed
+        self.arrived: tuple[Site, int, int] | None = None  # whose life it came from and by which move; not confirmed
         self.error = ""
         self.reason = ""  # why it ends
         self.ends = False  # for good, once it has ended

@@ -19,7 +19,6 @@ from covey.protocols.registry.vocabulary import HubOptions
 from covey.wire.messages.registry import ELSEWHERE, ChildAnswer
 
 Effect = Any
-NIL = msgspec.Raw(b"\xc0")
 
 
 class RowsView(Protocol):
@@ -48,11 +47,14 @@ class Wires:
         """Ours."""
         return self.me.site, self.me.incarnation
 
-    def put(self, site: Site, message: Any, size: int) -> bool:
-        """Say this to a node at the end of the turn; returns whether it is the first of this turn."""
-        first = not self._unsent
+    @property
+    def unsent(self) -> bool:
+        """Whether something is to be said."""
+        return bool(self._unsent)
+
+    def put(self, site: Site, message: Any, size: int) -> None:
+        """Say this to a node at the end of the turn."""
         self._unsent.setdefault(site, []).append((message, size))
-        return first
 
     def take(self) -> dict[Site, list[tuple[Any, int]]]:
         """Everything that was gathered."""
@@ -88,8 +90,10 @@ class Ground:
         self.book = Book()
         self.places = Places()
         self.effects: list[Effect] = []
+        self.looks: dict[bytes, None] = {}  # children to be looked at: something about them changed
         self.closing = 0  # the request to close, or -1 for one that nobody waits for
         self.opened_us = 0
+        self.now_us = 0  # of what is handled
         self.ready = False  # this node places children
         self._clock = clock
         self._timers = timers

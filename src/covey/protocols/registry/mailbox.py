@@ -89,7 +89,9 @@ class Mailbox:
 
     def _is_full(self, letter: Letter) -> bool:
         size = self.bytes + len(letter.payload) + LETTER_BYTES
-        return len(self.queue) >= self._config.mailbox_max or (bool(self.queue) and size > self._config.mailbox_bytes_max)
+        return len(self.queue) >= self._config.mailbox_max or (
+            bool(self.queue) and size > self._config.mailbox_bytes_max
+        )
 
     def _lower(self, sender: Origin, known: int, low: int) -> None:
         """It asks about none below `low` any more. Its letters came nearly in order, so few numbers are looked at."""

@@ -10,6 +10,7 @@ Owned rows are who takes part, and which children run where: they are shown whil
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from enum import IntEnum
 
 import msgspec
@@ -92,6 +93,7 @@ class Child(msgspec.Struct, frozen=True, gc=False):
     epoch: int
     first: Origin | None
     births: tuple[Dot, ...]
+    raised: bool = False  # somebody raised the epoch: it ran, or was to run, as not the first
 
     @property
     def author(self) -> Origin:
@@ -107,6 +109,11 @@ _epoch_decoder = msgspec.msgpack.Decoder(int)
 def encode(said: Birth | Running | Participant | int) -> bytes:
     """A value of a row or of a field."""
     return _encoder.encode(said)
+
+
+def digest_of(settings: str) -> bytes:
+    """What all must have alike, in 8 bytes."""
+    return hashlib.blake2b(settings.encode(), digest_size=8, person=b"covey.hub").digest()
 
 
 def running_key(id: bytes) -> bytes:
@@ -126,10 +133,11 @@ def read_child(id: bytes, row: SharedRow) -> Child | None:
     assigned = row.get(ASSIGNED)
     site = Site(assigned) if assigned is not None and len(assigned) == SITE_BYTES else None
     meta = row.get(META)
-    epochs = [_bounded(one.epoch) for _, one in births] + [_epoch(value) for value in row.values(EPOCH)]
+    raised = [_epoch(value) for value in row.values(EPOCH)]
+    epochs = [_bounded(one.epoch) for _, one in births] + raised
     first = None if birth.first is None else (Site(birth.first[0]), birth.first[1])
     dots = tuple([dot for dot, _ in births])
-    return Child(id, birth.spec, birth.meta if meta is None else meta, site, max(epochs), first, dots)
+    return Child(id, birth.spec, birth.meta if meta is None else meta, site, max(epochs), first, dots, bool(raised))
 
 
 def read_participant(value: bytes, site: Site, incarnation: int) -> Participant | None:

@@ -66,6 +66,10 @@ class Facts:
                 del self._waiting[key]
         return effects
 
+    def waits(self, instance: bytes) -> bool:
+        """Whether something of an instance is still to be told."""
+        return any(waiting == instance for waiting, _ in self._waiting)
+
     def waiting(self) -> Iterator[RowsChanged]:
         """All that is still to be told, in order for each owner."""
         for queue in self._waiting.values():

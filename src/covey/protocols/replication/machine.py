@@ -153,6 +153,10 @@ class Replication:
         """Who holds an instance, as far as is shown here; all members and we, for the one that everybody holds."""
         return self._audience.of(instance)
 
+    def is_told(self, instance: bytes) -> bool:
+        """Whether all that is shown of an instance has been told in `RowsChanged`."""
+        return not self.facts.waits(instance)
+
     def row(self, instance: bytes, owner: Site, key: bytes) -> bytes | None:
         """One row as it is shown here."""
         table = self.tables.get(instance)

@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from covey.core.errors import Overloaded, UnknownName, ValueTooLarge, invariant
+from covey.core.errors import CoveyError, Overloaded, UnknownName, ValueTooLarge, invariant
 from covey.core.ids import Origin, Site
-from covey.core.rows import Put, Remove, SharedChanged, SharedWrite, Start, WriteShared
+from covey.core.rows import Put, Remove, SharedChanged, SharedRefused, SharedWrite, Start, WriteShared
 from covey.core.timers import Timers
 from covey.core.vocabulary import Channel, Emit, WantTurn
 from covey.protocols.replication.audience import Audience
@@ -126,7 +126,10 @@ class Shared:
         instance, table = command.instance, self.tables.get(command.instance)
         if table is None:
             raise UnknownName(f"this node does not hold the instance {instance!r}; nothing was written")
-        self._check(table, command)
+        try:
+            self._check(table, command)
+        except CoveyError as error:
+            return [SharedRefused(instance, command.changes, error)]
         wanted = not self._unsaid
         ops = self._unsaid.setdefault(instance, [])
         for change in command.changes:
@@ -178,8 +181,6 @@ class Shared:
                 if here[key] >= wire.NAMES_MAX:
                     raise Overloaded(f"the row {key!r} was started {here[key]} times; nothing was written: remove it")
                 here[key] += 1
-            elif not here[key]:
-                raise UnknownName(f"there is no row {key!r}; nothing was written")
             elif type(change) is Remove:
                 here[key] = 0
 

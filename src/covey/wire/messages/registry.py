@@ -57,13 +57,14 @@ class ChildAnswer(msgspec.Struct, frozen=True, array_like=True, tag=161, gc=Fals
     host: SiteField | None = None
 
 
-class StartFailed(msgspec.Struct, frozen=True, array_like=True, tag=162, gc=False):
-    """The child that you started did not start here, and is removed."""
+class Ended(msgspec.Struct, frozen=True, array_like=True, tag=162, gc=False):
+    """The child that you started failed as it started (`error`), or it ran here and has ended: it is removed."""
 
     hub: HubField
     id: IdField
+    instance: Number
     epoch: Epoch
-    reason: Text
+    error: Text
 
 
 class Prepare(msgspec.Struct, frozen=True, array_like=True, tag=163, gc=False):
@@ -175,7 +176,7 @@ class Watched(msgspec.Struct, frozen=True, array_like=True, tag=171, gc=False):
 RegistryMessage: TypeAlias = (
     ChildCall
     | ChildAnswer
-    | StartFailed
+    | Ended
     | Prepare
     | Prepared
     | Handover

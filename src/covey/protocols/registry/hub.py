@@ -1,0 +1,422 @@
+"""One hub at one node: whatever changes, the children that it touches are looked at, and what must be is done.
+
+There is one question, asked of one child at a time: is it to run here, and does it? Everything that can change the
+answer (its row, who runs it, who takes part, a claim, a copy that ended) only marks the child to be looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+
+from covey.core import children as c
+from covey.core.errors import CoveyError, UnknownName, UsageError, invariant
+from covey.core.ids import Origin, Site
+from covey.core.rows import RowsChanged, SharedChanged
+from covey.core.vocabulary import Emit, Refuse, Resolve
+from covey.protocols.registry import rows
+from covey.protocols.registry.batches import Batches
+from covey.protocols.registry.calls import Calls
+from covey.protocols.registry.copies import Hosted, Phase
+from covey.protocols.registry.duplicates import Duplicates
+from covey.protocols.registry.ground import Ground
+from covey.protocols.registry.hosting import Hosting
+from covey.protocols.registry.mailbox import Letter
+from covey.protocols.registry.moves import Moves
+from covey.protocols.registry.placement import Participant
+from covey.protocols.registry.rows import META, PARTICIPANT, Child
+from covey.protocols.registry.vocabulary import (
+    ChildChanged,
+    ConfigDiffers,
+    NewChild,
+    OpenHub,
+    ParticipantsChanged,
+    Place,
+    Shown,
+    StartChildren,
+    StartOutcome,
+    UpdateChild,
+)
+from covey.wire.messages import registry as wire
+
+STATICS_US = 60 * 1_000_000  # how long the children declared by a hub may take to start. Guess
+
+
+class Hub:
+    """One hub as this node sees it, and its part in it.
+
+    Law: the fold of its `ChildChanged` is its book. Invariants: those of its rooms; who is hosted and not on its way is
+    shown by a row of ours; who takes part in the view is shown.
+    """
+
+    def __init__(self, ground: Ground, seek: Callable[[Hosted, Any], None], relinquish: Callable[[bytes], Any]) -> None:
+        self.ground = ground
+        self.book = ground.book
+        self.hosting = Hosting(ground, self._answer, seek, relinquish)
+        self.calls = Calls(ground, self._deliver, self._start)
+        self.moves = Moves(ground, self.hosting, self.calls)
+        self.duplicates = Duplicates(ground, self.hosting, self.moves)
+        self.batches = Batches(ground, self._statics_done)
+        self.hosting.ended = self._tell_author
+        self._firsts: dict[bytes, None] = {}  # children that we are to run as the first ones
+        self._statics: tuple[NewChild, ...] = ()
+        self._opening = 0
+        self._stable_us = 0  # since when the view is what it is
+        self._said: Participant | None = None
+        self._mismatch: tuple[Any, ...] = ()
+
+    def check(self) -> None:
+        """Every invariant."""
+        self.hosting.check()
+        self.moves.check()
+        self.calls.check()
+        self.batches.check()
+        self.ground.places.check()
+        shown = {(one.site, one.incarnation) for one in self.ground.book.participants.values()}
+        view = self.ground.places.view
+        invariant({(one.site, one.incarnation) for one in (*view.hosts, *view.others)} == shown, "the view is shown")
+
+    def statistics(self) -> dict[str, int]:
+        """What is there, and counts since the start."""
+        hosted = self.hosting.hosted.values()
+        return {
+            "children": len(self.book.children), "hosted": len(self.hosting.hosted),
+            "running": sum(one.phase is Phase.RUNNING for one in hosted),
+            "stuck_now": sum(one.stuck for one in hosted),
+            "calls": len(self.calls), "moving": len(self.moves), "nonsense": self.book.nonsense,
+            "duplicates": self.duplicates.ended, **self.hosting.counts, **self.moves.counts,
+        }  # fmt: skip
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    def open(self, command: OpenHub, now_us: int) -> None:
+        """Take part."""
+        self._opening = command.request
+        self._statics = command.static
+        self.ground.opened_us = now_us
+        self._say_participant()
+        self.ground.alarm("settled", None, now_us + self.ground.config.joined_settle_us)
+
+    def _say_participant(self) -> None:
+        options, (site, incarnation) = self.ground.options, self.ground.me
+        said = Participant(
+            site, incarnation, options.name, options.weight, options.zone, bool(self.ground.closing),
+            tuple(sorted(options.starts)), rows.digest_of(options.settings), options.app_version, options.settings,
+            self.ground.ready,
+        )  # fmt: skip
+        if said != self._said:
+            self._said = said
+            self.ground.write(PARTICIPANT, rows.encode(said))
+
+    def settle(self, joined_us: int | None, unknown: bool, now_us: int) -> None:
+        """See whether children may be placed: who has just come may not know yet what runs."""
+        ground, config = self.ground, self.ground.config
+        if ground.ready or ground.closing:
+            return
+        due_us = ground.opened_us + config.settle_us
+        if joined_us is not None:
+            due_us = min(due_us, max(ground.opened_us, joined_us) + config.joined_settle_us)
+        if unknown or now_us < due_us or not ground.is_complete():
+            ground.alarm("settled", None, max(due_us, now_us + config.announce_us))
+            return
+        first = not any(one.ready for one in self.book.participants.values())
+        ground.ready = True
+        self._say_participant()
+        ground.looks |= dict.fromkeys(self.book.children)
+        if first:
+            self._start_statics(now_us)
+        elif self._opening:
+            self._opened()
+
+    def _start_statics(self, now_us: int) -> None:
+        """Nobody places here yet: whoever is first starts what is declared, unless it is there already."""
+        missing = tuple(new for new in self._statics if new.id not in self.book.children)
+        if not missing:
+            self._opened()
+            return
+        self.batches.start(StartChildren(-1, self.ground.hub, missing, STATICS_US), now_us)
+
+    def _statics_done(self, outcome: StartOutcome, _: int) -> None:
+        error = next(iter(outcome.errors), None)
+        if error is None or not self._opening:
+            self._opened()
+            return
+        request, self._opening = self._opening, 0
+        self.ground.say(Refuse(request, UsageError(f"{error.id!r}: {error.reason}")))
+
+    def _opened(self) -> None:
+        if self._opening:
+            request, self._opening = self._opening, 0
+            self.ground.say(Resolve(request))
+
+    def close(self, request: int, now_us: int) -> None:
+        """Take part no more: children move, or end."""
+        self.ground.closing = request or -1
+        self._say_participant()
+        self.ground.looks |= dict.fromkeys(self.hosting.hosted)
+        self._opened()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it closes, and nothing runs here any more."""
+        return bool(self.ground.closing) and not self.hosting.hosted
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is to be done at the end of the turn."""
+        ground = self.ground
+        return bool(ground.looks) or not ground.places.is_settled or self.batches.is_writing
+
+    def new_life(self, now_us: int) -> None:
+        """What runs here runs in another life from now on: whoever of others knows of it knows it as new.
+
+        What the rows of the life before said is written again by the row machine, so all that is ours is looked at.
+        """
+        self.ground.ready = False
+        self.ground.opened_us = now_us
+        self._said = None
+        self._say_participant()
+        for hosted in self.hosting.hosted.values():
+            if hosted.announced is not None:
+                self.hosting.announce(hosted)
+        self.ground.alarm("settled", None, now_us + self.ground.config.joined_settle_us)
+
+    def end(self) -> None:
+        """Nothing is left here."""
+        self.calls.close()
+        self.batches.close()
+
+    # --- rows -------------------------------------------------------------------------------------------------------
+
+    def on_shared(self, fact: SharedChanged, now_us: int) -> None:
+        """Children are shown otherwise."""
+        for id, row in fact.rows:
+            before = self._shown(id)
+            known = self.book.children.get(id)
+            if not self.book.fold_shared(id, row):
+                continue
+            child = self.book.children.get(id)
+            places = self.ground.places
+            if child is None:
+                places.drop(id)
+                self._firsts.pop(id, None)
+            else:
+                if child.first == self.ground.me and (known is None or not set(known.births) & set(child.births)):
+                    self._firsts[id] = None
+                places.put(id, child.spec.start, child.assigned)
+            self._changed(id, before, now_us)
+
+    def on_owned(self, fact: RowsChanged, now_us: int) -> None:
+        """Somebody runs other children, or takes part otherwise."""
+        life = fact.owner, fact.incarnation
+        for key, value in fact.changes:
+            if key == PARTICIPANT:
+                self.book.fold_participant(value, *life)
+                self._on_participants(life, now_us)
+                continue
+            id = key[1:]
+            before = self._shown(id)
+            if self.book.fold_running(key, value, life):
+                if life != self.ground.me:
+                    self._firsts.pop(id, None)
+                self._changed(id, before, now_us)
+
+    def _shown(self, id: bytes) -> Shown | None:
+        child, running = self.book.children.get(id), self.book.running(id)
+        return None if child is None and not running else Shown(child, tuple(running.items()))
+
+    def _changed(self, id: bytes, before: Shown | None, now_us: int) -> None:
+        after = self._shown(id)
+        if after == before:
+            return
+        self.ground.say(Emit(ChildChanged(self.ground.hub, id, before, after)))
+        self.ground.looks[id] = None
+        self.batches.touched(id, now_us)
+        self.calls.touched(id, now_us)
+
+    def _on_participants(self, life: Origin, now_us: int) -> None:
+        """Others take part now: what belongs elsewhere is found some each turn."""
+        ground, view = self.ground, self.ground.places.view
+        before = [(one.site, one.incarnation) for one in view.hosts], [one.site for one in view.others]
+        ground.places.see(self.book.participants.values())
+        view = ground.places.view
+        after = [(one.site, one.incarnation) for one in view.hosts], [one.site for one in view.others]
+        self._stable_us = now_us
+        ground.alarm("stable", None, now_us + ground.config.stable_us)
+        if before != after:
+            hosts = tuple(one.site for one in view.hosts)
+            others = tuple(one.site for one in view.others)
+            ground.say(Emit(ParticipantsChanged(ground.hub, hosts, others)))
+        if not ground.is_here(life):
+            self.calls.gone(life)
+            self.moves.gone(life, now_us)
+            self.batches.gone(life, now_us)
+            self.hosting.forget(life)
+        self._tell_mismatch()
+
+    def _tell_mismatch(self) -> None:
+        """Say once, for each set of nodes, that not all have one configuration."""
+        ground, view = self.ground, self.ground.places.view
+        ours = rows.digest_of(ground.options.settings)
+        differing = [one for one in (*view.hosts, *view.others) if one.config != ours]
+        mismatch = tuple((one.site, one.settings) for one in differing)
+        if mismatch != self._mismatch:
+            self._mismatch = mismatch
+            if mismatch:
+                places = view.config == ours
+                ground.say(Emit(ConfigDiffers(ground.hub, ground.options.settings, mismatch, places)))
+
+    def refused(self, ids: list[bytes], error: CoveyError, now_us: int) -> None:
+        """Rows could not be written."""
+        self.batches.refused(ids, error, now_us)
+
+    # --- what must be -----------------------------------------------------------------------------------------------
+
+    def look_at_some(self, now_us: int) -> None:
+        """Look at some of those that something changed about."""
+        ground, places = self.ground, self.ground.places
+        self.batches.write_more(now_us)
+        most = ground.config.looks_max
+        if not places.is_settled:
+            ground.looks |= dict.fromkeys(places.look(most))
+        for id in list(islice(ground.looks, most)):
+            del ground.looks[id]
+            self._look(id, now_us)
+        self.moves.begin_some(now_us)
+
+    def _look(self, id: bytes, now_us: int) -> None:
+        """Is it to run here, and does it?"""
+        ground, book = self.ground, self.book
+        child, hosted = book.children.get(id), self.hosting.hosted.get(id)
+        if child is None:
+            if hosted is not None:
+                self.hosting.end(hosted, "stopped", now_us)
+            return
+        if hosted is None:
+            if ground.places.host(id) == ground.me[0]:
+                self._begin(child, now_us)
+            return
+        if not set(hosted.births) & set(child.births):  # stopped and started again meanwhile
+            self.hosting.end(hosted, "stopped", now_us)
+            return
+        hosted.births, hosted.spec = child.births, child.spec
+        self.hosting.raise_epoch(hosted, child, now_us)
+        self.duplicates.look(hosted, now_us)
+        self._stay_or_go(child, hosted, now_us)
+
+    def _begin(self, child: Child, now_us: int) -> None:
+        ground, id = self.ground, child.id
+        if not ground.ready or ground.closing:
+            return
+        if not ground.is_complete():
+            ground.alarm("look", id, now_us + ground.config.announce_us)
+            return
+        if self.book.running(id) or self.moves.awaits(id):
+            return
+        first = id in self._firsts and not child.raised
+        self._firsts.pop(id, None)
+        hosted = self.hosting.begin(child, now_us, first=first)
+        self.hosting.run(hosted, child, now_us)
+
+    def _stay_or_go(self, child: Child, hosted: Hosted, now_us: int) -> None:
+        """What belongs elsewhere moves, once the view is stable; what cannot move ends."""
+        ground = self.ground
+        placed = ground.places.host(child.id)
+        ours = ground.places.view.config == rows.digest_of(ground.options.settings)
+        if ground.closing and (placed is None or ground.life_of(placed) is None or self._drains(placed)):
+            self.hosting.end(hosted, "closed", now_us)
+            return
+        if placed == ground.me[0] or (placed is None and ours):
+            self.moves.unwant(child.id)
+            return
+        if placed is None:
+            self.hosting.end(hosted, "another configuration places", now_us)
+        elif hosted.phase in (Phase.RESTING, Phase.FAILED, Phase.CLAIMING):
+            self.hosting.end(hosted, "moved", now_us)
+        elif hosted.phase is Phase.RUNNING and hosted.move is None:
+            if ground.closing or now_us >= self._stable_us + ground.config.stable_us:
+                self.moves.want(child.id)
+            else:
+                ground.alarm_unless_sooner("stable", None, self._stable_us + ground.config.stable_us)
+
+    def _drains(self, site: Site) -> bool:
+        one = self.book.participants.get(site)
+        return one is None or one.draining
+
+    # --- letters ----------------------------------------------------------------------------------------------------
+
+    def _deliver(self, id: bytes, letter: Letter, low: int, now_us: int) -> bool:
+        return self.hosting.deliver(id, letter, low, now_us)
+
+    def _start(self, new: NewChild, now_us: int) -> CoveyError | None:
+        """A child that is called and not there is started."""
+        error = self.batches.give_birth(new, now_us)
+        return None if error is None else UnknownName(f"{error.reason}; the call was not delivered")
+
+    def _answer(self, letter: Letter, kind: int, payload: bytes, host: Site | None) -> None:
+        if letter.sender == self.ground.me:
+            self.calls.answered(letter.number, kind, payload, host, self.ground.me, self.ground.now_us)
+        elif letter.kind == wire.CALL:
+            self.ground.answer(letter.sender, letter.number, kind, payload, host)
+
+    def on_call(self, peer: Origin, call: wire.ChildCall, now_us: int) -> None:
+        """A letter for a child that may be here."""
+        ground = self.ground
+        if call.to != ground.me[1]:
+            ground.elsewhere(peer, call.number, None)
+            return
+        letter = Letter(peer, call.number, now_us + call.left_us, call.kind, bytes(call.payload))
+        if not self.hosting.deliver(call.id, letter, call.low, now_us):
+            ground.elsewhere(peer, call.number, self._where(call.id))
+
+    def _where(self, id: bytes) -> Site | None:
+        running = self.book.running(id)
+        life = next((life for life in running if life != self.ground.me), None)
+        return life[0] if life is not None else self.moves.hints.get(id)
+
+    def on_answer(self, peer: Origin, answer: wire.ChildAnswer, now_us: int) -> None:
+        """What became of a letter of ours."""
+        if answer.to == self.ground.me[1]:
+            self.calls.answered(answer.number, answer.kind, bytes(answer.payload), answer.host, peer, now_us)
+
+    def _tell_author(self, place: Place, error: str, author: Origin, now_us: int) -> None:
+        if author == self.ground.me:
+            self.batches.ended(place, error, now_us)
+        else:
+            said = place.running
+            message = wire.Ended(self.ground.hub, place.id, said.instance, said.epoch, error)
+            self.ground.send(author[0], message, len(error) + 96)
+
+    def on_ended(self, peer: Origin, message: wire.Ended, now_us: int) -> None:
+        """A child that we started has ended elsewhere."""
+        running = rows.Running(message.epoch, message.instance, rows.State.RUNNING)
+        self.batches.ended(Place(message.id, peer, running), message.error, now_us)
+
+    def update(self, command: UpdateChild) -> None:
+        """Say something else of a child."""
+        if command.id not in self.book.children:
+            raise UnknownName("there is no such child; nothing was changed")
+        self.ground.put(command.id, META, command.meta)
+
+    # --- the world --------------------------------------------------------------------------------------------------
+
+    def on_started(self, fact: c.ChildStarted, now_us: int) -> None:
+        """A copy runs."""
+        self.hosting.on_started(fact, now_us)
+        hosted = self.hosting.of(fact.copy)
+        if hosted is not None:
+            self.moves.confirm(hosted)
+            self.ground.looks[hosted.id] = None
+
+    def on_exited(self, fact: c.ChildExited, now_us: int) -> None:
+        """A copy has ended, or could not be built."""
+        if self.hosting.of(fact.copy) is None:
+            self.moves.on_exited(fact)
+        else:
+            self.hosting.on_exited(fact, now_us)
+            self.ground.looks[fact.copy.id] = None
+
+    def on_stable(self) -> None:
+        """The view has been the same for a while: what belongs elsewhere may go there."""
+        self.ground.looks |= dict.fromkeys(self.hosting.hosted)
