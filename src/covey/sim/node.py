@@ -54,6 +54,7 @@ class SimNode:
         self.backlog: list[tuple[bool, Callable[[], None]]] = []  # (is an alarm, what to do) for a stopped process
         self.events: list[Any] = []
         self.outcomes: dict[int, Any] = {}
+        self.hands: dict[type, Callable[[Any], None]] = {}  # of whoever runs children here
         self.stories = Stories(lines_max=200)
         logs = {log: disk.durable(log) for log in Engine.durable_logs}
         self.engine = Engine(config, self.identity, self.address, rng, rng, world.now_us, logs)
@@ -117,6 +118,8 @@ class SimNode:
                 self.outcomes[request] = error
             case Store():
                 self.world.store(self, effect)
+            case _ if type(effect) in self.hands:
+                self.hands[type(effect)](effect)
             case _:
                 raise AssertionError(f"the world does not know the effect {effect!r}")
 

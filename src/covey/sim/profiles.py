@@ -13,13 +13,16 @@ from covey.protocols.detector.config import DetectorConfig
 from covey.protocols.groups.config import GroupsConfig
 from covey.protocols.membership.config import MembershipConfig
 from covey.protocols.overlay.config import OverlayConfig
+from covey.protocols.registry.config import RegistryConfig
 from covey.protocols.replication.config import ReplicationConfig
 from covey.sim.checkers import check_events, check_links, overlay_pending
 from covey.sim.commands import Commander
 from covey.sim.faults import KINDS, FaultInjector, draw_plan
 from covey.sim.gatherings import People
+from covey.sim.hub import HubWorld, check_hubs, finish_hubs, hubs_pending, user_of
 from covey.sim.groups import GroupsWorld, check_groups, check_mail, groups_pending
 from covey.sim.life_laws import LifeLaws, LifeProgress, lives_pending
+from covey.sim.pace import Pace
 from covey.sim.record_laws import RecordLaws
 from covey.sim.record_progress import RecordProgress, record_pending
 from covey.sim.rows import RowsWorld, Writers, check_rows, finish_rows, rows_pending
@@ -258,6 +261,46 @@ def build_groups(seed: int, telling: bool) -> Scene:
     return Scene(world, stop, lambda: groups_pending(world), safety, nothing, finish)
 
 
+def build_hub(seed: int, telling: bool) -> Scene:
+    """2-8 nodes that start, stop and call children, which fail, hang and move; nodes come and go."""
+    rng = derive(seed, "hub profile")
+    plan = draw_plan(rng)
+    count = rng.randint(2, 8)
+    rows = ReplicationConfig(
+        direct_max=rng.choice((1, 3, 8)), bytes_aim=rng.choice((150, 65_536)), changes_max=rng.choice((1, 3, 500))
+    )
+    registry = RegistryConfig(
+        looks_max=rng.choice((1, 3, 500)),
+        births_max=rng.choice((1, 500)),
+        moves_max=rng.choice((1, 32)),
+        restarts_max=rng.choice((3, 10)),
+        mailbox_max=rng.choice((2, 10_000)),
+        answers_max=rng.choice((4, 10_000)),
+        stable_us=rng.choice((SECOND_US // 5, 2 * SECOND_US)),
+    )
+    membership = MembershipConfig(ephemeral=rng.random() < 0.3)
+    config = EngineConfig(membership=membership, replication=rows, registry=registry)
+    world = HubWorld(seed, config=config, faults=plan.network(rng), telling=telling)
+    seeds = tuple(f"n{index}:1" for index in range(min(count, rng.choice((1, 2, 3)))))
+    world.start_node(seeds)
+    injector = FaultInjector(world, plan, derive(seed, "faults"), seeds, keep_disk=0.7)
+    doings = derive(seed, "doings")
+    every_us = rng.choice((SECOND_US // 50, SECOND_US // 10, SECOND_US // 2))
+    pace = Pace(world, derive(seed, "users"), every_us, lambda node: user_of(node).act(doings))
+    for _ in range(count - 1):
+        world.start_node(seeds)
+
+    def stop() -> None:
+        pace.stop()
+        injector.stop()
+        for node in world.alive():
+            user_of(node).stay()
+
+    return Scene(
+        world, stop, lambda: hubs_pending(world), lambda: check_hubs(world), nothing, lambda: finish_hubs(world)
+    )
+
+
 PROFILES = {
     "overlay": Profile(
         "overlay", build_overlay, faulty_us=60 * SECOND_US, budget_us=180 * SECOND_US, quiet_us=20 * SECOND_US
@@ -269,6 +312,7 @@ PROFILES = {
         "detector", build_detector, faulty_us=45 * SECOND_US, budget_us=120 * SECOND_US, quiet_us=10 * SECOND_US
     ),
     "rows": Profile("rows", build_rows, faulty_us=60 * SECOND_US, budget_us=180 * SECOND_US, quiet_us=20 * SECOND_US),
+    "hub": Profile("hub", build_hub, faulty_us=60 * SECOND_US, budget_us=180 * SECOND_US, quiet_us=20 * SECOND_US),
     "groups": Profile(
         "groups", build_groups, faulty_us=60 * SECOND_US, budget_us=180 * SECOND_US, quiet_us=20 * SECOND_US
     ),

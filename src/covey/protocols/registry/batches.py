@@ -268,6 +268,9 @@ class Batches:
         """Its deadline has come: who was not heard of is named."""
         batch = self._starting.get(request)
         if batch is not None:
+            for new in batch.unwritten:
+                reason = "there was no time to start it, and it is not started"
+                batch.errors.append(ChildError(new.id, None, Trouble.NO_RESPONSE, reason))
             batch.unwritten.clear()
             if not batch.taking_back:
                 for id, site in batch.missing.items():

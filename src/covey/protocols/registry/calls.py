@@ -32,9 +32,12 @@ CALL_BYTES = 96  # of a message around its payload, about
 
 
 class Pending:
-    """One letter that has no outcome. `said_to` is the life that answers for it."""
+    """One letter that has no outcome. `said_to` is the life that answers for it.
 
-    __slots__ = ("command", "deadline_us", "hint", "number", "said_to", "tries")
+    `unknown`: the attempts of which nobody said that they were not delivered.
+    """
+
+    __slots__ = ("attempt", "command", "deadline_us", "hint", "number", "said_to", "tries", "unknown")
 
     def __init__(self, command: CallChild, number: int, deadline_us: int) -> None:
         self.command = command
@@ -43,6 +46,8 @@ class Pending:
         self.said_to: Origin | None = None
         self.hint: Site | None = None
         self.tries = 0
+        self.attempt = 0
+        self.unknown: dict[int, None] = {}
 
 
 class Calls:
@@ -64,7 +69,7 @@ class Calls:
         self._pending: dict[int, Pending] = {}  # by number, oldest first
         self._by_child: dict[bytes, dict[int, None]] = {}
         self._requests: dict[int, int] = {}
-        self._number = 0
+        self._number = 0  # the last
         self._reaches: dict[Origin, dict[int, None]] = {}  # who answers for what
 
     def __len__(self) -> int:
@@ -95,7 +100,7 @@ class Calls:
         if command.id not in self._ground.book.children and command.start is None:
             self._refuse(command, UnknownName("there is no such child; nothing was sent: start it, or give `start`"))
             return
-        self._number += 1
+        self._number = self._ground.wires.number()
         pending = Pending(command, self._number, now_us + command.timeout_us)
         self._pending[pending.number] = pending
         self._by_child.setdefault(command.id, {})[pending.number] = None
@@ -130,8 +135,7 @@ class Calls:
                 else self._start(new, now_us)
             )  # fmt: skip
             if error is not None:
-                self._refuse(pending.command, error)
-                self._end(pending)
+                self._not_delivered(pending, error)
             else:
                 ground.alarm_unless_sooner("again", pending.number, now_us + ground.config.retry_us)
             return
@@ -139,10 +143,11 @@ class Calls:
         if host == ground.me:
             command = pending.command
             kind = wire.CALL if command.request else wire.CAST
-            letter = Letter(ground.me, pending.number, pending.deadline_us, kind, command.payload)
             self._said(pending, ground.me)
+            letter = Letter(ground.me, pending.number, pending.deadline_us, kind, command.payload, pending.attempt)
             if not self._deliver(id, letter, self.low, now_us):
                 self._unsaid(pending)
+                pending.unknown.pop(pending.attempt, None)
                 self._later(pending, now_us)
         elif host is not None:
             self._say(pending, host, now_us)
@@ -178,8 +183,9 @@ class Calls:
         self._said(pending, host)
         kind = wire.CALL if command.request else wire.CAST
         message = wire.ChildCall(
-            ground.hub, host[1], command.id, pending.number, self.low, left_us, kind, msgspec.Raw(command.payload)
-        )
+            ground.hub, host[1], command.id, pending.number, pending.attempt, self.low, left_us, kind,
+            msgspec.Raw(command.payload),
+        )  # fmt: skip
         ground.send(host[0], message, len(command.payload) + CALL_BYTES)
         if kind == wire.CAST:
             self._end(pending)
@@ -187,6 +193,11 @@ class Calls:
             ground.alarm("again", pending.number, now_us + ground.config.retry_us)
 
     def _said(self, pending: Pending, host: Origin) -> None:
+        self._answers_for(pending, host)
+        pending.attempt += 1
+        pending.unknown[pending.attempt] = None
+
+    def _answers_for(self, pending: Pending, host: Origin) -> None:
         self._unsaid(pending)
         pending.said_to = host
         self._reaches.setdefault(host, {})[pending.number] = None
@@ -201,26 +212,37 @@ class Calls:
 
     # --- what comes of it -------------------------------------------------------------------------------------------
 
-    def answered(self, number: int, kind: int, payload: bytes, host: Site | None, by: Origin, now_us: int) -> None:
+    def answered(
+        self, number: int, attempt: int, kind: int, payload: bytes, host: Site | None, by: Origin, now_us: int
+    ) -> None:
         """A host says what became of a letter."""
         pending = self._pending.get(number)
         if pending is None:
             return
         request = pending.command.request
         if kind in (wire.ELSEWHERE, wire.FULL):
-            if pending.said_to != by:
-                return  # of a host that it was said to before
+            pending.unknown.pop(attempt, None)
+            if attempt != pending.attempt:
+                return  # it was said again since
             self._unsaid(pending)
             pending.hint = host
             if kind == wire.ELSEWHERE:
                 self._later(pending, now_us)
-                return
-            error: CoveyError = Overloaded("the child has too many letters unread; it did not get this one: slow down")
-            self._refuse(pending.command, error)
-        elif kind == wire.GONE:
+            else:
+                full = "the child has too many letters unread; it did not get this one: slow down"
+                self._not_delivered(pending, Overloaded(full))
+            return
+        if kind == wire.GONE:
             self._refuse(pending.command, _may_have_run(by, "the child ended before it answered"))
         elif request:
             self._ground.say(Resolve(request, Answer(kind == wire.FAILURE, payload)))
+        self._end(pending)
+
+    def _not_delivered(self, pending: Pending, error: CoveyError) -> None:
+        """Give up: with this error, unless an attempt may still be on its way."""
+        if pending.unknown:
+            error = DeadlineExceeded(f"{error}; but an earlier attempt may have been delivered: the call may have run")
+        self._refuse(pending.command, error)
         self._end(pending)
 
     def delivered(self, letter: Letter) -> None:
@@ -240,7 +262,7 @@ class Calls:
         """A letter that waited here for a child went with it to another host, which answers for it now."""
         pending = self._pending.get(number)
         if pending is not None:
-            self._said(pending, host)
+            self._answers_for(pending, host)
             self._ground.alarm("again", number, now_us + self._ground.config.retry_us)
 
     def again(self, number: int, now_us: int) -> None:
@@ -267,24 +289,17 @@ class Calls:
         if pending is None:
             return
         seconds = pending.command.timeout_us / 1e6
-        if pending.said_to is None:
-            error: CoveyError = PeerUnreachable(
-                f"the child ran nowhere for {seconds:g} s; the call was not delivered: try again"
-            )
-        else:
-            error = _may_have_run(pending.said_to, f"no answer in {seconds:g} s")
-        self._refuse(pending.command, error)
-        self._end(pending)
+        if pending.unknown:
+            self._refuse(pending.command, _may_have_run(pending.said_to, f"no answer in {seconds:g} s"))
+            self._end(pending)
+            return
+        error = PeerUnreachable(f"the child ran nowhere for {seconds:g} s; the call was not delivered: try again")
+        self._not_delivered(pending, error)
 
     def close(self) -> None:
         """This node takes part no more."""
         for pending in list(self._pending.values()):
-            if pending.said_to is None:
-                error: CoveyError = PeerUnreachable("the hub was closed; the call was not delivered")
-            else:
-                error = _may_have_run(pending.said_to, "the hub was closed")
-            self._refuse(pending.command, error)
-            self._end(pending)
+            self._not_delivered(pending, PeerUnreachable("the hub was closed; the call was not delivered"))
 
     def _refuse(self, command: CallChild, error: CoveyError) -> None:
         if command.request:
@@ -308,5 +323,6 @@ class Calls:
         return {"calls": len(self._pending)}
 
 
-def _may_have_run(life: Origin, why: str) -> DeadlineExceeded:
-    return DeadlineExceeded(f"{why} (site {short(life[0])}); the call may have run")
+def _may_have_run(life: Origin | None, why: str) -> DeadlineExceeded:
+    where = "" if life is None else f" (site {short(life[0])})"
+    return DeadlineExceeded(f"{why}{where}; the call may have run")

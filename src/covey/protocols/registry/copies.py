@@ -57,7 +57,7 @@ class Hosted:
     """
 
     __slots__ = (
-        "active_us", "announced", "arrived", "births", "copy", "delivered", "ends", "epoch", "error", "failures",
+        "active_us", "announced", "arrived", "births", "carried", "copy", "delivered", "ends", "epoch", "error", "failures",
         "first", "fresh", "id", "letters", "mailbox", "move", "phase", "reason", "restarts", "spec", "started_us",
         "state", "stuck", "theirs", "waits",
     )  # fmt: skip
@@ -81,6 +81,7 @@ class Hosted:
         self.theirs: bytes | None = None  # what a duplicate left
         self.move: Move | None = None
         self.arrived: tuple[Site, int, int] | None = None  # whose life it came from and by which move; not confirmed
+        self.carried: dict[tuple[Origin, int], None] = {}  # letters that came with it: its former host has them too
         self.error = ""
         self.reason = ""  # why it ends
         self.ends = False  # for good, once it has ended

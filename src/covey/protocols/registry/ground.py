@@ -16,7 +16,7 @@ from covey.protocols.registry.book import Book
 from covey.protocols.registry.config import RegistryConfig
 from covey.protocols.registry.places import Places
 from covey.protocols.registry.vocabulary import HubOptions
-from covey.wire.messages.registry import ELSEWHERE, ChildAnswer
+from covey.wire.messages.registry import ChildAnswer
 
 Effect = Any
 
@@ -41,6 +41,12 @@ class Wires:
         self.lives: dict[Site, Contact] = {}  # the latest that is known of each site
         self.linked: dict[Site, int] = {}  # the life on the other end of a data link
         self._unsent: dict[Site, list[tuple[Any, int]]] = {}
+        self._number = 0
+
+    def number(self) -> int:
+        """One that was not drawn before in this process, whatever hubs were closed and opened again."""
+        self._number += 1
+        return self._number
 
     @property
     def life(self) -> Origin:
@@ -121,13 +127,12 @@ class Ground:
         """A message to another node of this hub, at the end of the turn."""
         self.wires.put(site, message, size)
 
-    def answer(self, to: Origin, number: int, kind: int, payload: bytes = b"\xc0", host: Site | None = None) -> None:
+    def answer(
+        self, to: Origin, number: int, attempt: int, kind: int, payload: bytes = b"\xc0", host: Site | None = None
+    ) -> None:
         """Tell a caller elsewhere what became of its letter."""
-        self.send(to[0], ChildAnswer(self.hub, to[1], number, kind, msgspec.Raw(payload), host), len(payload) + 64)
-
-    def elsewhere(self, to: Origin, number: int, host: Site | None) -> None:
-        """Tell a caller that its letter was not delivered here."""
-        self.answer(to, number, ELSEWHERE, host=host)
+        message = ChildAnswer(self.hub, to[1], number, attempt, kind, msgspec.Raw(payload), host)
+        self.send(to[0], message, len(payload) + 64)
 
     def write(self, key: bytes, value: bytes | None) -> None:
         """Change a row of our own."""

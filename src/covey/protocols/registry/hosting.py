@@ -47,9 +47,9 @@ class Hosting:
         self._relinquish = relinquish
         self.left: Callable[[Hosted, int], None]  # one that was to leave has ended
         self.cancel: Callable[[Hosted], None]  # it does not move any more; likewise
+        self.turn_back: Callable[[Hosted], None]  # it does not run here after it came; likewise
         self.ended: Callable[[Place, str, Origin, int], None]  # tell who started it; likewise
         self.hosted: dict[bytes, Hosted] = {}
-        self._copies = 0
         self.counts = dict.fromkeys(("started", "restarted", "stuck", "fenced", "given_up"), 0)
 
     def check(self) -> None:
@@ -59,13 +59,12 @@ class Hosting:
             hosted.mailbox.check()
             feeds = hosted.phase is Phase.RUNNING and hosted.waits and not self._ground.fenced
             invariant(not feeds or not hosted.mailbox.queue, "a copy that waits for a letter has none waiting")
-            if hosted.phase in (Phase.RUNNING, Phase.SENDING, Phase.FAILED):
+            if hosted.phase in (Phase.RUNNING, Phase.FAILED):
                 invariant(hosted.announced is not None, "our row says that it is here")
 
     def copy(self, id: bytes) -> c.Copy:
         """The number of a new copy."""
-        self._copies += 1
-        return c.Copy(self._ground.hub, id, self._copies)
+        return c.Copy(self._ground.hub, id, self._ground.wires.number())
 
     # --- beginning --------------------------------------------------------------------------------------------------
 
@@ -230,6 +229,7 @@ class Hosting:
 
     def _judge(self, hosted: Hosted, fact: c.ChildExited, starting: bool, now_us: int) -> None:
         """It ended by itself: for good, or it is started again."""
+        self.cancel(hosted)
         raised = fact.ending is not c.Ending.RETURNED
         spec = hosted.spec
         child = self._ground.book.children.get(hosted.id)
@@ -323,6 +323,9 @@ class Hosting:
     def drop(self, hosted: Hosted, target: Site | None) -> None:
         """Forget it, and send its letters back to where they came from."""
         id = hosted.id
+        self.cancel(hosted)
+        if hosted.arrived is not None:
+            self.turn_back(hosted)
         del self.hosted[id]
         for what in ("announce", "restart", "idle", "duplicate"):
             self._ground.calm(what, id)
@@ -334,7 +337,8 @@ class Hosting:
 
     def _send_back(self, hosted: Hosted, target: Site | None = None) -> None:
         for letter in hosted.mailbox.empty():
-            self._answer(letter, wire.ELSEWHERE, NIL, target)
+            if letter.key not in hosted.carried:
+                self._answer(letter, wire.ELSEWHERE, NIL, target)
 
     # --- letters ----------------------------------------------------------------------------------------------------
 

@@ -356,19 +356,19 @@ class Hub:
 
     def _answer(self, letter: Letter, kind: int, payload: bytes, host: Site | None) -> None:
         if letter.sender == self.ground.me:
-            self.calls.answered(letter.number, kind, payload, host, self.ground.me, self.ground.now_us)
+            self.calls.answered(letter.number, letter.attempt, kind, payload, host, self.ground.me, self.ground.now_us)
         elif letter.kind == wire.CALL:
-            self.ground.answer(letter.sender, letter.number, kind, payload, host)
+            self.ground.answer(letter.sender, letter.number, letter.attempt, kind, payload, host)
 
     def on_call(self, peer: Origin, call: wire.ChildCall, now_us: int) -> None:
         """A letter for a child that may be here."""
         ground = self.ground
         if call.to != ground.me[1]:
-            ground.elsewhere(peer, call.number, None)
+            ground.answer(peer, call.number, call.attempt, wire.ELSEWHERE)
             return
-        letter = Letter(peer, call.number, now_us + call.left_us, call.kind, bytes(call.payload))
+        letter = Letter(peer, call.number, now_us + call.left_us, call.kind, bytes(call.payload), call.attempt)
         if not self.hosting.deliver(call.id, letter, call.low, now_us):
-            ground.elsewhere(peer, call.number, self._where(call.id))
+            ground.answer(peer, call.number, call.attempt, wire.ELSEWHERE, host=self._where(call.id))
 
     def _where(self, id: bytes) -> Site | None:
         running = self.book.running(id)
@@ -378,7 +378,9 @@ class Hub:
     def on_answer(self, peer: Origin, answer: wire.ChildAnswer, now_us: int) -> None:
         """What became of a letter of ours."""
         if answer.to == self.ground.me[1]:
-            self.calls.answered(answer.number, answer.kind, bytes(answer.payload), answer.host, peer, now_us)
+            self.calls.answered(
+                answer.number, answer.attempt, answer.kind, bytes(answer.payload), answer.host, peer, now_us
+            )
 
     def _tell_author(self, place: Place, error: str, author: Origin, now_us: int) -> None:
         if author == self.ground.me:

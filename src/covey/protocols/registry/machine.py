@@ -288,7 +288,7 @@ class Registry:
                 self._on_message[type(message)](hub, peer, message, now_us)
             elif type(message) is wire.ChildCall:
                 self._strangers += 1
-                answer = wire.ChildAnswer(message.hub, peer[1], message.number, wire.ELSEWHERE, _NIL)
+                answer = wire.ChildAnswer(message.hub, peer[1], message.number, message.attempt, wire.ELSEWHERE, _NIL)
                 self._wires.put(site, answer, 64)
 
     def _send(self) -> list[Effect]:

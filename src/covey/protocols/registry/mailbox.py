@@ -28,6 +28,7 @@ class Letter(msgspec.Struct, frozen=True, gc=False):
     until_us: int
     kind: int
     payload: bytes
+    attempt: int = 0  # with which it came
 
     @property
     def key(self) -> tuple[Origin, int]:
@@ -78,10 +79,10 @@ class Mailbox:
         key = letter.key
         if key in self._known:
             return self._known[key] or Put.AGAIN
-        if self._is_full(letter):
-            return Put.FULL
         if len(self._known) >= self._config.answers_max:
             self._forget(now_us)
+        if self._is_full(letter):
+            return Put.FULL
         self._known[key] = None
         self.queue.append(letter)
         self.bytes += len(letter.payload) + LETTER_BYTES
@@ -89,6 +90,8 @@ class Mailbox:
 
     def _is_full(self, letter: Letter) -> bool:
         size = self.bytes + len(letter.payload) + LETTER_BYTES
+        if len(self._known) >= self._config.answers_max:  # else one that is forgotten could be taken twice
+            return True
         return len(self.queue) >= self._config.mailbox_max or (
             bool(self.queue) and size > self._config.mailbox_bytes_max
         )
@@ -106,10 +109,8 @@ class Mailbox:
                 del self._known[sender, number]
 
     def _forget(self, now_us: int) -> None:
-        """Answers nobody waits for any more; of those that are left the oldest."""
-        answered = [(key, reply) for key, reply in self._known.items() if reply is not None]
-        over = [key for key, reply in answered if reply.until_us <= now_us]
-        for key in over or [key for key, _ in answered[: len(answered) // 2 + 1]]:
+        """Answers that nobody waits for any more."""
+        for key in [key for key, reply in self._known.items() if reply is not None and reply.until_us <= now_us]:
             del self._known[key]
 
     def take(self, now_us: int) -> Letter | None:

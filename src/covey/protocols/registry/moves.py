@@ -61,7 +61,7 @@ class Moves:
         self._calls = calls
         hosting.left = self._on_left
         hosting.cancel = self._cancel
-        self._number = 0
+        hosting.turn_back = self._turn_back
         self._wanted: dict[bytes, None] = {}  # belong elsewhere; not begun
         self._under_way: dict[int, bytes] = {}
         self._arriving: dict[Key, Arriving] = {}
@@ -115,8 +115,7 @@ class Moves:
         return None if life is None or ground.book.participants[life[0]].draining else life
 
     def _begin(self, hosted: Hosted, target: Origin, merges: bool) -> Move:
-        self._number += 1
-        move = hosted.move = Move(self._number, target, merges)
+        move = hosted.move = Move(self._ground.wires.number(), target, merges)
         self._under_way[move.number] = hosted.id
         return move
 
@@ -217,7 +216,7 @@ class Moves:
             left_us = letter.until_us - now_us
             if left_us > 0:
                 raw = msgspec.Raw(letter.payload)
-                items.append(wire.Carried(letter.sender, letter.number, left_us, letter.kind, raw))
+                items.append(wire.Carried(letter.sender, letter.number, letter.attempt, left_us, letter.kind, raw))
         for (sender, number_), reply in hosted.mailbox.answers(now_us):
             raw = msgspec.Raw(reply.payload or b"\xc0")
             items.append(wire.Answered(sender, number_, reply.until_us - now_us, reply.kind, raw))
@@ -252,7 +251,6 @@ class Moves:
         self.hints[hosted.id] = peer[0]
         if len(self.hints) > ground.config.hints_max:
             del self.hints[next(iter(self.hints))]
-        self._cancel(hosted)
         self._hosting.drop(hosted, peer[0])
 
     def gone(self, life: Origin, now_us: int) -> None:
@@ -383,7 +381,9 @@ class Moves:
                 reply = Reply(known.kind, bytes(known.payload), now_us + known.left_us)
                 hosted.mailbox.know((known.sender, known.number), reply)
             for one in parts[at].letters:
-                letter = Letter(one.sender, one.number, now_us + one.left_us, one.kind, bytes(one.payload))
+                until_us, payload = now_us + one.left_us, bytes(one.payload)
+                letter = Letter(one.sender, one.number, until_us, one.kind, payload, one.attempt)
+                hosted.carried[letter.key] = None
                 self._hosting.deliver(hosted.id, letter, 0, now_us)
 
     def _merge(
@@ -396,6 +396,7 @@ class Moves:
         self._ground.calm("arriving", key)
         if hosted is not None:
             self._arrival(hosted, key, parts, now_us)
+            hosted.carried.clear()
             self._hosting.raise_token(hosted, message.epoch, now_us)
             if message.state is not None and self._ground.options.resolves and hosted.phase is Phase.RUNNING:
                 self._cancel(hosted)
@@ -417,19 +418,25 @@ class Moves:
         if hosted.arrived is not None:
             (site, incarnation, number), hosted.arrived = hosted.arrived, None
             hosted.state = None
+            hosted.carried.clear()
             self._settle(((site, incarnation), number), hosted.id, "")
 
-    def _refuse_arrival(self, hosted: Hosted, now_us: int) -> None:
-        """It failed as it started: its former host, which still has all that it left, runs it."""
+    def _turn_back(self, hosted: Hosted) -> None:
+        """It does not run here: its former host, which still has all that it left, runs it."""
         assert hosted.arrived is not None
         site, incarnation, number = hosted.arrived
         hosted.arrived = None
-        error = (hosted.error.strip().rsplit("\n", 1)[-1] or "it failed as it started")[: wire.TEXT_MAX]
+        error = (hosted.error.strip().rsplit("\n", 1)[-1] or "it was ended before it ran")[: wire.TEXT_MAX]
         self._settle(((site, incarnation), number), hosted.id, error)
-        hosted.mailbox.empty()  # the other side has these as well
-        if self._ground.is_here((site, incarnation)):
-            self._hosting.drop(hosted, site)
-        else:  # there is nobody else who has what it left
+
+    def _refuse_arrival(self, hosted: Hosted, now_us: int) -> None:
+        """It failed as it started. Where its former host is gone, nobody else has what it left."""
+        assert hosted.arrived is not None
+        life = hosted.arrived[0], hosted.arrived[1]
+        if self._ground.is_here(life):
+            self._hosting.drop(hosted, life[0])
+        else:
+            hosted.carried.clear()
             self._hosting.run_again(hosted, now_us)
 
 

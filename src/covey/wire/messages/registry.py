@@ -29,6 +29,8 @@ class ChildCall(msgspec.Struct, frozen=True, array_like=True, tag=160, gc=False)
     """For a child that you run, or are about to, in your life `to`.
 
     `number` tells the letters of the sender's life in this hub apart; none below `low` is asked about any more.
+    `attempt`: the how-many-th time it is sent; the answer repeats it, for who says that it was not delivered speaks of
+    one attempt, and another may still be on its way.
     `left_us`: after that nobody waits for the answer. `kind`: CALL, or CAST, which has none.
     """
 
@@ -36,6 +38,7 @@ class ChildCall(msgspec.Struct, frozen=True, array_like=True, tag=160, gc=False)
     to: IncarnationField
     id: IdField
     number: Number
+    attempt: Number
     low: Number
     left_us: Number
     kind: Annotated[int, msgspec.Meta(ge=0, le=1)]
@@ -52,6 +55,7 @@ class ChildAnswer(msgspec.Struct, frozen=True, array_like=True, tag=161, gc=Fals
     hub: HubField
     to: IncarnationField
     number: Number
+    attempt: Number
     kind: Annotated[int, msgspec.Meta(ge=0, le=4)]
     payload: msgspec.Raw
     host: SiteField | None = None
@@ -92,6 +96,7 @@ class Carried(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     sender: Sender
     number: Number
+    attempt: Number
     left_us: Number
     kind: Annotated[int, msgspec.Meta(ge=0, le=1)]
     payload: msgspec.Raw

@@ -1,0 +1,187 @@
+"""One process's user in the hub profile: starts, stops and calls children, and folds what its node tells of them."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from covey.core.errors import UsageError, invariant
+from covey.core.vocabulary import Abandon
+from covey.protocols.registry import vocabulary as h
+from covey.protocols.registry.rows import PREFIX, Restart, Spec
+from covey.sim.hub_children import COUNT, ONCE, STARTS, SimChildren
+from covey.sim.node import SimNode
+from covey.wire.keys import encode_key
+
+if TYPE_CHECKING:
+    from covey.sim.hub import HubWorld
+
+SECOND_US = 1_000_000
+HUB = PREFIX + encode_key("h")
+IDS = tuple(encode_key(f"c{number}") for number in range(8))
+DOINGS = {"start": 8, "stop": 4, "call": 40, "demand": 8, "cast": 4, "crash": 6, "update": 2, "reopen": 1, "abandon": 1}
+
+
+class HubUser:
+    """What one process's user did, and what it was told."""
+
+    def __init__(self, world: HubWorld, node: SimNode) -> None:
+        self.world = world
+        self.node = node
+        self.children = SimChildren(world, node)
+        self.shown: dict[bytes, h.Shown] = {}
+        self.calls: dict[int, tuple[int, bytes]] = {}  # operations without an outcome: request, child
+        self.batches: dict[int, h.StartChildren | h.StopChildren] = {}
+        self.counts: dict[int, int] = {}  # what children answered
+        self.is_open = False
+        self._name = ""
+        self._requests = 1 << 33
+
+    def request(self) -> int:
+        """A number that nobody else uses."""
+        self._requests += 1
+        return self._requests
+
+    # --- what it does -----------------------------------------------------------------------------------------------
+
+    def open(self, name: str) -> None:
+        """Take part."""
+        self._name = name
+        options = h.HubOptions(name, STARTS, "both", self.world.voters)
+        self.is_open = True
+        self.shown.clear()
+        self.node.feed(h.OpenHub(0, HUB, options))
+
+    def close(self) -> None:
+        """Take part no more, and again a little later."""
+        if self.is_open:
+            self.is_open = False
+            self.node.feed(h.CloseHub(self.request(), HUB))
+
+    def _spec(self, start: str, rng: Random) -> Spec:
+        restart = Restart.TRANSIENT if start == ONCE else rng.choice((Restart.PERMANENT, Restart.TRANSIENT))
+        return Spec(start, b"\x92\x90\x80", restart, rng.choice((0, 500_000, 5 * SECOND_US)), 0)
+
+    def start(self, rng: Random) -> None:
+        """Some children."""
+        names = rng.sample(IDS, rng.choice((1, 1, 2, 4)))
+        new = tuple(h.NewChild(id, self._spec(rng.choice(STARTS), rng), b"\x80") for id in names)
+        timeout_us = rng.choice((0, SECOND_US, 10 * SECOND_US))
+        flags = rng.random() < 0.2, rng.random() < 0.3, rng.random() < 0.3
+        command = h.StartChildren(self.request(), HUB, new, timeout_us, *flags)
+        self._give(command)
+
+    def stop(self, rng: Random) -> None:
+        """Some children, known or not."""
+        command = h.StopChildren(self.request(), HUB, tuple(rng.sample(IDS, 2)), rng.choice((0, 5 * SECOND_US)))
+        self._give(command)
+
+    def _give(self, command: h.StartChildren | h.StopChildren) -> None:
+        self.batches[command.request] = command
+        self.node.feed(command)
+        self._read()
+
+    def call(self, id: bytes, start: h.NewChild | None = None, timeout_us: int = 5 * SECOND_US) -> int:
+        """Have a child do something; returns which operation that is."""
+        work, request = self.world.work(), self.request()
+        self.calls[work] = request, id
+        try:
+            self.node.feed(h.CallChild(request, HUB, id, msgspec.msgpack.encode(work), timeout_us, start))
+        except UsageError:
+            del self.calls[work]
+        self._read()
+        return work
+
+    def act(self, rng: Random) -> None:
+        """Something at random."""
+        doing = rng.choices(list(DOINGS), list(DOINGS.values()))[0]
+        if not self.is_open:
+            if HUB not in self.node.engine.registry.hubs:
+                self.open(self._name)
+            return
+        id = rng.choice(IDS)
+        match doing:
+            case "start":
+                self.start(rng)
+            case "stop":
+                self.stop(rng)
+            case "call":
+                self.call(id, timeout_us=rng.choice((SECOND_US, 5 * SECOND_US)))
+            case "demand":
+                self.call(id, h.NewChild(id, self._spec(COUNT, rng), b"\x80"))
+            case "cast":
+                self.node.feed(h.CallChild(0, HUB, id, msgspec.msgpack.encode(self.world.work()), SECOND_US))
+            case "crash":
+                self.children.crash_one()
+            case "update" if id in self.shown and self.shown[id].child is not None:
+                self.node.feed(h.UpdateChild(HUB, id, msgspec.msgpack.encode({"v": self.world.work()})))
+            case "reopen" if self.world.calm_us is None:
+                self.close()
+            case "abandon" if self.batches:
+                request = rng.choice(list(self.batches))
+                del self.batches[request]
+                self.node.feed(Abandon(request))
+        self._read()
+
+    def stay(self) -> None:
+        """From now on it takes part, as soon as it can."""
+        if not self.is_open and HUB not in self.node.engine.registry.hubs:
+            self.open(self._name)
+        if not self.is_open and self.node.alive:
+            self.world.schedule(self.world.now_us + SECOND_US, self.node.index, self.stay)
+
+    # --- what it hears ----------------------------------------------------------------------------------------------
+
+    def emitted(self, event: Any) -> None:
+        """Its node tells it something."""
+        if isinstance(event, h.ChildChanged):
+            invariant(self.shown.get(event.id) == event.before and event.before != event.after, "a change fits")
+            if event.after is None:
+                del self.shown[event.id]
+            else:
+                self.shown[event.id] = event.after
+
+    def _read(self) -> None:
+        """What became of what it asked for."""
+        outcomes = self.node.outcomes
+        for work, (request, id) in list(self.calls.items()):
+            if request in outcomes:
+                outcome = outcomes.pop(request)
+                del self.calls[work]
+                self.world.told(work, outcome, id)
+                if isinstance(outcome, h.Answer):
+                    self.counts[work] = msgspec.msgpack.decode(outcome.payload, type=int)
+        for request, command in list(self.batches.items()):
+            if request in outcomes:
+                del self.batches[request]
+                self._judge(command, outcomes.pop(request))
+
+    def _judge(self, command: h.StartChildren | h.StopChildren, outcome: Any) -> None:
+        """Each child of a batch is accounted for, once."""
+        if isinstance(outcome, h.StartOutcome) and isinstance(command, h.StartChildren):
+            ids = [new.id for new in command.children]
+            told = {place.id for place in outcome.started} | {error.id for error in outcome.errors}
+            invariant(outcome.rolled_back or told == set(ids), "every child of a batch is accounted for")
+            invariant(outcome.rolled_back <= command.rollback, "only what was to be taken back is")
+        elif isinstance(outcome, h.StopOutcome) and isinstance(command, h.StopChildren):
+            told = {id for id, _ in outcome.stopped} | {error.id for error in outcome.errors}
+            invariant(told == set(command.ids), "every child of a batch is accounted for")
+
+    def waits(self, work: int) -> bool:
+        """Whether an operation has no outcome yet."""
+        self._read()
+        return work in self.calls
+
+    def check(self) -> None:
+        """What it was told is what there is."""
+        self._read()
+        hub = self.node.engine.registry.hubs.get(HUB)
+        if hub is None:
+            self.shown.clear()
+            return
+        book = hub.book
+        ids = dict.fromkeys([*book.children, *book.run()])
+        there = {id: h.Shown(book.children.get(id), tuple(book.running(id).items())) for id in ids}
+        invariant(self.shown == there, "the fold of the events is the book")
