@@ -275,7 +275,8 @@ def build_hub(seed: int, telling: bool) -> Scene:
         moves_max=rng.choice((1, 32)),
         restarts_max=rng.choice((3, 10)),
         mailbox_max=rng.choice((2, 10_000)),
-        answers_max=rng.choice((4, 10_000)),
+        answers_max=rng.choice((20, 10_000)),
+        remember_us=10 * SECOND_US,
         stable_us=rng.choice((SECOND_US // 5, 2 * SECOND_US)),
     )
     membership = MembershipConfig(ephemeral=rng.random() < 0.3)

@@ -15,7 +15,7 @@ import msgspec
 from covey.core.errors import invariant
 from covey.core.ids import Origin
 from covey.protocols.registry.config import RegistryConfig
-from covey.wire.messages.registry import CALL
+from covey.wire.messages.registry import CALL, GONE
 
 LETTER_BYTES = 64  # of a letter around its payload, about
 
@@ -109,8 +109,9 @@ class Mailbox:
                 del self._known[sender, number]
 
     def _forget(self, now_us: int) -> None:
-        """Answers that nobody waits for any more."""
-        for key in [key for key, reply in self._known.items() if reply is not None and reply.until_us <= now_us]:
+        """Answers that nobody has waited for for so long that no attempt is on its way any more."""
+        over_us = now_us - self._config.remember_us
+        for key in [key for key, reply in self._known.items() if reply is not None and reply.until_us <= over_us]:
             del self._known[key]
 
     def take(self, now_us: int) -> Letter | None:
@@ -122,7 +123,7 @@ class Mailbox:
                 if letter.kind != CALL:
                     self._known[letter.key] = Reply(letter.kind, b"", letter.until_us)
                 return letter
-            self._known.pop(letter.key, None)
+            self._known[letter.key] = Reply(GONE, b"\xc0", letter.until_us)
         return None
 
     def answered(self, letter: Letter, reply: Reply) -> None:
