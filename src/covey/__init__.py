@@ -31,6 +31,24 @@ from covey.api.group_values import (
     ScopeEvent,
 )
 from covey.api.groups import Group
+from covey.api.hub_specs import ChildSpec, Majority, process
+from covey.api.hub_values import (
+    Child,
+    ChildCopy,
+    ChildError,
+    ChildRegistered,
+    ChildStartFailed,
+    ChildUnregistered,
+    ChildUpdated,
+    ConfigMismatch,
+    CopyEnded,
+    HubNode,
+    HubNodesChanged,
+    MoveFailed,
+    StartResult,
+    StopResult,
+)
+from covey.api.hubs import Explanation, Hub, Singleton
 from covey.api.mailboxes import Mailbox
 from covey.api.members import (
     Kicked,
@@ -74,22 +92,37 @@ from covey.core.errors import (
 )
 from covey.core.ids import Site
 from covey.protocols.membership.vocabulary import Outcome
+from covey.runtime.children import Call, Cast, Context, Handover
 from covey.runtime.storage import MemoryStorage, Storage, Stored
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
     "AuthenticationError",
+    "Call",
     "CallFailed",
+    "Cast",
+    "Child",
+    "ChildCopy",
+    "ChildError",
+    "ChildRegistered",
+    "ChildSpec",
+    "ChildStartFailed",
+    "ChildUnregistered",
+    "ChildUpdated",
     "ClockSkew",
     "ClosedError",
     "ClusterMismatch",
     "Config",
     "ConfigError",
+    "ConfigMismatch",
+    "Context",
+    "CopyEnded",
     "CoveyError",
     "DeadlineExceeded",
     "DecodeError",
     "Deposed",
+    "Explanation",
     "FrameError",
     "Group",
     "GroupCall",
@@ -98,6 +131,10 @@ __all__ = [
     "GroupMember",
     "GroupMessage",
     "GroupUpdated",
+    "Handover",
+    "Hub",
+    "HubNode",
+    "HubNodesChanged",
     "InvariantError",
     "JoinFailed",
     "Kicked",
@@ -106,6 +143,7 @@ __all__ = [
     "LinkRefused",
     "Lost",
     "Mailbox",
+    "Majority",
     "Member",
     "MemberDown",
     "MemberKicked",
@@ -115,6 +153,7 @@ __all__ = [
     "MemberUpdated",
     "MemoryStorage",
     "Message",
+    "MoveFailed",
     "NameTaken",
     "Neighbor",
     "NeighborDown",
@@ -135,8 +174,11 @@ __all__ = [
     "ProtocolViolation",
     "Scope",
     "ScopeEvent",
+    "Singleton",
     "Site",
     "SiteConflict",
+    "StartResult",
+    "StopResult",
     "Storage",
     "StorageFailed",
     "StorageRecovered",
@@ -149,4 +191,5 @@ __all__ = [
     "UsageError",
     "ValueTooLarge",
     "VersionMismatch",
+    "process",
 ]

@@ -18,6 +18,10 @@ from covey.api.config import Config
 from covey.api.events import Neighbor, Subscription
 from covey.api.group_node import Groups
 from covey.api.groups import Group
+from covey.api.hub_making import make_hub
+from covey.api.hub_node import Hubs
+from covey.api.hub_specs import ChildSpec, Majority, Runs
+from covey.api.hubs import Hub, Singleton
 from covey.api.members import Kicked, Member, encode_meta, member_in, member_of
 from covey.api.options import check_options
 from covey.api.outbox import Outbox
@@ -44,6 +48,7 @@ from covey.protocols.membership import vocabulary as membership
 from covey.protocols.membership.ledger import home_of
 from covey.protocols.membership.vocabulary import Outcome
 from covey.runtime.addresses import parse_address
+from covey.runtime.children import Start
 from covey.runtime.environment import Environment, RealEnvironment
 from covey.runtime.runner import Runner
 from covey.runtime.storage import Storage, Stored
@@ -134,6 +139,7 @@ class Node:
         self._engine: Engine | None = None
         self._outbox: Outbox | None = None
         self._groups: Groups | None = None
+        self._hubs: Hubs | None = None
         self._forks = _forks
         self._closing: asyncio.Task[None] | None = None
         self._metrics = Metrics() if self.config.metrics else None
@@ -165,6 +171,7 @@ class Node:
             config = self.config
             self._groups = Groups(self._live, engine.groups, environment.rng(), config.events_max, config.send_timeout)
             self._telling.groups = self._groups
+            self._hubs = self._telling.hubs = Hubs(self._live, runner, engine, config.events_max, config.close_timeout)
             self._telling.me = self._myself()
             await runner.start(options.listen, options.advertise)
             runner.feed(v.Tick())  # what machines do first, they have done when this returns
@@ -241,6 +248,8 @@ class Node:
         if self._groups is not None and self._state == "open":
             self._groups.turn_away()
         self._state = "closing"
+        if self._hubs is not None:
+            await self._hubs.aclose()
         await self._desk.aclose()
         try:
             await asyncio.wait_for(self._runner.close(), self.config.close_timeout)
@@ -257,6 +266,8 @@ class Node:
         self._state = "closed"
         await self._desk.aclose()
         await self._runner.abort()
+        if self._hubs is not None:
+            await self._hubs.abort()
         self._telling.close(None)
 
     async def __aenter__(self) -> Node:
@@ -508,6 +519,27 @@ class Node:
     def presence(self, topic: Key) -> Presence:
         """Who is there under `topic`, by keys of your own. Raises `ConfigError` for no key."""
         return Presence(self.group(topic, PRESENCE_SCOPE))
+
+    # --- hubs -------------------------------------------------------------------------------------------------------
+
+    def hub(self, name: Key, *, children: Iterable[Runs | Start] = (), on_split: str | Majority | None = None,
+            static: Iterable[ChildSpec[Any]] = (), **options: Any) -> Hub:  # fmt: skip
+        """The hub `name`: named children, each of which runs in exactly one of the nodes that open it.
+
+        `children`: what this node can start: coroutine functions, classes with `run`, or `covey.process(…)` of them.
+        `on_split`: "both" or `covey.Majority([…])`, which has to be chosen. `static`: children that are there from the
+        beginning, started by whichever node is first. More options: `hub_making.make_hub`. Raises `ConfigError`.
+        """
+        self._live(closing=False)
+        assert self._hubs is not None
+        return make_hub(self._hubs, self._options, name, children, on_split, static, **options)
+
+    def singleton(self, id: Key, start: Runs, *arguments: Any, on_split: str | Majority | None = None,
+                  **options: Any) -> Singleton:  # fmt: skip
+        """One child that runs `start(ctx, *arguments)` on one of the nodes that name it. Options are those of `hub`."""
+        spec: ChildSpec[Any] = ChildSpec(id, start, *arguments).with_options(restart="permanent")
+        hub = self.hub(("singleton", id), children=[start], on_split=on_split, static=[spec], **options)
+        return Singleton(hub, id)
 
     # --- events -----------------------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from covey.api.events import (
     StorageTrouble,
 )
 from covey.api.group_node import Groups
+from covey.api.hub_node import Hubs
 from covey.core import vocabulary as v
 from covey.core.errors import DecodeError, SiteConflict
 from covey.core.ids import Contact, Site, short
@@ -35,6 +36,7 @@ from covey.protocols.groups import vocabulary as g
 from covey.protocols.links import vocabulary as link
 from covey.protocols.membership import vocabulary as membership
 from covey.protocols.overlay import vocabulary as overlay
+from covey.protocols.registry import vocabulary as hub
 from covey.wire.payloads import decode_payload
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,8 @@ NodeEvent = (
     | StorageRecovered
     | ClockSkew
 )
+
+HUB_EVENTS = (hub.ChildChanged, hub.ParticipantsChanged, hub.ConfigDiffers, hub.CopyEnded, hub.MoveFailed)
 
 # The same facts reach users as changes of the roster.
 _TOLD_BY_THE_ROSTER = (membership.MemberJoined, membership.MemberLeft)
@@ -82,6 +86,7 @@ class Telling:
         self.hub: EventHub[NodeState, NodeEvent] = EventHub(self.state)
         self.undecodable = 0
         self.groups: Groups | None = None
+        self.hubs: Hubs | None = None
         self._on_conflict = on_conflict
         self._on_asked = on_asked
         self._members: dict[Site, m.Member] = {}
@@ -98,6 +103,10 @@ class Telling:
         if kind is g.GroupChanged or kind is g.MailReceived:  # before all that is rare
             if self.groups is not None:
                 (self.groups.on_changed if kind is g.GroupChanged else self.groups.on_mail)(event)
+            return
+        if isinstance(event, HUB_EVENTS):
+            if self.hubs is not None:
+                self.hubs.on_event(event)
             return
         match event:
             case g.LifeEnded():
@@ -138,6 +147,8 @@ class Telling:
         self.hub.close(cause)
         if self.groups is not None:
             self.groups.close(cause)
+        if self.hubs is not None:
+            self.hubs.close(cause)
 
     def _on_rare(self, event: Any) -> None:
         match event:

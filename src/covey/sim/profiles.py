@@ -19,8 +19,8 @@ from covey.sim.checkers import check_events, check_links, overlay_pending
 from covey.sim.commands import Commander
 from covey.sim.faults import KINDS, FaultInjector, draw_plan
 from covey.sim.gatherings import People
-from covey.sim.hub import HubWorld, check_hubs, finish_hubs, hubs_pending, user_of
 from covey.sim.groups import GroupsWorld, check_groups, check_mail, groups_pending
+from covey.sim.hub import HubWorld, check_hubs, finish_hubs, hubs_pending, user_of
 from covey.sim.life_laws import LifeLaws, LifeProgress, lives_pending
 from covey.sim.pace import Pace
 from covey.sim.record_laws import RecordLaws

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from covey.core.ids import Site
 from covey.core.claims import ClaimWon, LeaseEnded, Relinquish, Seek
+from covey.core.ids import Site
 from covey.wire.messages.claims import Claim, Grant, Refusal, Release, Released
-
 
 __all__ = (
     "ClaimWon", "Elect", "ForVoter", "FromVoter", "LeaseEnded", "Relinquish", "Seek", "VotersDiffer",

@@ -340,6 +340,29 @@ class Hub:
             else:
                 ground.alarm_unless_sooner("stable", None, self._stable_us + ground.config.stable_us)
 
+    def why(self, child: Child, name_of: Callable[[Site | None], str]) -> list[str]:
+        """Why a child is where it is, in words."""
+        ground, hosted = self.ground, self.hosting.hosted.get(child.id)
+        placed, runs = ground.places.host(child.id), self.book.running(child.id)
+        reasons: list[str] = []
+        if child.assigned is not None:
+            reasons.append(f"it is assigned to {name_of(child.assigned)}")
+        if placed is None:
+            reasons.append(f"no node that takes part runs {child.spec.start!r}")
+        elif not runs:
+            reasons.append(
+                f"{name_of(placed)} is to start it" + ("" if hosted is None else f" ({hosted.phase.name.lower()})")
+            )
+        for site, _ in runs:
+            if site != placed:
+                reasons.append(f"it runs on {name_of(site)}, and moves to {name_of(placed)} once the view is stable")
+        if len(runs) > 1:
+            reasons.append("it runs more than once: one of them ends")
+        if ground.places.view.others:
+            others = ", ".join(name_of(one.site) for one in ground.places.view.others)
+            reasons.append(f"{others}: another configuration, so nothing is placed there")
+        return reasons
+
     def _drains(self, site: Site) -> bool:
         one = self.book.participants.get(site)
         return one is None or one.draining

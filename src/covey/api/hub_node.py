@@ -1,0 +1,326 @@
+"""What a node has to do with hubs: its open ones, the children that it runs, and the way in and out of the machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from covey.api.events import EventHub, Subscription
+from covey.api.hub_values import (
+    STATE_NAMES,
+    Child,
+    ChildCopy,
+    ChildRegistered,
+    ChildUnregistered,
+    ChildUpdated,
+    ConfigMismatch,
+    CopyEnded,
+    HubEvent,
+    HubNode,
+    HubNodesChanged,
+    MoveFailed,
+)
+from covey.core.children import Copy
+from covey.core.errors import ClosedError, ConfigError, UnknownName
+from covey.core.ids import Site, short
+from covey.core.vocabulary import Abandon
+from covey.protocols.registry import vocabulary as h
+from covey.protocols.registry.hub import Hub as Machine
+from covey.runtime.children import Children, Resolve, Start
+from covey.wire.keys import decode_key
+
+if TYPE_CHECKING:
+    from covey.engine.engine import Engine
+    from covey.runtime.runner import Runner
+
+log = logging.getLogger(__name__)
+
+FOR_EVER = 1 << 62
+_meta_decoder = msgspec.msgpack.Decoder()
+
+
+class HubOptions(msgspec.Struct, frozen=True):
+    """A hub as it is opened on this node."""
+
+    options: h.HubOptions
+    starts: dict[str, Start]
+    static: tuple[h.NewChild, ...]
+    resolve: Resolve | None
+
+    def same(self, other: HubOptions) -> bool:
+        """Whether one handle does for both."""
+        mine = self.options, sorted(self.starts), self.static, self.resolve
+        return mine == (other.options, sorted(other.starts), other.static, other.resolve)
+
+
+class OpenHub:
+    """One hub that is open on this node, shared by all handles of it."""
+
+    def __init__(self, hubs: Hubs, instance: bytes, wanted: HubOptions) -> None:
+        self.hubs = hubs
+        self.instance = instance
+        self.wanted = wanted
+        self.users = 0
+        self.ready: asyncio.Task[None] | None = None
+        self.events: EventHub[tuple[Child, ...], HubEvent] = EventHub(self._snapshot)
+        self.cache: dict[Any, Child] = {}  # what was looked up: by id, if that is a str; else by its encoding
+
+    @property
+    def machine(self) -> Machine:
+        """The hub in the machine. Raises `ClosedError`."""
+        machine = self.hubs.machine.hubs.get(self.instance)
+        if machine is None:
+            raise ClosedError("the hub is not open on this node; use it inside `async with node.hub(…)`")
+        return machine
+
+    # --- what is known ----------------------------------------------------------------------------------------------
+
+    def known(self, encoded: bytes) -> Child | None:
+        """A child, by its encoded id."""
+        book = self.machine.book
+        child, running = book.children.get(encoded), book.running(encoded)
+        return None if child is None else self._child(encoded, h.Shown(child, tuple(running.items())))
+
+    def _child(self, encoded: bytes, shown: h.Shown) -> Child:
+        row = shown.child
+        copies = tuple(
+            [
+                ChildCopy(
+                    site, self.name_of(site), incarnation, STATE_NAMES[one.state], one.instance, one.epoch, one.error
+                )
+                for (site, incarnation), one in shown.runs
+            ]
+        )
+        if row is None:
+            return Child(decode_key(encoded), "", {}, copies)
+        return Child(decode_key(encoded), row.spec.start, _metadata(row.meta), copies)
+
+    def made(self, new: h.NewChild, place: h.Place) -> Child:
+        """A child as it was started, and is not known any more."""
+        site, incarnation = place.life
+        one = place.running
+        copy = ChildCopy(site, self.name_of(site), incarnation, STATE_NAMES[one.state], one.instance, one.epoch)
+        return Child(decode_key(new.id), new.spec.start, _metadata(new.meta), (copy,))
+
+    def name_of(self, site: Site | None) -> str:
+        """The name of a node that takes part, or what its site begins with."""
+        if site is None:
+            return ""
+        one = self.machine.book.participants.get(site)
+        return one.name if one is not None and one.name else short(site)
+
+    def nodes(self) -> tuple[HubNode, ...]:
+        """Who takes part."""
+        view = self.machine.ground.places.view
+        return tuple(
+            HubNode(
+                one.site, one.name, one.weight, one.zone, one.draining, one.starts, one.settings, one.app_version, here
+            )
+            for some, here in ((view.hosts, True), (view.others, False))
+            for one in some
+        )
+
+    def _snapshot(self) -> tuple[Child, ...]:
+        return tuple(child for id in list(self.machine.book.children) if (child := self.known(id)) is not None)
+
+    # --- what happens -----------------------------------------------------------------------------------------------
+
+    def on_event(self, event: Any) -> None:
+        """Something that the machine tells of this hub."""
+        if type(event) is h.ChildChanged:
+            self._on_child(event)
+            return
+        told: HubEvent
+        match event:
+            case h.ParticipantsChanged():
+                self.cache.clear()  # of nodes that have another name
+                told = HubNodesChanged(self.nodes())
+                log.info("event=hub_nodes_changed hub=%s nodes=%d", self.text, len(told.nodes))
+            case h.ConfigDiffers(_, ours, theirs, places):
+                told = ConfigMismatch(ours, theirs, places)
+                others = ", ".join(sorted({f"{self.name_of(site)}: {settings}" for site, settings in theirs}))
+                does = "the others run nothing" if places else "this node runs nothing of it"
+                log.error("event=config_mismatch hub=%s ours=%r theirs=%r so=%r", self.text, ours, others, does)
+            case h.CopyEnded(_, id, epoch, why, winner, error):
+                told = CopyEnded(decode_key(id), why, winner, error)
+                log.warning("event=copy_ended hub=%s id=%r token=%d why=%r winner=%r",
+                            self.text, told.id, epoch, why, self.name_of(winner))  # fmt: skip
+            case h.MoveFailed(_, id, target, error):
+                told = MoveFailed(decode_key(id), target, error)
+                log.warning("event=move_failed hub=%s id=%r target=%s reason=%r",
+                            self.text, told.id, self.name_of(target), error)  # fmt: skip
+            case _:
+                return
+        self.events.publish(told)
+
+    def _on_child(self, event: h.ChildChanged) -> None:
+        self.cache.pop(event.id, None)
+        if self.cache:
+            self.cache.pop(decode_key(event.id), None)
+        if not self.events:
+            return
+        before = event.before is not None and event.before.child is not None
+        after = event.after is not None and event.after.child is not None
+        if after:
+            assert event.after is not None
+            child = self._child(event.id, event.after)
+            self.events.publish(ChildUpdated(child) if before else ChildRegistered(child))
+        elif before:
+            assert event.before is not None
+            self.events.publish(ChildUnregistered(self._child(event.id, event.before)))
+
+    @property
+    def text(self) -> str:
+        """Its name, for people."""
+        return repr(decode_key(self.instance[4:]))
+
+
+class Hubs:
+    """All hubs of one node.
+
+    `live(closing)` gives the runner, or raises what a call on a node that is not open raises.
+    """
+
+    def __init__(
+        self, live: Callable[[bool], Runner], runner: Runner, engine: Engine, events_max: int, close_timeout: float
+    ) -> None:
+        self.live = live
+        self.machine = engine.registry
+        self.events_max = events_max
+        self._close_timeout = close_timeout
+        self._open: dict[bytes, OpenHub] = {}
+        self._claims = engine.claims
+        self.children = Children(runner.feed, runner.now_us, self._lease_us)
+        runner.carry_out(self.children.hands)
+
+    def _lease_us(self, copy: Copy) -> int:
+        """Until when a copy may run."""
+        hub = self.machine.hubs.get(copy.hub)
+        if hub is None or not hub.ground.fenced:
+            return FOR_EVER
+        return self._claims.lease_us((copy.hub, copy.id))
+
+    def on_event(self, event: Any) -> None:
+        """Something that the machine tells."""
+        hub = self._open.get(event.hub)
+        if hub is not None:
+            hub.on_event(event)
+
+    # --- open and closed --------------------------------------------------------------------------------------------
+
+    def get(self, instance: bytes) -> OpenHub:
+        """An open hub. Raises `ClosedError`."""
+        hub = self._open.get(instance)
+        if hub is None or hub.ready is None:
+            self.live(False)
+            raise ClosedError("the hub is not open on this node; use it inside `async with node.hub(…)`")
+        return hub
+
+    def find(self, instance: bytes) -> OpenHub | None:
+        """An open hub, if it is."""
+        return self._open.get(instance)
+
+    async def enter(self, instance: bytes, wanted: HubOptions) -> OpenHub:
+        """Open a hub, or share one that is open already. Raises `ConfigError` for other options than it has."""
+        runner = self.live(False)
+        hub = self._open.get(instance)
+        if hub is not None and not hub.wanted.same(wanted):
+            raise ConfigError(
+                f"the hub {hub.text} is open on this node with other options; close it first, or use the same"
+            )
+        if hub is None:
+            hub = self._open[instance] = OpenHub(self, instance, wanted)
+            hub.ready = asyncio.get_running_loop().create_task(self._begin(runner, hub), name=f"covey hub {hub.text}")
+        hub.users += 1
+        assert hub.ready is not None
+        try:
+            await asyncio.shield(hub.ready)
+        except BaseException:
+            await self.leave(hub)
+            raise
+        return hub
+
+    async def _begin(self, runner: Runner, hub: OpenHub) -> None:
+        wanted = hub.wanted
+        self.children.open(hub.instance, wanted.starts, hub, wanted.resolve)
+        try:
+            await self.ask(lambda request: h.OpenHub(request, hub.instance, wanted.options, wanted.static))
+        except BaseException:
+            if hub.instance in self.machine.hubs and runner.is_open:
+                with contextlib.suppress(ClosedError, UnknownName):
+                    runner.feed(h.CloseHub(0, hub.instance))
+            raise
+
+    async def leave(self, hub: OpenHub) -> None:
+        """One handle fewer; with the last one this node takes part no more, once its children have moved or ended."""
+        hub.users -= 1
+        if hub.users == 0 and self._open.get(hub.instance) is hub:
+            await self._end(hub)
+
+    async def _end(self, hub: OpenHub) -> None:
+        del self._open[hub.instance]
+        if hub.ready is not None and not hub.ready.done():
+            hub.ready.cancel()
+        try:
+            if hub.instance in self.machine.hubs and not self.machine.hubs[hub.instance].ground.closing:
+                async with asyncio.timeout(self._close_timeout):
+                    await self.ask(lambda request: h.CloseHub(request, hub.instance), closing=True)
+        except (ClosedError, UnknownName):
+            pass  # the node ended first
+        except TimeoutError:
+            log.warning("event=hub_close_timeout hub=%s seconds=%s", hub.text, self._close_timeout)
+        finally:
+            self.children.close(hub.instance)
+            hub.events.close(None)
+
+    async def aclose(self) -> None:
+        """The node ends: every hub does, within the time that closing may take."""
+        await asyncio.gather(*[self._end(hub) for hub in list(self._open.values())])
+        await self.children.aclose()
+
+    async def abort(self) -> None:
+        """The node ended without a word: so do its children."""
+        await self.children.aclose()
+
+    def close(self, cause: BaseException | None) -> None:
+        """The node has ended."""
+        for hub in self._open.values():
+            hub.events.close(cause)
+        self._open.clear()
+
+    # --- commands ---------------------------------------------------------------------------------------------------
+
+    async def ask(self, command: Callable[[int], Any], closing: bool = False) -> Any:
+        """Give the machine a command and wait for its outcome, which has its own deadline."""
+        runner = self.live(closing)
+        request, outcome = runner.request()
+        try:
+            runner.feed(command(request))
+            return await outcome
+        except asyncio.CancelledError:
+            if runner.is_open:
+                runner.feed(Abandon(request))
+            raise
+        finally:
+            runner.forget_request(request)
+
+    def feed(self, command: Any) -> None:
+        """Give the machine a command that has no outcome."""
+        self.live(False).feed(command)
+
+    def subscribe(self, hub: OpenHub, events_max: int | None) -> Subscription[tuple[Child, ...], HubEvent]:
+        """A stream of what happens in a hub, from its children as of now."""
+        self.live(True)
+        return hub.events.subscription(self.events_max if events_max is None else events_max)
+
+
+def _metadata(encoded: bytes) -> Any:
+    try:
+        return _meta_decoder.decode(encoded) if encoded else {}
+    except (ValueError, RecursionError):
+        return {}

@@ -1,0 +1,197 @@
+"""What a hub is given: children to start, and what is to happen when the network splits."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeAlias, get_args
+
+from covey.core.errors import ConfigError, UsageError
+from covey.protocols.registry.rows import Restart, Spec
+from covey.protocols.registry.vocabulary import NewChild
+from covey.runtime.children import Context, Start, encode_arguments, name_of
+from covey.wire.keys import Key, encode_key
+from covey.wire.payloads import encode_payload
+
+P = ParamSpec("P")
+
+Runs: TypeAlias = Callable[..., Any]
+"""What can be a child: a coroutine function, or a class with a coroutine method `run`; both get a `Context` first."""
+
+RestartPolicy: TypeAlias = Literal["permanent", "transient", "temporary"]
+Executor: TypeAlias = Literal["task", "process"]
+
+SHUTDOWN_TIMEOUT = 5.0  # seconds a child has to end before it is cancelled. Guess
+SECONDS_MAX = 86_400
+META_BYTES_MAX = 16_384  # of one child: every node of the hub keeps it. Guess
+VOTERS = (3, 5)  # majority.md: three or five
+
+
+class Majority:
+    """Never two copies of a child at one time: a start needs the agreement of most of these nodes, named by `voters`.
+
+    Three or five names of nodes (`Node(name=…)`) that keep a storage; the same on every node. The smaller side of a
+    split stops its children; a child that outlives its right to run takes its process with it.
+    """
+
+    __slots__ = ("voters",)
+
+    def __init__(self, voters: Iterable[str]) -> None:
+        """Raises `ConfigError` for names that cannot be a majority's."""
+        if isinstance(voters, str):
+            raise ConfigError(f"voters: must be a list of names, not the str {voters!r}; write [{voters!r}, …]")
+        names = tuple(voters)
+        wrong = next((name for name in names if not isinstance(name, str) or not name), None)
+        if wrong is not None:
+            raise ConfigError(f"voters: must be the names of nodes, and {wrong!r} is none")
+        if len(set(names)) != len(names):
+            raise ConfigError(f"voters: {', '.join(names)} has a name twice; each node votes once")
+        if len(names) not in VOTERS:
+            raise ConfigError(
+                f"voters: there are {len(names)}; name three nodes, or five: an even number survives no more failures "
+                "than the odd one below it, and with one nothing runs while it is away"
+            )
+        self.voters = names
+
+    def __repr__(self) -> str:
+        return f"Majority({list(self.voters)})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Majority) and sorted(self.voters) == sorted(other.voters)
+
+    def __hash__(self) -> int:
+        return hash(tuple(sorted(self.voters)))
+
+
+OnSplit: TypeAlias = Literal["both"] | Majority
+
+
+def check_on_split(on_split: object) -> OnSplit:
+    """What was chosen. Raises `ConfigError`, with what there is to choose."""
+    if on_split == "both" or isinstance(on_split, Majority):
+        return on_split
+    raise ConfigError(
+        f"on_split: must be chosen, and {on_split!r} is no choice. 'both': while the network is split each side runs a "
+        "copy of every child, and afterwards one of them ends; covey.Majority(['a', 'b', 'c']): never two copies, and "
+        "the smaller side stops"
+    )
+
+
+class ChildSpec(Generic[P]):
+    """One child: its id, what to start, and the arguments that this gets behind its `Context`.
+
+    `ChildSpec("device-7", poll, "10.0.0.7")` starts `poll(ctx, "10.0.0.7")` on one of the nodes. Whatever concerns how
+    it is run, and not what, is said with `with_options`.
+    """
+
+    __slots__ = ("_named", "_options", "_positional", "id", "start")
+
+    def __init__(
+        self, id: Key, start: Callable[Concatenate[Context, P], Awaitable[object]] | Runs, *args: P.args, **kwargs: P.kwargs
+    ) -> None:  # fmt: skip
+        self.id = id
+        self.start = start
+        self._positional: tuple[Any, ...] = args
+        self._named: dict[str, Any] = dict(kwargs)
+        self._options: dict[str, Any] = {}
+
+    def with_options(
+        self,
+        *,
+        restart: RestartPolicy | None = None,
+        shutdown_timeout: float | None = None,
+        idle_timeout: float | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        tag: Any = None,
+    ) -> ChildSpec[P]:
+        """The same child, run otherwise.
+
+        `restart`: "transient" (default) starts it again when it raises, "permanent" also when it returns, "temporary"
+        never. `shutdown_timeout`: seconds it has to end (5). `idle_timeout`: seconds without a letter after which it is
+        ended, and is no child any more (never). `metadata` is what `find` looks for; `tag` is metadata of that name.
+        """
+        given = {
+            "restart": restart, "shutdown_timeout": shutdown_timeout, "idle_timeout": idle_timeout,
+            "metadata": metadata, "tag": tag,
+        }  # fmt: skip
+        other: ChildSpec[P] = ChildSpec.__new__(ChildSpec)
+        other.id, other.start = self.id, self.start
+        other._positional, other._named = self._positional, self._named
+        other._options = self._options | {name: value for name, value in given.items() if value is not None}
+        return other
+
+    def __repr__(self) -> str:
+        return f"ChildSpec({self.id!r}, {getattr(self.start, '__qualname__', self.start)})"
+
+
+def process(start: Runs) -> Start:
+    """A child that burns CPU: pass `covey.process(crunch)` to `children=`, and it runs in a process of its own."""
+    return Start(start, "process")
+
+
+def starts_of(children: Iterable[Runs | Start]) -> dict[str, Start]:
+    """What a node can start, by name. Raises `ConfigError` for what cannot be started."""
+    if callable(children) or isinstance(children, Start):
+        raise ConfigError("children: must be a list of what this node can start; write [session]")
+    starts: dict[str, Start] = {}
+    for child in children:
+        start = child if isinstance(child, Start) else Start(child)
+        try:
+            starts[name_of(start.call)] = start
+        except UsageError as error:
+            raise ConfigError(f"children: {error}") from None
+    return starts
+
+
+def new_child(spec: ChildSpec[Any], defaults: Mapping[str, Any] | None = None) -> NewChild:
+    """A child as the machine starts it. Raises `UsageError` for what cannot be serialised, `ConfigError` for options."""
+    if not isinstance(spec, ChildSpec):
+        raise UsageError(f"a child to start is a ChildSpec, not {spec!r:.80}; nothing was started")
+    options = spec._options
+    metadata = {**(defaults or {}), **(options.get("metadata") or {})}
+    if (tag := options.get("tag")) is not None:
+        metadata["tag"] = tag
+    restart = str(options.get("restart", "transient"))
+    if restart not in get_args(RestartPolicy):
+        raise ConfigError(f"restart: must be one of {', '.join(get_args(RestartPolicy))}, not {restart!r}")
+    return NewChild(
+        encode_key(spec.id),
+        Spec(
+            name_of(spec.start),
+            encode_arguments(spec._positional, spec._named),
+            Restart[restart.upper()],
+            _microseconds("shutdown_timeout", options.get("shutdown_timeout", SHUTDOWN_TIMEOUT), 0),
+            _microseconds("idle_timeout", options.get("idle_timeout", 0), 0),
+        ),
+        encode_metadata(metadata),
+    )
+
+
+def encode_metadata(metadata: Mapping[str, Any]) -> bytes:
+    """What is said of a child: a dict with str keys. Raises `UsageError`, or `ValueTooLarge` above 16 kB."""
+    if not isinstance(metadata, Mapping) or not all(isinstance(name, str) for name in metadata):
+        raise UsageError(f"metadata: must be a dict whose keys are str, not {metadata!r:.80}; nothing was changed")
+    return encode_payload(dict(metadata), "metadata", META_BYTES_MAX, "nothing was changed", "say less")
+
+
+def encode_value(value: Any) -> bytes:
+    """A value of metadata, as the index has it."""
+    return encode_payload(value, "value", META_BYTES_MAX, "nothing was looked for", "ask for less")
+
+
+def settings_of(on_split: OnSplit, resolves: bool) -> str:
+    """What all nodes of a hub must have alike, in words."""
+    split = "both" if on_split == "both" else f"majority of {', '.join(sorted(on_split.voters))}"
+    return f"on_split={split}; resolve={'yes' if resolves else 'no'}"
+
+
+def _microseconds(name: str, seconds: Any, least: float) -> int:
+    if type(seconds) not in (int, float) or not least <= seconds <= SECONDS_MAX:
+        raise ConfigError(f"{name}: must be seconds from {least:g} to {SECONDS_MAX}, not {seconds!r}")
+    return int(seconds * 1e6)
+
+
+def timeout_us(seconds: Any) -> int:
+    """A deadline in microseconds. Raises `UsageError`."""
+    if type(seconds) not in (int, float) or not 0 <= seconds <= SECONDS_MAX:
+        raise UsageError(f"timeout must be seconds from 0 to {SECONDS_MAX}, not {seconds!r}; nothing was done")
+    return int(seconds * 1e6)
