@@ -8,6 +8,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from covey.core.children import Ending
+from covey.core.errors import CoveyError, Overloaded
 from covey.core.ids import ClusterId, Contact, Site
 from covey.core.vocabulary import (
     Cause,
@@ -19,6 +21,7 @@ from covey.engine.engine import Engine, EngineConfig
 from covey.protocols.groups.vocabulary import Kind
 from covey.protocols.links.handshake import Identity
 from covey.protocols.membership.vocabulary import SyncMessage
+from covey.protocols.registry.rows import Restart
 from covey.wire.messages.membership import Sync
 from covey.wire.messages.overlay import Affirm
 
@@ -36,6 +39,9 @@ BY_ANNOTATION: dict[Any, Any] = {
     Channel: Channel.CONTROL,
     Cause: Cause.RESET,
     Kind: Kind.VALUE,
+    Ending: Ending.RETURNED,
+    Restart: Restart.PERMANENT,
+    CoveyError: Overloaded("no room"),
     str: "peer:1",
     int: 1,
     bytes: b"bytes",

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from covey.core import children as children_vocabulary
+from covey.core import claims as leases_vocabulary
 from covey.core import rows as row
 from covey.core import vocabulary as v
-from covey.core.errors import InvariantError
+from covey.core.errors import InvariantError, NameTaken, UnknownName
 from covey.core.ids import Contact
 from covey.core.vocabulary import (
     Channel,
@@ -38,6 +40,7 @@ from covey.protocols.membership import vocabulary as membership_vocabulary
 from covey.protocols.membership.ledger import CLUSTER
 from covey.protocols.membership.vocabulary import SetMember
 from covey.protocols.overlay import vocabulary as overlay_vocabulary
+from covey.protocols.registry import vocabulary as registry_vocabulary
 from covey.protocols.replication import vocabulary as replication_vocabulary
 from covey.wire.messages.detector import Rumour, Rumours
 from covey.wire.messages.overlay import Beacon
@@ -54,6 +57,7 @@ MACHINES = [
     "groups",
     "voter",
     "claims",
+    "registry",
     "direct",
     "clients",
     "roster",
@@ -71,10 +75,18 @@ def test_every_fact_and_command_is_handled_by_each_machine_that_is_to_hear_it(ki
     elect = claims_vocabulary.Elect(example(claims_vocabulary.Seek).id[0], (ME,), bytes(8))
     if kind is not claims_vocabulary.Elect:
         engine.claims.handle(elect, 0)
+    engine.registry.handle(example(registry_vocabulary.OpenHub), 0)
+    if kind in (registry_vocabulary.OpenHub, registry_vocabulary.UpdateChild):
+        with pytest.raises((NameTaken, UnknownName)):
+            machine.handle(example(kind), 1)
+        return
     for now_us in (1, 2):
         effects = machine.handle(example(kind), now_us)
         assert isinstance(effects, (list, tuple))
         engine.check()
+        engine.registry.handle(Tick(), now_us)
+        if kind is registry_vocabulary.CloseHub:
+            break
 
 
 @pytest.mark.parametrize("kind", MESSAGE_KINDS, ids=lambda kind: kind.__name__)
@@ -105,6 +117,8 @@ def test_every_machine_hears_something():
 VOCABULARIES = [
     v,
     row,
+    children_vocabulary,
+    leases_vocabulary,
     links_vocabulary,
     overlay_vocabulary,
     direct_vocabulary,
@@ -113,10 +127,20 @@ VOCABULARIES = [
     replication_vocabulary,
     groups_vocabulary,
     claims_vocabulary,
+    registry_vocabulary,
     gate_vocabulary,
     roster_vocabulary,
 ]
 FOR_THE_WORLD = {"Emit", "Resolve", "Refuse", "OpenConnection", "Write", "CloseConnection", "WantTurn", "Store"}
+FOR_THE_WORLD |= {
+    "PrepareChild",
+    "StartChild",
+    "TellToken",
+    "DeliverToChild",
+    "AskHandover",
+    "StopChild",
+    "AskResolver",
+}
 FOR_THE_GATE = {"Persist", "Persisted", "PersistFailed"}
 EVENTS = {
     "core.vocabulary": {"ProtocolViolation", "SiteContested"},
@@ -128,11 +152,13 @@ EVENTS = {
     "replication": {"RowsDiffer"},
     "groups": {"GroupChanged", "MailReceived", "LifeEnded"},
     "claims": {"VotersDiffer"},
+    "registry": {"ChildChanged", "ParticipantsChanged", "ConfigDiffers", "CopyEnded", "MoveFailed"},
     "gate": {"StorageTrouble", "StorageRecovered"},
     "roster": {"MemberChanged", "PartitionSuspected"},
 }
 INSIDE_OTHERS = {"Record", "Outcome", "RosterEntry", "SyncMessage", "Address", "GroupEntry", "Letter", "Outgoing"}
-INSIDE_OTHERS |= {"Start", "Put", "Remove", "SharedRow"}
+INSIDE_OTHERS |= {"Start", "Put", "Remove", "SharedRow", "Copy"}
+INSIDE_OTHERS |= {"NewChild", "HubOptions", "ChildError", "Place", "StartOutcome", "StopOutcome", "Answer", "Shown"}
 
 
 @pytest.mark.parametrize("module", VOCABULARIES, ids=lambda m: m.__name__)

@@ -61,8 +61,8 @@ def make_hub(
         voters = tuple(sorted(split.voters))
         if node.name in voters and not node.storage.durable:
             raise ConfigError(
-                f"on_split: this node, {node.name!r}, is to vote and has no storage; give it one (storage=...), or name "
-                "another node in Majority([...])"
+                f"on_split: this node, {node.name!r}, is to vote and has no storage; give it one (storage=...), or "
+                "name another node in Majority([...])"
             )
     if zone is None:
         zone = str(decode_meta(node.meta)[1].get("zone", ""))

@@ -86,8 +86,12 @@ class ChildSpec(Generic[P]):
     __slots__ = ("_named", "_options", "_positional", "id", "start")
 
     def __init__(
-        self, id: Key, start: Callable[Concatenate[Context, P], Awaitable[object]] | Runs, *args: P.args, **kwargs: P.kwargs
-    ) -> None:  # fmt: skip
+        self,
+        id: Key,
+        start: Callable[Concatenate[Context, P], Awaitable[object]] | Runs,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> None:
         self.id = id
         self.start = start
         self._positional: tuple[Any, ...] = args
@@ -143,7 +147,7 @@ def starts_of(children: Iterable[Runs | Start]) -> dict[str, Start]:
 
 
 def new_child(spec: ChildSpec[Any], defaults: Mapping[str, Any] | None = None) -> NewChild:
-    """A child as the machine starts it. Raises `UsageError` for what cannot be serialised, `ConfigError` for options."""
+    """A child as the machine starts it. Raises `UsageError` for what cannot be sent, `ConfigError` for options."""
     if not isinstance(spec, ChildSpec):
         raise UsageError(f"a child to start is a ChildSpec, not {spec!r:.80}; nothing was started")
     options = spec._options

@@ -66,7 +66,7 @@ class Child(msgspec.Struct, frozen=True):
 
 
 class HubNode(msgspec.Struct, frozen=True):
-    """A node that takes part in a hub. `places`: whether children are placed on it; else it has another configuration."""
+    """A node that takes part in a hub. Unless it `places`, its configuration is another one, and it gets no children."""
 
     site: Site
     name: str
@@ -103,7 +103,7 @@ class _Result(msgspec.Struct, frozen=True):
         return "error" if self.errors else "ok"
 
     def raise_for_errors(self) -> None:
-        """Raises what the first error is, in the words of all of them: `DeadlineExceeded` where one was not heard of."""
+        """Raises the errors as one: `DeadlineExceeded` where something was not heard of in time."""
         if self.errors:
             raise _error_of(self.errors)
 

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from covey.core.ids import Site
-from covey.core.rows import RowsChanged, SharedRow
+from covey.core.rows import SharedRow
 from covey.protocols.registry import rows
 from covey.protocols.registry.book import INDEXED_MAX, Book
 from covey.wire.keys import encode_key
-from tests.protocols.registry.test_hub_rows import ID, ME, SPEC
+from tests.protocols.registry.test_hub_rows import BIRTH, ID, ME
 from tests.protocols.registry.test_hub_rows import row as shared_row
 
 A, B = Site(b"a" * 16), Site(b"b" * 16)
@@ -22,7 +22,7 @@ RUNS = rows.encode(rows.Running(5, 1, rows.State.RUNNING))
 
 
 def row(**meta: Any) -> SharedRow:
-    return shared_row(rows.encode(SPEC), m=[msgspec.msgpack.encode(meta)])
+    return shared_row(rows.encode(BIRTH), m=[msgspec.msgpack.encode(meta)])
 
 
 def found(book: Book, **meta: Any) -> list[bytes]:
@@ -30,8 +30,15 @@ def found(book: Book, **meta: Any) -> list[bytes]:
     return book.find(name, msgspec.msgpack.encode(value))
 
 
-def owned(*changes: tuple[bytes, bytes | None], owner: Site = A, incarnation: int = 3) -> RowsChanged:
-    return RowsChanged(b"hub:h", owner, incarnation, changes)
+def fold(book: Book, *changes: tuple[bytes, bytes | None], owner: Site = A, incarnation: int = 3) -> list[bytes]:
+    """Fold rows of one life; returns the children that run otherwise."""
+    touched: list[bytes] = []
+    for key, value in changes:
+        if key == rows.PARTICIPANT:
+            book.fold_participant(value, owner, incarnation)
+        elif book.fold_running(key, value, (owner, incarnation)):
+            touched.append(key[1:])
+    return touched
 
 
 def test_a_child_is_found_by_what_its_metadata_says_now():
@@ -50,7 +57,7 @@ def test_a_child_is_found_by_what_its_metadata_says_now():
 
 def test_metadata_that_is_no_map_is_found_by_nothing_and_of_much_the_first():
     book = Book()
-    book.fold_shared(ID, shared_row(rows.encode(SPEC), m=[b"\xc1"]))
+    book.fold_shared(ID, shared_row(rows.encode(BIRTH), m=[b"\xc1"]))
     book.fold_shared(OTHER, row(**{f"n{number}": number for number in range(INDEXED_MAX + 1)}))
     assert (found(book, n0=0), found(book, **{f"n{INDEXED_MAX}": INDEXED_MAX})) == ([OTHER], [])
     book.check()
@@ -59,23 +66,23 @@ def test_metadata_that_is_no_map_is_found_by_nothing_and_of_much_the_first():
 def test_who_runs_a_child_is_there_as_long_as_its_row_is():
     book = Book()
     key = rows.running_key(ID)
-    assert book.fold_owned(owned((key, RUNS))) == [ID]
-    assert book.fold_owned(owned((key, RUNS), owner=B, incarnation=1)) == [ID]
+    assert fold(book, (key, RUNS)) == [ID]
+    assert fold(book, (key, RUNS), owner=B, incarnation=1) == [ID]
     assert list(book.running(ID)) == [(A, 3), (B, 1)]
-    assert book.fold_owned(owned((key, None), (key, None))) == [ID]
-    assert book.fold_owned(owned((key, b"\xc1"), owner=B, incarnation=1)) == [ID]
+    assert fold(book, (key, None), (key, None)) == [ID]
+    assert fold(book, (key, b"\xc1"), owner=B, incarnation=1) == [ID]
     assert (book.running(ID), list(book.run()), book.nonsense) == ({}, [], 1)
 
 
 def test_who_takes_part_goes_with_its_life():
     book = Book()
-    assert book.fold_owned(owned((rows.PARTICIPANT, rows.encode(ME)))) == []
+    assert fold(book, (rows.PARTICIPANT, rows.encode(ME))) == []
     assert book.participants == {A: ME}
     later = msgspec.structs.replace(ME, incarnation=4)
-    book.fold_owned(owned((rows.PARTICIPANT, rows.encode(later)), incarnation=4))
-    book.fold_owned(owned((rows.PARTICIPANT, None)))  # of the life before
+    fold(book, (rows.PARTICIPANT, rows.encode(later)), incarnation=4)
+    fold(book, (rows.PARTICIPANT, None))  # of the life before
     assert book.participants == {A: later}
-    book.fold_owned(owned((rows.PARTICIPANT, rows.encode(ME)), incarnation=4))  # it speaks for another life
+    fold(book, (rows.PARTICIPANT, rows.encode(ME)), incarnation=4)  # it speaks for another life
     assert (book.participants, book.nonsense) == ({}, 1)
 
 

@@ -16,6 +16,8 @@ from covey.wire.keys import encode_key
 A, B = Site(b"a" * 16), Site(b"b" * 16)
 ID = encode_key("device-7")
 SPEC = rows.Spec("app:poll", b"\x92\x91\x01\x80", rows.Restart.TRANSIENT, 5_000_000, 0)
+BIRTH = rows.Birth(SPEC, b"\x80", 3, (A, 3))
+DOT = (A, 1, 1)
 ME = Participant(A, 3, "a", 2, "eu", False, ("app:poll",), b"config", "1.2")
 
 
@@ -27,8 +29,19 @@ def row(value: bytes, **fields: list[bytes]) -> SharedRow:
 
 def test_a_child_is_read_as_it_was_written():
     epochs = [rows.encode(9), rows.encode(4), b"\xc1", rows.encode(-3)]
-    told = row(rows.encode(SPEC), m=[b"1", b"2"], a=[A, B], e=epochs)
-    assert rows.read_child(ID, told) == rows.Child(ID, SPEC, b"2", B, 9)
+    told = row(rows.encode(BIRTH), m=[b"1", b"2"], a=[A, B], e=epochs)
+    assert rows.read_child(ID, told) == rows.Child(ID, SPEC, b"2", B, 9, (A, 3), (DOT,), True)
+    assert rows.read_child(ID, row(rows.encode(BIRTH))) == rows.Child(ID, SPEC, b"\x80", None, 3, (A, 3), (DOT,))
+
+
+def test_of_several_births_the_last_counts_and_the_highest_epoch():
+    """Both sides of a split started it: what it is comes from one of them, and its token lies above both."""
+    other = rows.Birth(SPEC, b"\x81\xa1x\x01", 2, None)
+    births = (((A, 1, 1), rows.encode(BIRTH)), ((A, 1, 2), b"\xc1"), ((B, 1, 3), rows.encode(other)))
+    child = rows.read_child(ID, SharedRow(births, ()))
+    assert child == rows.Child(ID, SPEC, b"\x81\xa1x\x01", None, 3, None, (DOT, (B, 1, 3)))
+    assert child is not None
+    assert child.author == (B, 1)
 
 
 @pytest.mark.parametrize("value", [b"", b"\xc1", rows.encode(7), msgspec.msgpack.encode(["app:poll", 1, 0, 0, 0])])
@@ -37,8 +50,8 @@ def test_what_is_no_spec_is_no_child(value):
 
 
 def test_what_is_no_id_is_no_child_and_what_is_no_site_assigns_nobody():
-    assert rows.read_child(b"\xc1", row(rows.encode(SPEC))) is None
-    child = rows.read_child(ID, row(rows.encode(SPEC), a=[b"short"]))
+    assert rows.read_child(b"\xc1", row(rows.encode(BIRTH))) is None
+    child = rows.read_child(ID, row(rows.encode(BIRTH), a=[b"short"]))
     assert child is not None
     assert child.assigned is None
 

@@ -294,7 +294,7 @@ class Batches:
             self._found(request, missing, id)
 
     def abandon(self, request: int) -> None:
-        """Nobody waits any more: a batch that is taken back if it fails, is; any other one goes on, and nobody hears."""
+        """Nobody waits any more: a batch that is taken back if it fails, is; any other one goes on unheard."""
         batch = self._starting.get(request)
         if batch is not None and batch.command.rollback and not batch.taking_back:
             self._take_back(request, batch)

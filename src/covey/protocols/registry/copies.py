@@ -57,8 +57,8 @@ class Hosted:
     """
 
     __slots__ = (
-        "active_us", "announced", "arrived", "births", "carried", "copy", "delivered", "ends", "epoch", "error", "failures",
-        "first", "fresh", "id", "letters", "mailbox", "move", "phase", "reason", "restarts", "spec", "started_us",
+        "active_us", "announced", "arrived", "births", "carried", "copy", "delivered", "ends", "epoch", "error",
+        "failures", "first", "fresh", "id", "letters", "mailbox", "move", "phase", "reason", "restarts", "spec", "started_us",
         "state", "stuck", "theirs", "waits",
     )  # fmt: skip
 

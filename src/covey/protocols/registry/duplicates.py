@@ -66,9 +66,9 @@ class Duplicates:
     def on_duplicate(self, peer: Origin, message: Duplicate) -> None:
         """Somebody would end its copy for ours."""
         hosted = self._hosting.hosted.get(message.id)
-        if hosted is not None and hosted.phase is Phase.RUNNING and hosted.move is None:
-            if self._winner(message.id) == self._ground.me and not self._ground.closing:
-                self._ground.send(peer[0], Kept(self._ground.hub, message.id))
+        stays = hosted is not None and hosted.phase is Phase.RUNNING and hosted.move is None
+        if stays and not self._ground.closing and self._winner(message.id) == self._ground.me:
+            self._ground.send(peer[0], Kept(self._ground.hub, message.id))
 
     def on_kept(self, peer: Origin, message: Kept, now_us: int) -> None:
         """The other copy stays."""

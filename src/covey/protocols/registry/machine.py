@@ -49,6 +49,12 @@ from covey.protocols.registry.hub import Hub
 from covey.wire.messages import registry as wire
 
 Effect = Any
+FROM_COPIES = frozenset(
+    {
+        c.ChildReplied, c.ChildReceives, c.ChildStarted, c.ChildExited, c.ChildPrepared, c.HandoverGiven, c.ChildStuck,
+        c.StatesResolved,
+    }
+)  # fmt: skip
 BYTES_AT_ONCE = 524_288  # in one command to send: links wait for no more than this. Guess
 
 
@@ -96,14 +102,14 @@ class Registry:
         self._strangers = 0
         self._handlers: dict[type, Callable[[Any, int], list[Effect] | None]] = {
             MessagesReceived: self._on_messages,
-            c.ChildReplied: lambda fact, now_us: self._of(fact.copy, lambda hub: hub.hosting.on_replied(fact, now_us)),
-            c.ChildReceives: lambda fact, now_us: self._of(fact.copy, lambda hub: hub.hosting.on_receives(fact, now_us)),
-            c.ChildStarted: lambda fact, now_us: self._of(fact.copy, lambda hub: hub.on_started(fact, now_us)),
-            c.ChildExited: lambda fact, now_us: self._of(fact.copy, lambda hub: hub.on_exited(fact, now_us)),
-            c.ChildPrepared: lambda fact, now_us: self._of(fact.copy, lambda hub: hub.moves.on_built(fact)),
-            c.HandoverGiven: lambda fact, now_us: self._of(fact.copy, lambda hub: hub.hosting.on_handover(fact)),
-            c.ChildStuck: lambda fact, now_us: self._of(fact.copy, lambda hub: hub.hosting.on_stuck(fact)),
-            c.StatesResolved: lambda fact, now_us: self._of(fact.copy, lambda hub: hub.hosting.on_resolved(fact, now_us)),
+            c.ChildReplied: lambda fact, now_us: self._of(fact).hosting.on_replied(fact, now_us),
+            c.ChildReceives: lambda fact, now_us: self._of(fact).hosting.on_receives(fact, now_us),
+            c.ChildStarted: lambda fact, now_us: self._of(fact).on_started(fact, now_us),
+            c.ChildExited: lambda fact, now_us: self._of(fact).on_exited(fact, now_us),
+            c.ChildPrepared: lambda fact, now_us: self._of(fact).moves.on_built(fact),
+            c.HandoverGiven: lambda fact, now_us: self._of(fact).hosting.on_handover(fact),
+            c.ChildStuck: lambda fact, now_us: self._of(fact).hosting.on_stuck(fact),
+            c.StatesResolved: lambda fact, now_us: self._of(fact).hosting.on_resolved(fact, now_us),
             ClaimWon: self._on_won,
             LeaseEnded: self._on_lease_ended,
             h.CallChild: lambda command, now_us: self._hub(command.hub).calls.begin(command, now_us),
@@ -148,7 +154,10 @@ class Registry:
     def handle(self, incoming: Any, now_us: int) -> Sequence[Effect]:
         for hub in self.hubs.values():
             hub.ground.now_us = now_us
-        effects = self._handlers[type(incoming)](incoming, now_us) or []
+        kind = type(incoming)
+        if kind in FROM_COPIES and incoming.copy.hub not in self.hubs:
+            return []  # a hub that is closed had none left
+        effects = self._handlers[kind](incoming, now_us) or []
         return effects + self._said(now_us)
 
     def _said(self, now_us: int) -> list[Effect]:
@@ -177,6 +186,9 @@ class Registry:
             {instance.hex(): hub.statistics() for instance, hub in self.hubs.items()}, self._strangers
         )
 
+    def _of(self, fact: Any) -> Hub:
+        return self.hubs[fact.copy.hub]
+
     # --- commands ---------------------------------------------------------------------------------------------------
 
     def _hub(self, instance: bytes) -> Hub:
@@ -186,12 +198,6 @@ class Registry:
         if hub.ground.closing:
             raise ClosedError("the hub is closing on this node; nothing was done")
         return hub
-
-    def _of(self, copy: c.Copy, then: Callable[[Hub], None]) -> None:
-        """What the world says of a copy; hubs that are closed had none left."""
-        hub = self.hubs.get(copy.hub)
-        if hub is not None:
-            then(hub)
 
     def _on_open(self, command: h.OpenHub, now_us: int) -> list[Effect]:
         if command.hub in self.hubs:
