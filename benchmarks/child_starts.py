@@ -4,7 +4,7 @@
 
 `start_us`: CPU time from the first `StartChild` of a batch until `ChildStarted` of the last, by child; each child is a
 coroutine that waits for its first letter. `bare_us`: the same for `loop.create_task` alone, with a coroutine that waits
-for a future: what the event loop itself takes of it. `letter_us`: one call of a child and its answer. `end_us`: CPU time
+for a future: what asyncio itself takes of it. `letter_us`: one call of a child and its answer. `end_us`: CPU time
 from the first `StopChild` until the last `ChildExited`. `bytes`: resident memory by child that runs, in the first run.
 The others are medians of the runs.
 """

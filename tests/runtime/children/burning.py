@@ -28,7 +28,7 @@ async def answer(context: Context, greeting: str = "hi") -> Any:
         elif letter.payload == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         elif letter.payload == "garble":
-            for fd in range(3, 20):
+            for fd in range(3, 256):
                 with contextlib.suppress(OSError):
                     socket.socket(fileno=os.dup(fd)).send(b"\0\0\0\1x")
         elif letter.payload == "exit":

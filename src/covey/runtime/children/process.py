@@ -20,7 +20,6 @@ from multiprocessing import spawn
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import covey
 from covey.core import children as c
 from covey.core.children import Ending
 from covey.core.ids import Site
@@ -35,6 +34,7 @@ log = logging.getLogger("covey.runtime.children")
 FOREVER_US = 1 << 60  # a lease beyond this is none
 LEASE_S_MIN, LEASE_S_MAX = 0.02, 0.5  # between two looks at a lease; guess: renewals come every 0.8 s
 LAST_QUARTER, CLEANING_US_MAX = 4, 1_000_000  # of its grace a child has that long to clean up once it is cancelled
+ROOT = Path(__file__).parents[3]  # the folder of the package covey
 EXIT_S = 5.0  # for a process to end once its child has; guess: interpreters take 0.1 s
 SETTINGS = ("sys_path", "sys_argv", "dir")
 MAIN = ("init_main_from_name", "init_main_from_path")
@@ -121,9 +121,9 @@ class ProcessBody:
             reader, self._writer = await asyncio.open_connection(sock=ours)
             self._writer.write(b"".join(self._unsent))
             self._unsent.clear()
-            await self._relay(reader)
-            async with asyncio.timeout(EXIT_S):
-                await process.wait()
+            if await self._relay(reader):
+                async with asyncio.timeout(EXIT_S):
+                    await process.wait()
         except TimeoutError:  # its child has ended, or is not heard of; what it left behind keeps it from ending
             pass
         finally:
@@ -138,8 +138,8 @@ class ProcessBody:
         status = None if process is None else process.returncode
         return self._exited or self._died(status or 0)
 
-    async def _relay(self, reader: asyncio.StreamReader) -> None:
-        """What it says, until its child has ended."""
+    async def _relay(self, reader: asyncio.StreamReader) -> bool:
+        """What it says, until its child has ended; False where nobody understands it any more."""
         try:
             while self._exited is None:
                 (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
@@ -148,6 +148,8 @@ class ProcessBody:
             pass
         except (ValueError, KeyError, RecursionError) as error:  # the child wrote there itself
             self._exited = self._failed(f"what the process of the child said cannot be read ({error})")
+            return False
+        return True
 
     def _hear(self, frame: Any) -> None:
         run = self._run
@@ -191,11 +193,7 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
 
 def _command(fd: int) -> list[str]:
     """A new interpreter that can import this covey; the rest of its path it is told."""
-    package = Path(covey.__file__).parent
-    code = (
-        f"import sys; sys.path.insert(0, {str(package.parent)!r}); "
-        f"from covey.runtime.children.worker import main; main({fd})"
-    )
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from covey.runtime.children.worker import main; main({fd})"
     return [os.fsdecode(spawn.get_executable()), "-c", code, "covey-child"]
 
 
