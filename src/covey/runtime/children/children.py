@@ -133,12 +133,13 @@ class Children:
         if tasks:
             await asyncio.wait(tasks, timeout=grace + self.config.stuck_after_us / 1e6)
         self.births.turn()
-        left = list(self._runs.values())
-        for run in left:
+        abandoned = 0
+        for run in list(self._runs.values()):
             self._forget(run)
             if run.task is not me:
+                abandoned += 1
                 log.warning("event=child_abandoned hub=%s id=%s start=%s", *run.names)
-        return len(left)
+        return abandoned
 
     # --- what the machine says --------------------------------------------------------------------------------------
 

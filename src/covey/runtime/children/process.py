@@ -57,6 +57,7 @@ class ProcessBody:
         begin = Begin(prepare, name, _settings(name), children.config.lapse_us)
         self._unsent = [encode_frame(begin)]  # until there is a process
         self._exited: c.ChildExited | None = None
+        self._ended = False
         self._lease: int | None = None  # the last one that it was told
         self._lease_timer: asyncio.TimerHandle | None = None
 
@@ -97,6 +98,8 @@ class ProcessBody:
     def _tell_lease(self) -> None:
         """Its lease, now and whenever it is another one."""
         children = self._children
+        if self._ended:
+            return
         until_us, now_us = children.lease_us(self._run.copy), children.clock_us()
         left_us = max(until_us - now_us, 0)
         if until_us != self._lease:
@@ -127,6 +130,7 @@ class ProcessBody:
         except TimeoutError:  # its child has ended, or is not heard of; what it left behind keeps it from ending
             pass
         finally:
+            self._ended = True
             if self._lease_timer is not None:
                 self._lease_timer.cancel()
             if self._writer is not None:
