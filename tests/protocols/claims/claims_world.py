@@ -34,7 +34,7 @@ from covey.wire.messages.claims import Claim, Grant, Id, Refusal, Release, Relea
 SECOND = 1_000_000
 HUB = b"hub"
 DIGEST = b"electors"
-LATE_US = 20_000  # the watchdog, and the time to kill
+LATE_US = 70_000  # the watchdog, and the time to kill
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Claim | Grant | Refusal | Release | Released)
 
