@@ -109,7 +109,8 @@ class Engine:
         self.detector = Detector(config.detector, rng, now_us, me=me)
         self.replication = Replication(config.replication, rng, now_us, me=me)
         self.groups = Groups(config.groups, rng, now_us, me=me)
-        self.voter = Voter(config.claims, rng, now_us, me=me, stored=(logs or {}).get("voter", {}))
+        durable, votes = not config.membership.ephemeral, (logs or {}).get("voter", {})
+        self.voter = Voter(config.claims, rng, now_us, me=me, durable=durable, stored=votes)
         self.claims = Host(config.claims, rng, now_us, me=me)
         self.direct = Direct(config.direct, identity.site)
         self.clients = Clients(config.clients)
@@ -133,7 +134,9 @@ class Engine:
             **dict.fromkeys(detector_messages.DetectorMessage.__args__, ("detector", self.detector)),
             **dict.fromkeys(rows_messages.RowsMessage.__args__, ("replication", self.replication)),
             group_messages.Mail: ("groups", self.groups),
-            **dict.fromkeys((claims_messages.Claim, claims_messages.Release), ("voter", self.voter)),
+            **dict.fromkeys(
+                (claims_messages.Claim, claims_messages.Release, claims_messages.Seats), ("voter", self.voter)
+            ),
             **dict.fromkeys(claims_messages.Answer.__args__, ("claims", self.claims)),
             direct_messages.Payload: ("direct", self.direct),
             **dict.fromkeys(client_messages.ClientMessage.__args__, ("clients", self.clients)),
@@ -166,16 +169,16 @@ class Engine:
             (membership,): (
                 member.SetMember, member.SetMeta, member.Kick, member.Leave, member.Join, member.Flush, member.Cleanup,
                 member.GetData, member.ReceiveSync, member.Wipe,
-                v.WallOffset, v.DigestsHeard, v.ClusterEntered, v.Superseded,
+                v.DigestsHeard, v.ClusterEntered, v.Superseded,
             ),
             (detector,): (detection.Stop, detection.PeerSpoke, v.DigestsChanged, v.LoopLagged),
             (rows,): (row.HoldInstance, row.ReleaseInstance, row.WriteRows, row.WriteShared, v.PeerProbed),
             (groups, rows, links): (v.TurnEnded,),
+            (membership, voter, claims): (v.WallOffset,),
             (links, overlay, detector, groups, rows, voter, claims, roster): (v.ClusterChanged,),
-            (roster, detector, groups, rows, claims, overlay): (v.MemberAdded,),
-            (roster, detector, groups, rows, overlay): (v.MemberRemoved,),
+            (roster, detector, groups, rows, voter, claims, overlay): (v.MemberAdded, v.MemberRemoved),
             (overlay, membership, groups, rows, roster): (v.LivenessChanged,),
-            (links, overlay, membership, detector, clients, rows, claims): (v.Tick,),
+            (links, overlay, membership, detector, clients, rows, voter, claims): (v.Tick,),
             (links, overlay, membership, detector, groups, rows): (v.AddressLearned,),
             (overlay, membership): (v.AddressAnswered, v.AddressFailed),
             (overlay, detector, direct): (v.PeerUnreached,),

@@ -50,5 +50,5 @@ def test_the_default_times_are_those_that_the_documents_name():
 def test_times_with_which_nothing_could_be_held_are_refused(changes, match):
     with pytest.raises(ConfigError, match=match):
         check_claims(ClaimsConfig(**changes))
-    with pytest.raises(ConfigError, match="^engine: claims.*nothing was opened"):
+    with pytest.raises(ConfigError, match=r"^engine: claims\..*nothing was opened"):
         Config.lan(engine=EngineConfig(claims=ClaimsConfig(**changes)))

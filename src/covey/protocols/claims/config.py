@@ -48,8 +48,8 @@ def check_claims(config: ClaimsConfig) -> None:
     """Refuse times with which nothing could be held. Raises `ConfigError`; every field is a positive int already."""
     if config.wait_us > WAIT_US_MAX:
         raise ConfigError(
-            f"fence_after_us and stop_grace_us: with their margin they make {config.wait_us} µs, for which an id would be "
-            f"blocked after a crash, and voters wait {WAIT_US_MAX} at most; nothing was opened: shorten them"
+            f"fence_after_us and stop_grace_us: with their margin they make {config.wait_us} µs, for which an id would "
+            f"be blocked after a crash, and voters wait {WAIT_US_MAX} at most; nothing was opened: shorten them"
         )
     _check_order(config, "duel_us_min", "duel_us_max")
     _check_order(config, "pause_us_min", "pause_us_max")
@@ -61,13 +61,13 @@ def check_claims(config: ClaimsConfig) -> None:
         )
     if config.duel_us_max >= config.fence_after_us:
         raise ConfigError(
-            f"duel_us_max: {config.duel_us_max} is not below fence_after_us ({config.fence_after_us}), so a lease could "
-            "have ended when it is won; nothing was opened: shorten the duel or lengthen the lease"
+            f"duel_us_max: {config.duel_us_max} is not below fence_after_us ({config.fence_after_us}), so a lease "
+            "could have ended when it is won; nothing was opened: shorten the duel or lengthen the lease"
         )
     if config.doublings_max > 16:
         raise ConfigError(
-            f"doublings_max: with {config.doublings_max} the pauses of a host that lost would grow to hours; nothing was "
-            "opened: take 16 at most, 5 as a rule"
+            f"doublings_max: with {config.doublings_max} the pauses of a host that lost would grow to hours; nothing "
+            "was opened: take 16 at most, 5 as a rule"
         )
 
 

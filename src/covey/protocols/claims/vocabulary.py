@@ -9,21 +9,21 @@ from covey.wire.messages.claims import Claim, Freed, Grant, Id, Refusal, Release
 
 
 class Elect(msgspec.Struct, frozen=True, gc=False):
-    """The command: these sites vote for what is claimed in `instance`.
+    """The command: the nodes of these names vote for what is claimed in `instance`; `name` is that of this node.
 
-    `digest` stands for the names in the list and the sites that bear them.
+    Raises `ConfigError` for a list that cannot work; see `electorate_of`.
     """
 
     instance: bytes
-    voters: tuple[Site, ...]
-    digest: bytes
+    voters: tuple[str, ...]
+    name: str = ""
 
 
 class Seek(msgspec.Struct, frozen=True, gc=False):
     """The command: claim `id` until it is won, under `epoch` or a later one.
 
-    Does nothing where it is sought or held, or where a child without a lease has not ended yet: seek it again after
-    `Relinquish`.
+    Does nothing where it is sought or held. Where a child without a lease has not ended yet, it is claimed as soon as
+    `Relinquish` says that it has; a second `Relinquish` takes that back.
 
     `freed`: the claim of the host that hands over to us, which has ended; also for what is sought already.
     """
@@ -34,7 +34,8 @@ class Seek(msgspec.Struct, frozen=True, gc=False):
 
 
 class Relinquish(msgspec.Struct, frozen=True, gc=False):
-    """The command: the child has ended, or is not to be started: let others have `id`. Does nothing the second time."""
+    """The command: the child has ended, or is not to be started: let others have `id`. Does nothing for what is not
+    sought, held or ending."""
 
     id: Id
 
@@ -71,3 +72,24 @@ class VotersDiffer(msgspec.Struct, frozen=True, gc=False):
 
     instance: bytes
     site: Site
+
+
+class EpochsAhead(msgspec.Struct, frozen=True, gc=False):
+    """The event: what this node claims lies far above the clock of the voter `site`, so one of both has a wrong date.
+
+    Set it right: until then that voter counts as absent here.
+    """
+
+    instance: bytes
+    site: Site
+
+
+class SeatEmpty(msgspec.Struct, frozen=True, gc=False):
+    """The event: of the voters' names, `name` has nobody who votes for it, or `sites` bear it and do not vote.
+
+    `why` is a sentence for people, and says what to do. Said once, ten seconds after the list is used at the earliest.
+    """
+
+    name: str
+    sites: tuple[Site, ...]
+    why: str
