@@ -61,7 +61,7 @@ LARGE: dict[str, int] = {
     "src/covey/protocols/replication/machine.py": 430,
     "src/covey/protocols/replication/shared.py": 400,
     "src/covey/rows/shared.py": 420,
-    "src/covey/runtime/runner.py": 390,
+    "src/covey/runtime/runner.py": 400,
     "src/covey/runtime/transport/tcp.py": 350,
     "src/covey/sim/profiles.py": 330,
     "src/covey/sim/world.py": 330,
