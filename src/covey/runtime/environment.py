@@ -11,7 +11,6 @@ from typing import Protocol
 from covey.runtime.transport.base import Transport
 from covey.runtime.transport.tcp import TcpTransport, Tls
 
-
 _BOOTTIME_NS: Callable[[], int] = (
     partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic_ns
 )
