@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import covey
+from covey.protocols.claims.seats import MISSING, NO_STORAGE
 from covey.protocols.claims.vocabulary import Elect, Relinquish, Seek
 from covey.testing import Cluster, run
 from tests.testing.virtual import until
@@ -65,7 +66,7 @@ def test_three_named_nodes_with_storage_vote_for_guests_of_which_one_follows_the
     run(test)
 
 
-def test_a_guest_of_a_voters_name_has_no_vote_and_nothing_is_granted():
+def test_a_guest_of_a_voters_name_has_no_vote_and_nothing_is_granted_and_people_are_told(caplog):
     async def test(cluster: Cluster) -> None:
         for name in NAMES[:2]:
             await cluster.start(1, name=name, storage=covey.MemoryStorage())
@@ -77,3 +78,7 @@ def test_a_guest_of_a_voters_name_has_no_vote_and_nothing_is_granted():
         assert not any(votes(node) or token(node) for node in cluster._nodes)
 
     run(test)
+    said = [record.getMessage() for record in caplog.records if "seat_empty" in record.getMessage()]
+    assert len(said) == 3
+    assert sum(NO_STORAGE in line for line in said) == 1
+    assert sum(MISSING in line for line in said) == 2

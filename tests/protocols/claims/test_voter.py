@@ -153,8 +153,8 @@ def test_after_a_start_it_waits_as_long_as_the_longest_claim_on_its_disk_says():
 
 def test_what_is_new_lies_above_the_clock_that_it_had_when_nobody_relied_on_older_grants():
     box = Box(now_us=WAIT)
-    box.feed(WallOffset(10 * SECOND))
-    box.feed(WallOffset(99 * SECOND))  # its date was set since
+    box.feed(WallOffset(99 * SECOND))
+    box.feed(WallOffset(10 * SECOND))  # its date was wrong
     floor = pack(10_000 + WAIT // 1_000, 0)
     (refusal,) = box.hears(ANN, claim(floor))
     assert (refusal.message.accepted, refusal.message.floor) == (0, floor)

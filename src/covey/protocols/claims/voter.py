@@ -83,7 +83,6 @@ class Voter:
         self._bench = Bench(config, self._timers, me.site, durable, kept.seatings)
         self._electorates: dict[bytes, Electorate] = {}
         self._clock = HybridClock(config.lead_ms_max)
-        self._knows_time = False
         self._counts = dict.fromkeys(("granted", "refused", "differing", "ahead", "full"), 0)
         self._told: dict[tuple[bytes, Site], None] = {}  # whose list differs, and was told
         self._handlers: dict[type, Callable[[Any, int], list[Effect]]] = {
@@ -142,10 +141,9 @@ class Voter:
         return []
 
     def _on_offset(self, fact: WallOffset, now_us: int) -> list[Effect]:
+        """What our clock showed then, as we know it now: whoever began with a wrong date is not bound to that."""
         self._clock.set_offset(fact.offset_us)
-        if not self._knows_time:
-            self._knows_time = True
-            self.votes.start_epoch = pack(self._clock.wall_ms(self._quiet_us), 0)
+        self.votes.start_epoch = pack(self._clock.wall_ms(self._quiet_us), 0)
         return []
 
     def _on_tick(self, _: Tick, now_us: int) -> list[Effect]:
