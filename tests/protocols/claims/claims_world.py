@@ -264,6 +264,7 @@ class World:
         process.alive = False
         process.copies.clear()
         self.lost += 1
+        self.copies.pop(process.number, None)
         before = process.site
 
         def begin() -> None:
