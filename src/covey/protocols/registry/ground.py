@@ -185,7 +185,11 @@ class Ground:
 
     def leased(self, id: bytes, now_us: int) -> bool:
         """Whether a child may be served at this moment."""
-        return not self.fenced or self._leases((self.hub, id)) > now_us
+        return not self.fenced or self.lease_us(id) > now_us
+
+    def lease_us(self, id: bytes) -> int:
+        """Until when, on our clock, a child may be served."""
+        return self._leases((self.hub, id))
 
     # --- the view ---------------------------------------------------------------------------------------------------
 
