@@ -53,6 +53,11 @@ class Wires:
         """Ours."""
         return self.me.site, self.me.incarnation
 
+    def is_over(self, life: Origin) -> bool:
+        """Whether a later life of its site is known, or the site belongs no more."""
+        known = self.lives.get(life[0])
+        return known is None or known.incarnation > life[1]
+
     @property
     def unsent(self) -> bool:
         """Whether something is to be said."""

@@ -252,7 +252,8 @@ class Hub:
             self.calls.gone(life)
             self.moves.gone(life, now_us)
             self.batches.gone(life, now_us)
-            self.hosting.forget(life)
+            if ground.wires.is_over(life):  # one that is only held for down may ask again
+                self.hosting.forget(life)
         self._tell_mismatch()
 
     def _tell_mismatch(self) -> None:
