@@ -200,7 +200,7 @@ class Replication:
         """Compare with somebody who holds something that we do."""
         self._timers.set(("digest",), now_us + jittered(self._rng, self._config.digest_period_us))
         effects = self.owned.logs.trim()
-        self.shared.trim(now_us)
+        self.shared.retiring.trim(now_us)
         holders: dict[Site, None] = {}
         for instance in self.tables:
             if instance != SYSTEM:
@@ -216,7 +216,7 @@ class Replication:
         if any(self._holders.has(instance, site) for instance in self.tables):
             self._timers.set(("digest",), now_us + self._config.digest_period_us * 3 // 2)
             effects = self.owned.logs.trim()
-            self.shared.trim(now_us)
+            self.shared.retiring.trim(now_us)
         return [*effects, self._say_sum(site)]
 
     def _say_sum(self, site: Site) -> Effect:
@@ -227,7 +227,7 @@ class Replication:
         if message.digest == self._sum(common):
             if self._lives.incarnation(peer):
                 self.owned.logs.equal(peer, common)
-                self.shared.equal(peer, common)
+                self.shared.retiring.equal(peer, common)
             return []
         self._mismatches += 1
         effects = self.owned.compare(peer, [(instance, self.tables[instance].positions()) for instance in common], True)
@@ -361,7 +361,7 @@ class Replication:
             effects += self._changed(instance, site, before or incarnation, changes)
         if incarnation != before:
             self.owned.logs.forget(site)
-            self.shared.forget(site)
+            self.shared.retiring.forget(site)
             self._unlink(site)
         return effects
 

@@ -5,9 +5,7 @@
                                                       └▶ (no log goes back so far, or: received the same, yet not alike)
                             SharedCompare ─▶ SharedSummary ─▶ for each bucket that differs: SharedPartPull ─▶ SharedPart
 
-Whose life is over does not matter here: what it did to rows stays. A life that is over and of which nothing is alive
-retires from what is compared, once every holder that is present was seen to have all of it; it stays known for a long
-time, and that time is the longest split in which what was removed stays removed.
+Whose life is over does not matter here: what it did to rows stays, until nothing of it is alive (`retiring`).
 """
 
 from __future__ import annotations
@@ -24,6 +22,7 @@ from covey.protocols.replication.audience import Audience
 from covey.protocols.replication.config import ReplicationConfig
 from covey.protocols.replication.exchanges import Exchanges, changed
 from covey.protocols.replication.pieces import shared_in_pieces, sums_in_pieces, tellable
+from covey.protocols.replication.retiring import Retiring
 from covey.protocols.replication.vocabulary import RowsDiffer, SharedStatistics
 from covey.rows.dots import Told
 from covey.rows.op_log import Op
@@ -51,11 +50,9 @@ class Shared:
         self._minted_before = 0  # at least as high as any number in those that `_minted` had no room for
         self._unsaid: dict[bytes, Ops] = {}
         self.exchanges = Exchanges(config, timers, audience, self.tables, self._clip)
-        self._equal: dict[Site, dict[bytes, int]] = {}  # at which versions a peer was seen to have the same
-        self._acks: dict[tuple[bytes, Origin], dict[Site, None]] = {}  # who has all of a life that may retire
-        self._retired_us: dict[tuple[bytes, Origin], int] = {}  # in the order in which they did
+        self.retiring = Retiring(config, audience, self.tables)
         self._alike: dict[tuple[bytes, Site], tuple[int, int]] = {}  # (version, how often) they should have been alike
-        self.counts = dict.fromkeys(("written", "applied", "retired", "differing", "overfull"), 0)
+        self.counts = dict.fromkeys(("written", "applied", "differing", "overfull"), 0)
         self.handlers: dict[type, Callable[[Site, Any, int], list[Effect]]] = {
             wire.SharedOps: self._on_ops,
             wire.SharedSums: self._on_sums,
@@ -75,7 +72,7 @@ class Shared:
             invariant(numbers == list(range(numbers[0], numbers[0] + len(ops))), "what waits is in order")
             invariant(numbers[-1] == self._minted[instance], "what waits is the last that we did")
         invariant(len(self._minted) <= self._config.instances_max, "numbers are bounded")
-        invariant(len(self._retired_us) <= self._config.retired_max, "retired lives are bounded")
+        self.retiring.check()
 
     def statistics(self) -> SharedStatistics:
         """What is held, and counts since the start."""
@@ -83,7 +80,13 @@ class Shared:
         rows, log_bytes = sum(map(len, tables)), sum(table.log.bytes for table in tables)
         under_way = self.exchanges
         return SharedStatistics(
-            rows, log_bytes, len(under_way), pulls=under_way.pulls, comparisons=under_way.comparisons, **self.counts
+            rows,
+            log_bytes,
+            len(under_way),
+            pulls=under_way.pulls,
+            comparisons=under_way.comparisons,
+            retired=self.retiring.retired,
+            **self.counts,
         )
 
     # --- instances --------------------------------------------------------------------------------------------------
@@ -97,11 +100,7 @@ class Shared:
         effects = self._say(instance, self._unsaid.pop(instance, []))
         table = self.tables.pop(instance)
         self.exchanges.close(instance)
-        for versions in self._equal.values():
-            versions.pop(instance, None)
-        for known in (self._acks, self._retired_us):
-            for key in [key for key in known if key[0] == instance]:
-                del known[key]
+        self.retiring.close(instance)
         self._alike = {key: seen for key, seen in self._alike.items() if key[0] != instance}
         gone = tuple((key, None) for key in table.view())
         return [*effects, SharedChanged(instance, gone)] if gone else effects
@@ -115,8 +114,7 @@ class Shared:
         self._minted.clear()
         self._minted_before = 0
         self._unsaid.clear()
-        self._equal.clear()
-        self._acks.clear()
+        self.retiring.new_life()
         self.exchanges.lost(None)
 
     # --- our own operations -----------------------------------------------------------------------------------------
@@ -228,7 +226,7 @@ class Shared:
         if asked == peer:
             return effects  # the answer
         if fresh:
-            self._acks.pop((message.instance, life), None)
+            self.retiring.more(message.instance, life)
             effects += self._audience.push(message.instance, message, message.site, peer)
         if asked is None and table.lacks([(*life, ((1, last),))]):
             effects += self.exchanges.pull(message.instance, peer, ((*life, ((1, last),)),), now_us)
@@ -277,7 +275,7 @@ class Shared:
             if self.digest(instance) != digest:
                 effects.append(self._audience.send(peer, self._have(instance, True), Channel.CONTROL))
             elif self._audience.lives.incarnation(peer):
-                self._equal.setdefault(peer, {})[instance] = self.tables[instance].version
+                self.retiring.equal_in(peer, instance)
         return effects
 
     def _have(self, instance: bytes, answer: bool) -> wire.SharedHave:
@@ -297,7 +295,7 @@ class Shared:
         more = False
         for life in table.received.lives():
             if self._covers(theirs.get(life, ()), table.received.intervals(life)):
-                self._acknowledged(instance, life, peer)
+                self.retiring.acknowledged(instance, life, peer)
             else:
                 more = True
         unlike = not missing and not more and message.alive != table.alive_digest.to_bytes(8, "big")
@@ -327,52 +325,6 @@ class Shared:
             self.counts["differing"] += 1
             effects.append(Emit(RowsDiffer(instance, peer)))
         return effects
-
-    # --- what everybody has -----------------------------------------------------------------------------------------
-
-    def equal(self, peer: Site, instances: Iterable[bytes]) -> None:
-        """A peer was seen to have the same as we have in these."""
-        tables = self.tables
-        self._equal[peer] = {instance: tables[instance].version for instance in instances if instance in tables}
-
-    def forget(self, peer: Site) -> None:
-        """That life is over, or does not belong."""
-        self._equal.pop(peer, None)
-
-    def _acknowledged(self, instance: bytes, life: Origin, peer: Site) -> None:
-        if not self._is_current(life) and not self.tables[instance].has_alive(life):
-            self._acks.setdefault((instance, life), {})[peer] = None
-
-    def _is_current(self, life: Origin) -> bool:
-        return life == self._me or self._audience.lives.incarnation(life[0]) == life[1]
-
-    def trim(self, now_us: int) -> None:
-        """Forget operations that all who hold an instance were seen to have, and the oldest above a bound; and let
-        lives retire."""
-        for instance, table in self.tables.items():
-            others = self._audience.others(instance)
-            equal = {site: self._equal.get(site, {}).get(instance, 0) for site in others}
-            table.log.trim(self._config.shared_log_bytes_max, min(equal.values(), default=table.version))
-            for life in table.received.lives():
-                if self._is_current(life) or table.has_alive(life):
-                    continue
-                acks = self._acks.get((instance, life), {})
-                touched = table.touched.get(life, 0)
-                if all(site in acks or equal[site] >= touched for site in others):
-                    self._acks.pop((instance, life), None)
-                    table.retire(life)
-                    self._retired_us[instance, life] = now_us
-                    self.counts["retired"] += 1
-        for (instance, life), since_us in list(self._retired_us.items()):
-            table = self.tables[instance]
-            old = now_us - since_us >= self._config.context_keep_us
-            if self._is_current(life):  # while we were out of the cluster all others seemed to be over
-                table.recall(life)
-            if not table.retired.top(life):
-                del self._retired_us[instance, life]  # more of it came
-            elif old or len(self._retired_us) > self._config.retired_max:
-                table.forget(life)
-                del self._retired_us[instance, life]
 
 
 def sensible(op: Op) -> bool:

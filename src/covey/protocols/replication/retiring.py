@@ -1,0 +1,107 @@
+"""What all who hold an instance have: operations that need not be told any more, and lives that retire.
+
+A life that is over and of which nothing is alive retires from what is compared, once every holder that is present was
+seen to have all of it. It stays known for a long time, and that time is the longest split in which what was removed
+stays removed.
+
+A holder is seen to have something when it says so, and it says so of what is on its disk, if it has one (`Saving`):
+what a crash might take from it does not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from covey.core.errors import invariant
+from covey.core.ids import Origin, Site
+from covey.protocols.replication.audience import Audience
+from covey.protocols.replication.config import ReplicationConfig
+from covey.rows.shared import SharedTable
+
+
+class Retiring:
+    """Who has what of the shared rows held here.
+
+    Law: a life retires only where all others who hold the instance said that they have all of it. Invariant: lives that
+    retired are bounded.
+    """
+
+    def __init__(self, config: ReplicationConfig, audience: Audience, tables: dict[bytes, SharedTable]) -> None:
+        self._config = config
+        self._audience = audience
+        self._tables = tables
+        self.retired = 0
+        self._equal: dict[Site, dict[bytes, int]] = {}  # at which versions a peer was seen to have the same
+        self._acks: dict[tuple[bytes, Origin], dict[Site, None]] = {}  # who has all of a life that may retire
+        self._retired_us: dict[tuple[bytes, Origin], int] = {}  # in the order in which they did
+
+    def check(self) -> None:
+        """The invariant."""
+        invariant(len(self._retired_us) <= self._config.retired_max, "retired lives are bounded")
+
+    def equal(self, peer: Site, instances: Iterable[bytes]) -> None:
+        """A peer was seen to have the same as we have in these, and of no other one that is known."""
+        tables = self._tables
+        self._equal[peer] = {instance: tables[instance].version for instance in instances if instance in tables}
+
+    def equal_in(self, peer: Site, instance: bytes) -> None:
+        """The same in one of them."""
+        self._equal.setdefault(peer, {})[instance] = self._tables[instance].version
+
+    def acknowledged(self, instance: bytes, life: Origin, peer: Site) -> None:
+        """A peer has all that we have of a life."""
+        if not self._is_current(life) and not self._tables[instance].has_alive(life):
+            self._acks.setdefault((instance, life), {})[peer] = None
+
+    def more(self, instance: bytes, life: Origin) -> None:
+        """More of a life came."""
+        self._acks.pop((instance, life), None)
+
+    def forget(self, peer: Site) -> None:
+        """That life of a peer is over, or does not belong."""
+        self._equal.pop(peer, None)
+
+    def new_life(self) -> None:
+        """A new life of ours: what was seen, others may have said to the one before."""
+        self._equal.clear()
+        self._acks.clear()
+
+    def close(self, instance: bytes) -> None:
+        """It is not held any more."""
+        for versions in self._equal.values():
+            versions.pop(instance, None)
+        for known in (self._acks, self._retired_us):
+            for key in [key for key in known if key[0] == instance]:
+                del known[key]
+
+    def _is_current(self, life: Origin) -> bool:
+        me = self._audience.me
+        return life == (me.site, me.incarnation) or self._audience.lives.incarnation(life[0]) == life[1]
+
+    def trim(self, now_us: int) -> None:
+        """Forget operations that all who hold an instance were seen to have, and the oldest above a bound; and let
+        lives retire."""
+        for instance, table in self._tables.items():
+            others = self._audience.others(instance)
+            equal = {site: self._equal.get(site, {}).get(instance, 0) for site in others}
+            table.log.trim(self._config.shared_log_bytes_max, min(equal.values(), default=table.version))
+            for life in table.received.lives():
+                if self._is_current(life) or table.has_alive(life):
+                    continue
+                acks = self._acks.get((instance, life), {})
+                touched = table.touched.get(life, 0)
+                if all(site in acks or equal[site] >= touched for site in others):
+                    self._acks.pop((instance, life), None)
+                    table.retire(life)
+                    self._retired_us[instance, life] = now_us
+                    self.retired += 1
+        for (instance, life), since_us in list(self._retired_us.items()):
+            table = self._tables[instance]
+            old = now_us - since_us >= self._config.context_keep_us
+            if self._is_current(life):  # while we were out of the cluster all others seemed to be over
+                table.recall(life)
+            if not table.retired.top(life):
+                del self._retired_us[instance, life]  # more of it came
+            elif old or len(self._retired_us) > self._config.retired_max:
+                table.forget(life)
+                del self._retired_us[instance, life]
