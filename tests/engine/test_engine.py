@@ -51,6 +51,7 @@ MACHINES = [
     "membership",
     "detector",
     "replication",
+    "shelf",
     "groups",
     "voter",
     "claims",

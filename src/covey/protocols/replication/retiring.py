@@ -39,6 +39,11 @@ class Retiring:
         """The invariant."""
         invariant(len(self._retired_us) <= self._config.retired_max, "retired lives are bounded")
 
+    def open(self, instance: bytes, table: SharedTable, now_us: int) -> None:
+        """It is held from now on, perhaps as the disk kept it: how long ago lives retired there is not known."""
+        self._retired_us.update({(instance, life): now_us for life in table.retired.lives()})
+        self._forget_old(now_us)
+
     def equal(self, peer: Site, instances: Iterable[bytes]) -> None:
         """A peer was seen to have the same as we have in these, and of no other one that is known."""
         tables = self._tables
@@ -95,6 +100,9 @@ class Retiring:
                     table.retire(life)
                     self._retired_us[instance, life] = now_us
                     self.retired += 1
+        self._forget_old(now_us)
+
+    def _forget_old(self, now_us: int) -> None:
         for (instance, life), since_us in list(self._retired_us.items()):
             table = self._tables[instance]
             old = now_us - since_us >= self._config.context_keep_us

@@ -10,7 +10,7 @@ Whose life is over does not matter here: what it did to rows stays, until nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from covey.core.errors import Overloaded, UnknownName, ValueTooLarge, invariant
@@ -23,6 +23,7 @@ from covey.protocols.replication.config import ReplicationConfig
 from covey.protocols.replication.exchanges import Exchanges, changed
 from covey.protocols.replication.pieces import shared_in_pieces, sums_in_pieces, tellable
 from covey.protocols.replication.retiring import Retiring
+from covey.protocols.replication.saving import Saving
 from covey.protocols.replication.vocabulary import RowsDiffer, SharedStatistics
 from covey.rows.dots import Told
 from covey.rows.op_log import Op
@@ -41,9 +42,16 @@ class Shared:
     and show the same. Invariants: those of the tables and exchanges; what waits for the end of the turn is ours.
     """
 
-    def __init__(self, config: ReplicationConfig, timers: Timers[tuple[Any, ...]], audience: Audience) -> None:
+    def __init__(
+        self,
+        config: ReplicationConfig,
+        timers: Timers[tuple[Any, ...]],
+        audience: Audience,
+        stored: Mapping[bytes, bytes] | None = None,
+    ) -> None:
         self._config = config
         self._audience = audience
+        self.saving = Saving(config, stored)
         self.tables: dict[bytes, SharedTable] = {}
         self._checked: dict[bytes, tuple[int, ...]] = {}  # as they were when they were checked last
         self._minted: dict[bytes, int] = {}  # our numbers in this life, also in instances that we have let go of
@@ -73,6 +81,7 @@ class Shared:
             invariant(numbers[-1] == self._minted[instance], "what waits is the last that we did")
         invariant(len(self._minted) <= self._config.instances_max, "numbers are bounded")
         self.retiring.check()
+        self.saving.check()
 
     def statistics(self) -> SharedStatistics:
         """What is held, and counts since the start."""
@@ -86,19 +95,23 @@ class Shared:
             pulls=under_way.pulls,
             comparisons=under_way.comparisons,
             retired=self.retiring.retired,
+            stored=self.saving.records,
             **self.counts,
         )
 
     # --- instances --------------------------------------------------------------------------------------------------
 
-    def open(self, instance: bytes) -> None:
-        """This node holds an instance from now on."""
-        self.tables[instance] = SharedTable()
+    def open(self, instance: bytes, durable: bool, now_us: int) -> list[Effect]:
+        """This node holds an instance from now on, and shows what its disk kept of it."""
+        table = self.tables[instance] = self.saving.open(instance, durable)
+        self.retiring.open(instance, table, now_us)
+        return changed(instance, table)
 
     def close(self, instance: bytes) -> list[Effect]:
         """It does not any more: nothing of it is shown. Those who hold it are told the last of what we did."""
         effects = self._say(instance, self._unsaid.pop(instance, []))
         table = self.tables.pop(instance)
+        self.saving.close(instance)
         self.exchanges.close(instance)
         self.retiring.close(instance)
         self._alike = {key: seen for key, seen in self._alike.items() if key[0] != instance}
@@ -258,9 +271,13 @@ class Shared:
 
     def sums(self, instances: Iterable[bytes]) -> list[wire.SharedSums]:
         """The digests of those that have any shared rows, for who has other ones."""
+        messages: list[wire.SharedSums] = []
         told = [(instance, self.digest(instance)) for instance in instances if instance in self.tables]
         told = [(instance, digest) for instance, digest in told if digest != bytes(8)]
-        return sums_in_pieces(told, self._config.bytes_aim)
+        for saved in (True, False):
+            some = [(instance, digest) for instance, digest in told if self.saving.saved(instance) is saved]
+            messages += sums_in_pieces(some, saved, self._config.bytes_aim)
+        return messages
 
     def digest(self, instance: bytes) -> bytes:
         """64 bits of all that was received and is alive in an instance; zeros where there never was anything."""
@@ -274,7 +291,7 @@ class Shared:
                 continue
             if self.digest(instance) != digest:
                 effects.append(self._audience.send(peer, self._have(instance, True), Channel.CONTROL))
-            elif self._audience.lives.incarnation(peer):
+            elif message.saved and self._audience.lives.incarnation(peer):
                 self.retiring.equal_in(peer, instance)
         return effects
 
@@ -282,7 +299,7 @@ class Shared:
         table = self.tables[instance]
         alive = table.alive_digest.to_bytes(8, "big")
         received, retired = tellable(table.received.told()), tellable(table.retired.told())
-        return wire.SharedHave(instance, received, retired, alive, answer)
+        return wire.SharedHave(instance, received, retired, alive, answer, self.saving.saved(instance))
 
     def _on_have(self, peer: Site, message: wire.SharedHave, now_us: int) -> list[Effect]:
         instance, table = message.instance, self.tables.get(message.instance)
@@ -294,10 +311,10 @@ class Shared:
         missing = table.lacks(told)
         more = False
         for life in table.received.lives():
-            if self._covers(theirs.get(life, ()), table.received.intervals(life)):
-                self.retiring.acknowledged(instance, life, peer)
-            else:
+            if not self._covers(theirs.get(life, ()), table.received.intervals(life)):
                 more = True
+            elif message.saved:
+                self.retiring.acknowledged(instance, life, peer)
         unlike = not missing and not more and message.alive != table.alive_digest.to_bytes(8, "big")
         if self.exchanges.peer(instance) is None:
             if unlike:
