@@ -112,7 +112,7 @@ class SharedTable:
         self.witness: Witness | None = None
         self.changed: dict[bytes, None] | None = None  # whoever stores it puts a dict here: keys of rows that changed
         self.buried: DotSet | None = None  # and a set here: births that are dead for good and took fields with them
-        self.touched: dict[Origin, int] = {}  # the version at which anything of a life was received last
+        self.touched: dict[Origin, int] = {}  # when of a life something was received last, or the last of it went
         self._rows: dict[bytes, _Row] = {}
         self._buckets: list[dict[bytes, None]] = [{} for _ in range(BUCKETS)]
         self._alive: dict[Origin, int] = {}  # how many dots of each life are
@@ -251,9 +251,12 @@ class SharedTable:
         alive = values.pop(dot)
         self.bytes -= alive.bytes
         self.sums[row.bucket] = (self.sums[row.bucket] - alive.print) % MODULUS
-        self._alive[dot[:2]] -= 1
-        if not self._alive[dot[:2]]:
-            del self._alive[dot[:2]]
+        life = dot[:2]
+        self._alive[life] -= 1
+        if not self._alive[life]:
+            del self._alive[life]
+            if life in self.touched:
+                self.touched[life] = self.version
         if field is not None and not values:
             del row.fields[field]
         for birth in alive.births if self._awaited else ():

@@ -173,5 +173,4 @@ def test_what_is_kept_of_lives_goes_with(how):
     else:
         net.wait(65 * SECOND)
     assert node.machine.shared.retiring._retired_us == {}
-    assert node.machine.shared.retiring._acks == {}
     assert last.life[0] not in node.machine.shared.retiring._equal

@@ -1,8 +1,8 @@
 """What all who hold an instance have: operations that need not be told any more, and lives that retire.
 
 A life that is over and of which nothing is alive retires from what is compared, once every holder that is present was
-seen to have all of it. It stays known for a long time, and that time is the longest split in which what was removed
-stays removed.
+seen to have all of it, what took the last of it away included. It stays known for a long time, and that time is the
+longest split in which what was removed stays removed.
 
 A holder is seen to have something when it says so, and it says so of what is on its disk, if it has one (`Saving`):
 what a crash might take from it does not count.
@@ -22,8 +22,8 @@ from covey.rows.shared import SharedTable
 class Retiring:
     """Who has what of the shared rows held here.
 
-    Law: a life retires only where all others who hold the instance said that they have all of it. Invariant: lives that
-    retired are bounded.
+    Law: a life retires only where all others who hold the instance said that they have all that we had when the last of
+    it went. Invariant: lives that retired are bounded.
     """
 
     def __init__(self, config: ReplicationConfig, audience: Audience, tables: dict[bytes, SharedTable]) -> None:
@@ -31,8 +31,7 @@ class Retiring:
         self._audience = audience
         self._tables = tables
         self.retired = 0
-        self._equal: dict[Site, dict[bytes, int]] = {}  # at which versions a peer was seen to have the same
-        self._acks: dict[tuple[bytes, Origin], dict[Site, None]] = {}  # who has all of a life that may retire
+        self._equal: dict[Site, dict[bytes, int]] = {}  # at which versions a peer was seen to have all
         self._retired_us: dict[tuple[bytes, Origin], int] = {}  # in the order in which they did
 
     def check(self) -> None:
@@ -49,18 +48,9 @@ class Retiring:
         tables = self._tables
         self._equal[peer] = {instance: tables[instance].version for instance in instances if instance in tables}
 
-    def equal_in(self, peer: Site, instance: bytes) -> None:
-        """The same in one of them."""
+    def has_all(self, peer: Site, instance: bytes) -> None:
+        """A peer was seen to have all that we have in one of them."""
         self._equal.setdefault(peer, {})[instance] = self._tables[instance].version
-
-    def acknowledged(self, instance: bytes, life: Origin, peer: Site) -> None:
-        """A peer has all that we have of a life."""
-        if not self._is_current(life) and not self._tables[instance].has_alive(life):
-            self._acks.setdefault((instance, life), {})[peer] = None
-
-    def more(self, instance: bytes, life: Origin) -> None:
-        """More of a life came."""
-        self._acks.pop((instance, life), None)
 
     def forget(self, peer: Site) -> None:
         """That life of a peer is over, or does not belong."""
@@ -69,15 +59,13 @@ class Retiring:
     def new_life(self) -> None:
         """A new life of ours: what was seen, others may have said to the one before."""
         self._equal.clear()
-        self._acks.clear()
 
     def close(self, instance: bytes) -> None:
         """It is not held any more."""
         for versions in self._equal.values():
             versions.pop(instance, None)
-        for known in (self._acks, self._retired_us):
-            for key in [key for key in known if key[0] == instance]:
-                del known[key]
+        for key in [key for key in self._retired_us if key[0] == instance]:
+            del self._retired_us[key]
 
     def _is_current(self, life: Origin) -> bool:
         me = self._audience.me
@@ -93,10 +81,8 @@ class Retiring:
             for life in table.received.lives():
                 if self._is_current(life) or table.has_alive(life):
                     continue
-                acks = self._acks.get((instance, life), {})
                 touched = table.touched.get(life, 0)
-                if all(site in acks or equal[site] >= touched for site in others):
-                    self._acks.pop((instance, life), None)
+                if all(version >= touched for version in equal.values()):
                     table.retire(life)
                     self._retired_us[instance, life] = now_us
                     self.retired += 1

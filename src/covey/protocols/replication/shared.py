@@ -239,7 +239,6 @@ class Shared:
         if asked == peer:
             return effects  # the answer
         if fresh:
-            self.retiring.more(message.instance, life)
             effects += self._audience.push(message.instance, message, message.site, peer)
         if asked is None and table.lacks([(*life, ((1, last),))]):
             effects += self.exchanges.pull(message.instance, peer, ((*life, ((1, last),)),), now_us)
@@ -292,7 +291,7 @@ class Shared:
             if self.digest(instance) != digest:
                 effects.append(self._audience.send(peer, self._have(instance, True), Channel.CONTROL))
             elif message.saved and self._audience.lives.incarnation(peer):
-                self.retiring.equal_in(peer, instance)
+                self.retiring.has_all(peer, instance)
         return effects
 
     def _have(self, instance: bytes, answer: bool) -> wire.SharedHave:
@@ -309,12 +308,11 @@ class Shared:
         theirs = {(site, incarnation): intervals for site, incarnation, intervals in (*message.retired, *told)}
         effects: list[Effect] = []
         missing = table.lacks(told)
-        more = False
-        for life in table.received.lives():
-            if not self._covers(theirs.get(life, ()), table.received.intervals(life)):
-                more = True
-            elif message.saved:
-                self.retiring.acknowledged(instance, life, peer)
+        more = not all(
+            self._covers(theirs.get(life, ()), table.received.intervals(life)) for life in table.received.lives()
+        )
+        if message.saved and not more and self._audience.lives.incarnation(peer):
+            self.retiring.has_all(peer, instance)
         unlike = not missing and not more and message.alive != table.alive_digest.to_bytes(8, "big")
         if self.exchanges.peer(instance) is None:
             if unlike:
