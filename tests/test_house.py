@@ -63,7 +63,7 @@ LARGE: dict[str, int] = {
     "src/covey/rows/shared.py": 440,
     "src/covey/runtime/runner.py": 390,
     "src/covey/runtime/transport/tcp.py": 350,
-    "src/covey/sim/profiles.py": 330,
+    "src/covey/sim/profiles.py": 340,
     "src/covey/sim/world.py": 330,
     "tests/api/test_events.py": 520,
     "tests/api/test_life.py": 320,
