@@ -140,7 +140,7 @@ class KeptLaws:
 
 
 class Keepers:
-    """People who hold a durable instance again when their process starts and its disk has something of it."""
+    """People who hold durable instances when their process starts: nearly always those that its disk has."""
 
     def __init__(self, world: World, rng: Random, durable: tuple[bytes, ...]) -> None:
         self._world = world
@@ -151,8 +151,9 @@ class Keepers:
         """Some do so at once, some a little later, and some not at all."""
         if not (self._durable and node.durable):
             return
-        for instance in kept_on(node.disk):
-            if instance in self._durable and self._rng.random() < 0.9:
+        kept = kept_on(node.disk)
+        for instance in self._durable:
+            if self._rng.random() < (0.95 if instance in kept else 0.7):
                 after_us = self._rng.choice((0, 0, SECOND_US, 5 * SECOND_US))
                 self._world.schedule(self._world.now_us + after_us, node.index, partial(self._hold, node, instance))
 
@@ -162,7 +163,10 @@ class Keepers:
 
 
 class Blackouts:
-    """The lights go out for all at once, now and then, and each starts again with its disk or, seldom, without."""
+    """The lights go out for all at once, now and then, and each starts again with its disk or, seldom, without.
+
+    They like to go out while a disk is writing rows, if one does within the next seconds.
+    """
 
     def __init__(self, world: World, injector: FaultInjector, rng: Random, every_us: int) -> None:
         self._world = world
@@ -170,16 +174,22 @@ class Blackouts:
         self._rng = rng
         self._every_us = every_us
         self._stopped = False
+        self._patience = 0
         self.count = 0
         self._next()
 
     def _next(self) -> None:
+        self._patience = self._rng.choice((0, 300))
         self._world.schedule(self._world.now_us + self._rng.randint(1, 2 * self._every_us), -1, self._strike)
 
     def _strike(self) -> None:
         if self._stopped:
             return
         world, rng = self._world, self._rng
+        if self._patience and not any(node.disk.is_writing(SHELF) for node in world.alive()):
+            self._patience -= 1
+            world.schedule(world.now_us + SECOND_US // 100, -1, self._strike)
+            return
         self.count += 1
         for node in world.alive():
             world.crash(node, loudly=rng.random() < 0.5)

@@ -192,9 +192,9 @@ def build_rows(seed: int, telling: bool) -> Scene:
         waiting_max=turns.choice((3, 100_000)),
         telling_us_max=turns.choice((SECOND_US // 10, 4 * SECOND_US)),
     )
-    keeping = derive(seed, "kept rows")
+    keeping = derive(seed, "rows that are kept")
     durable = keeping.choice(((), (b"hub",), (b"hub",), (b"hub", b"docs")))
-    rows = msgspec.structs.replace(rows, stored_max=keeping.choice((1, 3, 1_000)))
+    rows = msgspec.structs.replace(rows, stored_max=keeping.choice((1, 2, 3, 1_000)))
     membership = MembershipConfig(ephemeral=rng.random() < 0.3)
     config = EngineConfig(membership=membership, replication=rows)
     world = RowsWorld(seed, config=config, faults=plan.network(rng), telling=telling, durable=durable)
@@ -204,7 +204,7 @@ def build_rows(seed: int, telling: bool) -> Scene:
     writers = Writers(world, derive(seed, "writers"))
     shared = SharedWriters(world, derive(seed, "shared writers"), world.done)
     commander = Commander(world, injector, derive(seed, "commands"), seeds) if rng.random() < 0.3 else None
-    dark_us = keeping.choice((0, 10 * SECOND_US, 25 * SECOND_US)) if durable else 0
+    dark_us = keeping.choice((0, 8 * SECOND_US, 20 * SECOND_US)) if durable else 0
     blackouts = Blackouts(world, injector, derive(seed, "blackouts"), dark_us) if dark_us else None
     for _ in range(count - 1):
         world.start_node(seeds)
