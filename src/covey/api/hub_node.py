@@ -25,13 +25,15 @@ from covey.api.hub_values import (
     HubNodesChanged,
     MoveFailed,
 )
-from covey.core.children import Copy
-from covey.core.errors import ClosedError, ConfigError, UnknownName
+from covey.core.children import Copy, StartChild
+from covey.core.errors import ClosedError, ConfigError, UnavailableError, UnknownName
 from covey.core.ids import Site, short
 from covey.core.vocabulary import Abandon
 from covey.protocols.registry import vocabulary as h
 from covey.protocols.registry.hub import Hub as Machine
 from covey.runtime.children import Children, Resolve, Start
+from covey.runtime.guard import Guard, Watch
+from covey.runtime.watchdog import WatchdogGone
 from covey.wire.keys import decode_key
 
 if TYPE_CHECKING:
@@ -187,16 +189,28 @@ class Hubs:
     """
 
     def __init__(
-        self, live: Callable[[bool], Runner], runner: Runner, engine: Engine, events_max: int, close_timeout: float
+        self,
+        live: Callable[[bool], Runner],
+        runner: Runner,
+        engine: Engine,
+        watchdog: Watch,
+        events_max: int,
+        close_timeout: float,
     ) -> None:
         self.live = live
         self.machine = engine.registry
         self.events_max = events_max
         self._close_timeout = close_timeout
         self._open: dict[bytes, OpenHub] = {}
+        self._ending: dict[asyncio.Task[None], None] = {}
         self._claims = engine.claims
         self.children = Children(runner.feed, runner.now_us, self._lease_us)
-        runner.carry_out(self.children.hands)
+        self._guard = Guard(watchdog, self.machine.watch_us, self._on_no_watchdog)
+        runner.carry_out({**self.children.hands, StartChild: self._start})
+
+    def _start(self, effect: StartChild) -> None:
+        self._guard.need()
+        self.children.hands[StartChild](effect)
 
     def _lease_us(self, copy: Copy) -> int:
         """Until when a copy may run."""
@@ -249,12 +263,30 @@ class Hubs:
         wanted = hub.wanted
         self.children.open(hub.instance, wanted.starts, hub, wanted.resolve)
         try:
+            if wanted.options.voters:
+                self._watch()
             await self.ask(lambda request: h.OpenHub(request, hub.instance, wanted.options, wanted.static))
         except BaseException:
             if hub.instance in self.machine.hubs and runner.is_open:
                 with contextlib.suppress(ClosedError, UnknownName):
                     runner.feed(h.CloseHub(0, hub.instance))
             raise
+
+    def _watch(self) -> None:
+        """Children of this node need leases from now on. Raises `UnavailableError` where no watchdog can be had."""
+        try:
+            self._guard.start()
+        except WatchdogGone as error:
+            raise UnavailableError(f"on_split=Majority needs a watchdog: {error}; the hub was not opened") from None
+
+    def _on_no_watchdog(self, why: str) -> None:
+        """What needs a lease ends: nobody would end it if this process hung."""
+        log.critical("event=no_watchdog reason=%r so='hubs with on_split=Majority are closed on this node'", why)
+        for hub in list(self._open.values()):
+            if hub.wanted.options.voters:
+                task = asyncio.get_running_loop().create_task(self._end(hub), name=f"covey hub {hub.text} ends")
+                self._ending[task] = None
+                task.add_done_callback(lambda done: self._ending.pop(done, None))
 
     async def leave(self, hub: OpenHub) -> None:
         """One handle fewer; with the last one this node takes part no more, once its children have moved or ended."""
@@ -280,12 +312,14 @@ class Hubs:
 
     async def aclose(self) -> None:
         """The node ends: every hub does, within the time that closing may take."""
-        await asyncio.gather(*[self._end(hub) for hub in list(self._open.values())])
+        await asyncio.gather(*self._ending, *[self._end(hub) for hub in list(self._open.values())])
         await self.children.aclose()
+        self._guard.close()
 
     async def abort(self) -> None:
         """The node ended without a word: so do its children."""
         await self.children.aclose()
+        self._guard.close()
 
     def close(self, cause: BaseException | None) -> None:
         """The node has ended."""
