@@ -61,9 +61,12 @@ class View:
         ranked = self.ranked(id, start)
         return ranked[0] if ranked else None
 
-    def ranked(self, id: bytes, start: str) -> list[Participant]:
-        """All who can run a child, the one it belongs to first. Who is draining is only asked where nobody else is."""
-        able = [one for one in self.hosts if one.weight > 0 and start in one.starts]
+    def ranked(self, id: bytes, start: str | None) -> list[Participant]:
+        """All who can run a child, the one it belongs to first. Who is draining is only asked where nobody else is.
+
+        Without a `start`: all who can run any.
+        """
+        able = [one for one in self.hosts if one.weight > 0 and (start is None or start in one.starts)]
         staying = [one for one in able if not one.draining]
         return sorted(staying or able, key=lambda one: (_best(id, one), one.site), reverse=True)
 
