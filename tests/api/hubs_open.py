@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
@@ -30,15 +31,16 @@ class Flock:
     async def node(self, **options: Any) -> covey.Node:
         """One node more, which takes no part yet."""
         node = self.cluster.node(**{"name": f"n{len(self.nodes)}", **options})
-        await node.start()
         self.nodes.append(node)
+        await node.start()
         self.copies.names[id(node._hubs)] = node.name
         return node
 
     async def join(self, **options: Any) -> covey.Hub:
         """One node more, which takes part."""
         hub = self.hub_of(await self.node(), **options)
-        self.hubs.append(await self.enter(hub))
+        await self.enter(hub)
+        self.hubs.append(hub)
         return hub
 
     async def enter(self, hub: covey.Hub) -> covey.Hub:
@@ -50,7 +52,11 @@ class Flock:
     async def settled(self, *hubs: covey.Hub, seconds: float = 60.0) -> None:
         """Wait until all show the same children, each running where it belongs, and nowhere else."""
         among = hubs or tuple(self.hubs)
-        await until(lambda: is_settled(among), seconds)
+        async with asyncio.timeout(seconds):
+            while True:
+                if is_settled(among):
+                    return
+                await asyncio.sleep(0.05)
 
 
 async def _close(hub: covey.Hub) -> None:
@@ -96,16 +102,25 @@ def shown(hub: covey.Hub) -> dict[Any, tuple[Any, ...]]:
     }
 
 
+def machine(hub: covey.Hub) -> Any:
+    """The hub inside, where nothing public tells."""
+    return hub._open().machine
+
+
 def is_settled(hubs: Sequence[covey.Hub]) -> bool:
     """Whether all show the same, and each child runs once, where it belongs."""
-    first = shown(hubs[0])
-    if any(shown(hub) != first for hub in hubs[1:]):
-        return False
-    hub = hubs[0]
-    for id, (_, _, of) in first.items():
-        if len(of) != 1 or of[0].state not in ("running", "failed") or of[0].name != hub.explain(id).belongs:
+    inside = machine(hubs[0])
+    for id in inside.book.children:
+        runs = inside.book.running(id)
+        if len(runs) != 1:
             return False
-    return True
+        (((site, _), running),) = runs.items()
+        if running.state.name not in ("RUNNING", "FAILED") or site != inside.ground.places.host(id):
+            return False
+    if not all(machine(hub).ground.places.is_settled for hub in hubs):
+        return False
+    first = shown(hubs[0])
+    return all(shown(hub) == first for hub in hubs[1:])
 
 
 def unread(events: covey.Subscription[Any, Any], *kinds: type) -> list[Any]:
@@ -113,8 +128,3 @@ def unread(events: covey.Subscription[Any, Any], *kinds: type) -> list[Any]:
     found = list(events._queue)
     assert not any(isinstance(event, covey.Lost) for event in found)
     return [event for event in found if not kinds or isinstance(event, kinds)]
-
-
-def counts(hub: covey.Hub) -> dict[str, int]:
-    """What a hub counted."""
-    return hub.statistics()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any
 
 import pytest
 
@@ -12,16 +11,12 @@ import covey
 from covey import ChildSpec
 from covey.testing import Cluster, run
 from tests.api.hub_children import Late, done, fails, session
-from tests.api.hubs_open import belongs, flock, is_settled, owners, shown, specs, unread
+from tests.api.hubs_open import belongs, flock, is_settled, machine, owners, shown, specs, unread
 from tests.testing.virtual import until
 
 
 def now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def machine(hub: covey.Hub) -> Any:
-    return hub._open().machine
 
 
 # --- 1 bulk ---------------------------------------------------------------------------------------------------------
