@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 import covey
+from covey.api.config import Config
 from covey.testing import Cluster
 from tests.api import hub_children
 from tests.testing.virtual import until
@@ -65,12 +66,12 @@ async def _close(hub: covey.Hub) -> None:
 
 
 @contextlib.asynccontextmanager
-async def flock(cluster: Cluster, count: int, **options: Any) -> AsyncIterator[Flock]:
+async def flock(cluster: Cluster, count: int, config: Config | None = None, **options: Any) -> AsyncIterator[Flock]:
     """So many nodes in one hub, once all of them show all."""
     async with contextlib.AsyncExitStack() as stack:
         flock = Flock(cluster, stack, options)
         for _ in range(count):
-            await flock.node()
+            await flock.node(config=config or Config.laptop())
         for node in flock.nodes:
             await node.wait_members(count)
         for node in flock.nodes:
