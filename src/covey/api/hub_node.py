@@ -15,6 +15,7 @@ from covey.api.hub_values import (
     STATE_NAMES,
     Child,
     ChildCopy,
+    ChildError,
     ChildRegistered,
     ChildUnregistered,
     ChildUpdated,
@@ -24,6 +25,7 @@ from covey.api.hub_values import (
     HubNode,
     HubNodesChanged,
     MoveFailed,
+    error_of,
 )
 from covey.core.children import Copy, StartChild
 from covey.core.errors import ClosedError, ConfigError, UnavailableError, UnknownName
@@ -239,8 +241,11 @@ class Hubs:
         """An open hub, if it is."""
         return self._open.get(instance)
 
-    async def enter(self, instance: bytes, wanted: HubOptions) -> OpenHub:
-        """Open a hub, or share one that is open already. Raises `ConfigError` for other options than it has."""
+    async def enter(self, instance: bytes, wanted: HubOptions, handle: Any) -> OpenHub:
+        """Open a hub, or share one that is open already. Raises `ConfigError` for other options than it has.
+
+        `handle` is what its children find as `ctx.hub`.
+        """
         runner = self.live(False)
         hub = self._open.get(instance)
         if hub is not None and not hub.wanted.same(wanted):
@@ -249,7 +254,8 @@ class Hubs:
             )
         if hub is None:
             hub = self._open[instance] = OpenHub(self, instance, wanted)
-            hub.ready = asyncio.get_running_loop().create_task(self._begin(runner, hub), name=f"covey hub {hub.text}")
+            beginning = self._begin(runner, hub, handle)
+            hub.ready = asyncio.get_running_loop().create_task(beginning, name=f"covey hub {hub.text}")
         hub.users += 1
         assert hub.ready is not None
         try:
@@ -259,13 +265,15 @@ class Hubs:
             raise
         return hub
 
-    async def _begin(self, runner: Runner, hub: OpenHub) -> None:
+    async def _begin(self, runner: Runner, hub: OpenHub, handle: Any) -> None:
         wanted = hub.wanted
-        self.children.open(hub.instance, wanted.starts, hub, wanted.resolve)
+        self.children.open(hub.instance, wanted.starts, handle, wanted.resolve)
         try:
             if wanted.options.voters:
                 self._watch()
-            await self.ask(lambda request: h.OpenHub(request, hub.instance, wanted.options, wanted.static))
+            outcome = await self.ask(lambda request: h.OpenHub(request, hub.instance, wanted.options, wanted.static))
+            if outcome is not None:
+                raise error_of(errors_of(hub, outcome.errors))
         except BaseException:
             if hub.instance in self.machine.hubs and runner.is_open:
                 with contextlib.suppress(ClosedError, UnknownName):
@@ -351,6 +359,14 @@ class Hubs:
         """A stream of what happens in a hub, from its children as of now."""
         self.live(True)
         return hub.events.subscription(self.events_max if events_max is None else events_max)
+
+
+def errors_of(hub: OpenHub, errors: tuple[h.ChildError, ...]) -> tuple[ChildError, ...]:
+    """What went wrong with children, for people."""
+    return tuple(
+        ChildError(decode_key(one.id), one.site, hub.name_of(one.site), one.trouble.name.lower(), one.reason)
+        for one in errors
+    )
 
 
 def _metadata(encoded: bytes) -> Any:
