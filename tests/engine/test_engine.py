@@ -72,7 +72,7 @@ def test_every_fact_and_command_is_handled_by_each_machine_that_is_to_hear_it(ki
     engine.replication.handle(row.HoldInstance(example(row.WriteRows).instance), 0)
     engine.groups.handle(groups_vocabulary.OpenMailbox(1), 0)
     engine.groups.handle(example(groups_vocabulary.JoinGroup), 0)
-    elect = claims_vocabulary.Elect(example(claims_vocabulary.Seek).id[0], (ME,), bytes(8))
+    elect = claims_vocabulary.Elect(example(claims_vocabulary.Seek).id[0], ("peer:1", "me", "you"), "me")
     if kind is not claims_vocabulary.Elect:
         engine.claims.handle(elect, 0)
     engine.registry.handle(example(registry_vocabulary.OpenHub), 0)
@@ -80,8 +80,9 @@ def test_every_fact_and_command_is_handled_by_each_machine_that_is_to_hear_it(ki
         with pytest.raises((NameTaken, UnknownName)):
             machine.handle(example(kind), 1)
         return
+    said = elect if kind is claims_vocabulary.Elect else example(kind)
     for now_us in (1, 2):
-        effects = machine.handle(example(kind), now_us)
+        effects = machine.handle(said, now_us)
         assert isinstance(effects, (list, tuple))
         engine.check()
         engine.registry.handle(Tick(), now_us)
@@ -151,7 +152,7 @@ EVENTS = {
     "detector": {"LinkBroken", "LinkMended", "SelfAccused"},
     "replication": {"RowsDiffer"},
     "groups": {"GroupChanged", "MailReceived", "LifeEnded"},
-    "claims": {"VotersDiffer"},
+    "claims": {"VotersDiffer", "EpochsAhead", "SeatEmpty"},
     "registry": {"ChildChanged", "ParticipantsChanged", "ConfigDiffers", "CopyEnded", "MoveFailed"},
     "gate": {"StorageTrouble", "StorageRecovered"},
     "roster": {"MemberChanged", "PartitionSuspected"},

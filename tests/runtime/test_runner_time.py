@@ -116,6 +116,20 @@ def test_a_machine_that_is_always_due_does_not_take_the_whole_loop():
     on_bench(test)
 
 
+def test_what_was_due_while_the_computer_was_suspended_rings_soon_after():
+    """The event loop's clock stood still meanwhile, so its timer would ring an hour late."""
+
+    async def test(bench: Bench) -> None:
+        bench.machine.due_us = bench.outside.monotonic_us() + 3_600 * SECOND_US
+        bench.runner.feed(Say())
+        bench.outside.stalled_us += 7_200 * SECOND_US
+        await until(bench.ticks, 2 * LAG_PERIOD_S)
+        await asyncio.sleep(1)
+        assert bench.ticks() == 1
+
+    on_bench(test)
+
+
 # --- a late tick ----------------------------------------------------------------------------------------------------
 
 

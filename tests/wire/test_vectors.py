@@ -20,7 +20,7 @@ from covey.core.vocabulary import Cause, Channel, Liveness
 from covey.protocols.links.handshake import ACCEPTED, Acceptor, Dialler, Identity, refusal
 from covey.wire.codec import decode_body, decode_handshake, encode_handshake, encode_message, join_body
 from covey.wire.framing import Splitter, frame
-from covey.wire.messages.claims import Claim, Grant, Refusal, Release, Released
+from covey.wire.messages.claims import PROMISED, Claim, Grant, Refusal, Release, Released, Seats
 from covey.wire.messages.client import Answer, Ask
 from covey.wire.messages.detector import (
     Ack,
@@ -196,10 +196,11 @@ EXAMPLES: dict[str, Any] = {
     "SharedPart of nothing": SharedPart(b"", 0, None, (), True),
     "Claim": Claim((b"hub", b"id"), CLOCK, 1_700_000_000_000, 2**53, 4_870_000, b"electors"),
     "Claim of who takes over": Claim((b"", b""), 0, 0, 0, 0, bytes(8), (A, 1_700_000_000_000, CLOCK)),
-    "Grant": Grant((b"hub", b"id"), CLOCK, 1_700_000_000_000, 2**53),
-    "Refusal": Refusal((b"hub", b"id"), CLOCK, 1_700_000_000_000, CLOCK + 1, CLOCK - 1, 4_870_000, False),
+    "Grant": Grant((b"hub", b"id"), CLOCK, 1_700_000_000_000, 2**53, 4),
+    "Refusal": Refusal((b"hub", b"id"), CLOCK, 1_700_000_000_000, CLOCK + 1, CLOCK - 1, 4_870_000, False, True),
     "Release": Release((b"hub", b"id"), (B, 2**53, CLOCK)),
     "Released": Released((b"hub", b"id"), (B, 2**53, CLOCK)),
+    "Seats": Seats(b"electors", (A, B, Site(bytes(16))), PROMISED),
     "ChildCall": ChildCall(b"hub:h", 1_700_000_000_000, b"\xa1c", 7, 2, 5, 5_000_000, 0, msgspec.Raw(b"\xc0")),
     "ChildAnswer": ChildAnswer(b"hub:h", 1_700_000_000_000, 7, 2, 3, msgspec.Raw(b"\xc0"), B),
     "ChildAnswer of who knows nobody": ChildAnswer(b"", 0, 0, 0, 0, msgspec.Raw(b"\xc0")),

@@ -8,6 +8,7 @@ import msgspec
 
 from covey.core.errors import ConfigError
 from covey.engine.engine import EngineConfig
+from covey.protocols.claims.config import check_claims
 from covey.protocols.detector.config import DetectorConfig
 from covey.protocols.links.config import LinksConfig
 from covey.protocols.overlay.config import OverlayConfig
@@ -62,6 +63,10 @@ class Config(msgspec.Struct, frozen=True):
                 value = getattr(machine, field)
                 if type(value) is not bool:
                     _check_int(f"engine: {part}.{field}", value, 1)
+        try:
+            check_claims(self.engine.claims)
+        except ConfigError as error:
+            raise ConfigError(f"engine: claims.{error}") from None
 
     @classmethod
     def laptop(cls, **changes: object) -> Config:

@@ -66,7 +66,7 @@ class Child(msgspec.Struct, frozen=True):
 
 
 class HubNode(msgspec.Struct, frozen=True):
-    """A node that takes part in a hub. Unless it `places`, its configuration is another one, and it gets no children."""
+    """A node that takes part in a hub. Unless it `places`, its configuration is another one, and it runs nothing."""
 
     site: Site
     name: str

@@ -29,6 +29,7 @@ from covey.core import vocabulary as v
 from covey.core.errors import DecodeError, SiteConflict
 from covey.core.ids import Contact, Site, short
 from covey.engine import gate, roster
+from covey.protocols.claims import vocabulary as claims
 from covey.protocols.clients.machine import ClientAsked
 from covey.protocols.detector import vocabulary as detector
 from covey.protocols.direct.machine import PayloadsReceived
@@ -175,6 +176,8 @@ class Telling:
             case membership.ClockSkew(site, ahead_ms):
                 log.warning("event=clock_skew site=%s ahead_ms=%d", short(site), ahead_ms)
                 self.hub.publish(ClockSkew(site, ahead_ms))
+            case claims.SeatEmpty() | claims.VotersDiffer() | claims.EpochsAhead():  # there people have to do something
+                log.warning("event=%s detail=%r", _snake(event), event)
             case _ if isinstance(event, _TOLD_BY_THE_ROSTER):
                 pass
             case _:

@@ -18,8 +18,8 @@ Freed: TypeAlias = tuple[Site, int, int]
 class Seek(msgspec.Struct, frozen=True, gc=False):
     """The command: claim `id` until it is won, under `epoch` or a later one.
 
-    Does nothing where it is sought or held, or where a child without a lease has not ended yet: seek it again after
-    `Relinquish`.
+    Does nothing where it is sought or held. Where a child without a lease has not ended yet, it is claimed as soon as
+    `Relinquish` says that it has; a second `Relinquish` takes that back.
 
     `freed`: the claim of the host that hands over to us, which has ended; also for what is sought already.
     """
@@ -30,7 +30,10 @@ class Seek(msgspec.Struct, frozen=True, gc=False):
 
 
 class Relinquish(msgspec.Struct, frozen=True, gc=False):
-    """The command: the child has ended, or is not to be started: let others have `id`. Does nothing the second time."""
+    """The command: the child has ended, or is not to be started: let others have `id`.
+
+    Does nothing for what is not sought, held or ending.
+    """
 
     id: Id
 

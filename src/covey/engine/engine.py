@@ -116,7 +116,8 @@ class Engine:
         self.detector = Detector(config.detector, rng, now_us, me=me)
         self.replication = Replication(config.replication, rng, now_us, me=me)
         self.groups = Groups(config.groups, rng, now_us, me=me)
-        self.voter = Voter(config.claims, rng, now_us, me=me, stored=(logs or {}).get("voter", {}))
+        durable, votes = not config.membership.ephemeral, (logs or {}).get("voter", {})
+        self.voter = Voter(config.claims, rng, now_us, me=me, durable=durable, stored=votes)
         self.claims = Host(config.claims, rng, now_us, me=me)
         self.registry = Registry(config.registry, rng, now_us, me=me, rows=self.replication, claims=self.claims)
         self.direct = Direct(config.direct, identity.site)
@@ -142,7 +143,9 @@ class Engine:
             **dict.fromkeys(detector_messages.DetectorMessage.__args__, ("detector", self.detector)),
             **dict.fromkeys(rows_messages.RowsMessage.__args__, ("replication", self.replication)),
             group_messages.Mail: ("groups", self.groups),
-            **dict.fromkeys((claims_messages.Claim, claims_messages.Release), ("voter", self.voter)),
+            **dict.fromkeys(
+                (claims_messages.Claim, claims_messages.Release, claims_messages.Seats), ("voter", self.voter)
+            ),
             **dict.fromkeys(claims_messages.Answer.__args__, ("claims", self.claims)),
             **dict.fromkeys(registry_messages.RegistryMessage.__args__, ("registry", self.registry)),
             direct_messages.Payload: ("direct", self.direct),
@@ -189,12 +192,11 @@ class Engine:
             (detector,): (detection.Stop, detection.PeerSpoke, v.DigestsChanged, v.LoopLagged),
             (rows,): (row.HoldInstance, row.ReleaseInstance, row.WriteRows, row.WriteShared, v.PeerProbed),
             (groups, rows, hubs, links): (v.TurnEnded,),
-            (membership, hubs): (v.WallOffset,),
+            (membership, voter, claims, hubs): (v.WallOffset,),
             (links, overlay, detector, groups, rows, voter, claims, hubs, roster): (v.ClusterChanged,),
-            (roster, detector, groups, rows, claims, hubs, overlay): (v.MemberAdded,),
-            (roster, detector, groups, rows, hubs, overlay): (v.MemberRemoved,),
+            (roster, detector, groups, rows, voter, claims, hubs, overlay): (v.MemberAdded, v.MemberRemoved),
             (overlay, membership, groups, rows, hubs, roster): (v.LivenessChanged,),
-            (links, overlay, membership, detector, clients, rows, claims, hubs): (v.Tick,),
+            (links, overlay, membership, detector, clients, rows, voter, claims, hubs): (v.Tick,),
             (links, overlay, membership, detector, groups, rows, hubs): (v.AddressLearned,),
             (overlay, membership): (v.AddressAnswered, v.AddressFailed),
             (overlay, detector, hubs, direct): (v.PeerUnreached,),

@@ -386,6 +386,11 @@ class Runner:
             before_us, self.lag_us = self.lag_us, max(now_us - self._lag_due_us, 0)
             if self.lag_us > LATE_US or before_us > LATE_US:
                 self._take(LoopLagged(self.lag_us))
+        if (
+            self._alarm is not None and now_us - self._alarm_us > LATE_US
+        ):  # our clock counts suspend, the loop's may not
+            self._alarm.cancel()
+            self._ring()
         self._lag_due_us = now_us + int(LAG_PERIOD_S * 1e6)
         self._tell_wall()
         self._lag_timer = self._loop.call_later(LAG_PERIOD_S, self._measure_lag)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from covey.core.errors import DeadlineExceeded, PeerUnreachable, UnknownName, invariant
+from covey.core.errors import DeadlineExceeded, Overloaded, PeerUnreachable, UnknownName, invariant
 from covey.core.ids import Site
 from covey.core.rng import derive
 from covey.engine.gate import Store
@@ -98,8 +98,8 @@ class HubWorld(World):
             invariant(not ran, "what was said not to have run did not run")
             self.undelivered[work] = None
         else:
-            invariant(isinstance(outcome, Exception), "a call has an answer or an error")
-            _ = DeadlineExceeded  # it may have run: nothing can be held against that
+            known = isinstance(outcome, (DeadlineExceeded, Overloaded))  # the one may have run, the other did not
+            invariant(known, f"a call has an answer or an error that says whether it ran, not {outcome!r}")
 
     # --- it looks on at everybody -----------------------------------------------------------------------------------
 
@@ -118,6 +118,7 @@ class HubWorld(World):
         """What is on disks is judged elsewhere."""
 
     def on_event(self, node: SimNode, event: Any) -> None:
+        """Tell it to whoever listens; a process is told nothing before it has a user."""
         if type(event) in _FOLDED and node.number not in self.users:
             return
         super().on_event(node, event)

@@ -7,7 +7,8 @@ from typing import Any
 
 from covey.protocols.claims.vocabulary import Relinquish, Seek
 from covey.wire.messages.claims import Freed, Id
-from tests.protocols.claims.claims_world import SECOND, Copy, Process, World
+from tests.protocols.claims.claims_process import Copy, Process
+from tests.protocols.claims.claims_world import SECOND, World
 
 
 class Users:
@@ -21,7 +22,7 @@ class Users:
         world, rng = self.world, self.world.rng
         if world.calm:
             return
-        world.at(rng.randint(1_000, 2 * SECOND), self._step)
+        world.at(rng.randint(1_000, world.faults.step_us), self._step)
         process = rng.choice(world.processes)
         if rng.random() < 0.7:
             self._use(process, rng.choice(world.ids))
@@ -55,7 +56,7 @@ class Users:
             return
         bid = process.host._bids.get(id) or process.host._ending.get(id)
         assert bid is not None
-        freed: Freed = (process.site, process.incarnation, bid.epoch)
+        freed: Freed = (*bid.life, bid.epoch)
         world.ends(process, id, copy)
         if rng.random() < 0.5:
             target = rng.choice(world.processes)
@@ -63,26 +64,53 @@ class Users:
 
     def _break(self, process: Process) -> None:
         world, rng, faults = self.world, self.world.rng, self.world.faults
+        possible: dict[str, bool] = {
+            "cut": faults.cuts, "partition": faults.cuts, "heal": True, "crash": faults.crashes, "pause": faults.pauses,
+            "suspend": faults.suspends, "refuse": faults.refusals, "live": faults.lives, "list": faults.lists,
+            "lose": faults.lost and world.lost < (len(world.names) - 1) // 2, "restore": faults.restored,
+        }  # fmt: skip
+        kind = rng.choice([kind for kind, may in possible.items() if may])
         numbers = range(len(world.processes))
-        roll = rng.random()
-        if roll < 0.3 and faults.cuts:
+        if kind == "cut":
             one, other = rng.sample(numbers, 2)
             world.cut.add((one, other))
-        elif roll < 0.4 and faults.cuts:
-            island = {number for number in numbers if rng.random() < 0.5}
-            world.cut |= {(a, b) for a in numbers for b in numbers if (a in island) != (b in island)}
-        elif roll < 0.6:
+        elif kind == "partition":
+            world.cut_off({number for number in numbers if rng.random() < 0.5})
+        elif kind == "heal":
             world.cut.clear()
-        elif roll < 0.75 and faults.crashes:
-            world.crash(process)
-        elif roll < 0.9 and faults.pauses and process.runs:
-            world.sleep(process, rng.randint(SECOND // 10, 20 * SECOND))
-        elif faults.suspends and process.runs:
-            world.suspend(process, rng.randint(SECOND, 30 * SECOND))
+        elif process.runs:
+            self._break_process(process, kind)
+
+    def _break_process(self, process: Process, kind: str) -> None:
+        world, rng = self.world, self.world.rng
+        match kind:
+            case "crash":
+                world.crash(process)
+            case "pause":
+                world.sleep(process, rng.randint(SECOND // 10, 20 * SECOND))
+            case "suspend":
+                world.suspend(process, rng.randint(SECOND, 30 * SECOND))
+            case "refuse":
+                world.failing_until_us[process.number] = world.now_us + rng.randint(SECOND // 10, 15 * SECOND)
+            case "live":
+                world.new_life(process)
+            case "list":
+                process.elect((*world.names[1:], "another"))
+                world.at(rng.randint(SECOND, 20 * SECOND), process.elect_again)
+            case "lose" if process.number < len(world.names):
+                world.lose_disk(process)
+            case "restore" if process.disk is not None:
+                if process.number not in world.copies or rng.random() < 0.4:
+                    world.copies[process.number] = dict(process.disk)
+                else:
+                    world.restore_disk(process)
 
 
 def play(seed: int, seconds: int = 120, plant: Callable[[World], None] | None = None, **options: Any) -> World:
-    """One world under faults, and then at peace: at the end each id that somebody wants runs, once."""
+    """One world under faults, and then at peace: at the end each id that somebody wants runs, once.
+
+    And when whoever runs it dies, another does who wants it.
+    """
     world = World(seed, **options)
     if plant is not None:
         plant(world)
@@ -90,13 +118,36 @@ def play(seed: int, seconds: int = 120, plant: Callable[[World], None] | None = 
     world.run(seconds * SECOND)
     world.calm = True
     world.cut.clear()
-    world.run(12 * SECOND)
-    hosts = [world.rng.choice(world.processes) for _ in world.ids]
-    for id, process in zip(world.ids, hosts, strict=True):
-        if process.runs:
-            users.seek(process, id)
-    world.run(60 * SECOND)
-    for id, process in zip(world.ids, hosts, strict=True):
-        if process.runs and any(id in p.host._bids for p in world.processes):
-            assert sum(id in p.copies for p in world.processes) == 1, f"{id[1]!r} does not run: it is only claimed"
+    world.run(45 * SECOND)  # what was stopped goes on, and whoever is not heard of says it again
+    for process in world.processes:
+        process.elect_again()
+    if world.settled:
+        _run_all(world, users)
     return world
+
+
+def _run_all(world: World, users: Users) -> None:
+    """One after the other: where half of the voters are dead for a moment, everything else ends too."""
+    for id in world.ids:
+        _stop(world, id, world.processes)
+    world.run(12 * SECOND)
+    for id in world.ids:
+        users.seek(world.rng.choice(world.processes), id)
+        world.run(20 * SECOND)
+        holders = [process for process in world.processes if id in process.copies]
+        assert len(holders) == 1, f"{id[1]!r} does not run: it is only claimed"
+        heir = world.rng.choice([process for process in world.processes if process is not holders[0]])
+        users.seek(heir, id)
+        world.run(world.rng.randint(0, 3 * SECOND))
+        world.crash(holders[0])
+        world.run(20 * SECOND)
+        assert id in heir.copies, f"nobody took over {id[1]!r}"
+        world.taken_over += 1
+        _stop(world, id, world.processes)
+        world.run(SECOND)
+
+
+def _stop(world: World, id: Id, processes: list[Process]) -> None:
+    for process in processes:
+        process.copies.pop(id, None)
+        process.feed(process.host, Relinquish(id))

@@ -1,42 +1,26 @@
 """Hosts and voters whose clocks, disks and network do what such things do, and children that must not be two.
 
-Real time is the world's; each process has a clock of its own that runs up to half a percent fast or slow. Machines are
-the shipped ones; what a voter says waits for its disk as the gate makes it wait. A watchdog, outside of the process,
-ends it where a child outlives its lease. Whatever happens, of each id at most one child lives, and tokens grow.
+Real time is the world's; each process has a clock of its own that runs up to half a percent fast or slow. Machines and
+the gate are the shipped ones. A watchdog, outside of the process, ends it where a child outlives its lease. Disks are
+slow, refuse for a while, are lost (then the node begins anew, as another site of the same name) or are replaced by an
+old copy. Whatever happens, of each id at most one child lives, and tokens grow.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Callable
-from functools import partial
 from random import Random
-from typing import Any
 
 import msgspec
 
-from covey.core.ids import Contact, Site
-from covey.core.vocabulary import Emit, MessagesReceived, Persist, Send, Tick
+from covey.core.ids import Site
 from covey.protocols.claims.config import ClaimsConfig
-from covey.protocols.claims.host import Host
-from covey.protocols.claims.vocabulary import (
-    ClaimWon,
-    Elect,
-    ForVoter,
-    FromVoter,
-    LeaseEnded,
-    Relinquish,
-)
-from covey.protocols.claims.voter import Voter
-from covey.wire.messages.claims import Claim, Grant, Id, Refusal, Release, Released
+from covey.protocols.claims.vocabulary import Relinquish
+from covey.wire.messages.claims import Id
+from tests.protocols.claims.claims_process import HUB, Copy, Process
 
 SECOND = 1_000_000
-HUB = b"hub"
-DIGEST = b"electors"
-LATE_US = 20_000  # the watchdog, and the time to kill
-_encoder = msgspec.msgpack.Encoder()
-_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Claim | Grant | Refusal | Release | Released)
 
 
 class Faults(msgspec.Struct, frozen=True):
@@ -52,138 +36,13 @@ class Faults(msgspec.Struct, frozen=True):
     rates: bool = True
     skew_us: int = 60 * SECOND
     disk_us: int = 200_000
-
-
-class Copy:
-    """A child that lives."""
-
-    def __init__(self, token: int) -> None:
-        self.token = token
-        self.ending = False
-
-
-class Process:
-    """One machine of a computer: a host, and where it has a disk and is named, a voter."""
-
-    def __init__(self, world: World, number: int, incarnation: int, disk: dict[bytes, bytes] | None) -> None:
-        self.world = world
-        self.number = number
-        self.incarnation = incarnation
-        self.site = site(number)
-        self.disk = disk
-        self.alive = True
-        self.asleep_until_us = 0
-        self.suspended = False
-        me = Contact(self.site, incarnation, f"n{number}:1")
-        rng = Random(f"{world.seed} {number} {incarnation}")
-        self.host = Host(world.config, rng, self.now_us, me=me)
-        self.voter = None if disk is None else Voter(world.config, rng, self.now_us, me=me, stored=disk)
-        self.copies: dict[Id, Copy] = {}
-        self.held: deque[Any] = deque()  # effects of the voter behind a Persist, and the Persists themselves
-        self.inbox: list[tuple[Site, bytes]] = []  # while it does not run
-        elect = Elect(HUB, world.voters, DIGEST)
-        self.feed(self.host, elect)
-        if self.voter is not None:
-            self.feed(self.voter, elect)
-
-    @property
-    def now_us(self) -> int:
-        """Its own clock."""
-        return self.world.clock_us(self.number)
-
-    @property
-    def runs(self) -> bool:
-        return self.alive and self.world.now_us >= self.asleep_until_us
-
-    def feed(self, machine: Any, incoming: Any) -> None:
-        queue = deque(self._effects(machine, incoming))
-        while queue:
-            queue.extend(self._carry_out(queue.popleft()))
-        self.world.alarm(self)
-
-    def _effects(self, machine: Any, incoming: Any) -> list[Any]:
-        effects = list(machine.handle(incoming, self.now_us))
-        machine.check()
-        if machine is not self.voter:
-            return effects
-        out: list[Any] = []
-        for effect in effects:
-            if type(effect) is Persist and self.world.syncs:
-                self.held.append(effect)
-                self.world.at(self.world.rng.randint(1_000, self.world.faults.disk_us), self.persisted)
-            elif type(effect) is Persist:  # a planted bug: it is written some time later
-                self.world.at(self.world.rng.randint(1_000, self.world.faults.disk_us), partial(self._store, effect))
-            elif self.held:
-                self.held.append(effect)
-            else:
-                out.append(effect)
-        return out
-
-    def persisted(self) -> None:
-        """The first of the Persists that wait is on disk, and what stands behind it may be said."""
-        if not self.alive:
-            return
-        self._store(self.held.popleft())
-        while self.held and type(self.held[0]) is not Persist:
-            queue = deque([self.held.popleft()])
-            while queue:
-                queue.extend(self._carry_out(queue.popleft()))
-
-    def _store(self, effect: Persist) -> None:
-        if not self.alive:
-            return
-        assert self.disk is not None
-        for record in effect.records:
-            if record.value is None:
-                self.disk.pop(record.key, None)
-            else:
-                self.disk[record.key] = record.value
-
-    def _carry_out(self, effect: Any) -> list[Any]:
-        match effect:
-            case Send(to, message):
-                self.world.send(self, to, _encoder.encode(message))
-            case ForVoter() if self.voter is not None:
-                return self._effects(self.voter, effect)
-            case ForVoter():
-                pass  # a planted bug lets everybody be asked
-            case FromVoter():
-                return self._effects(self.host, effect)
-            case ClaimWon(id, token):
-                self.world.begins(self, id, token)
-            case LeaseEnded(id, _, ended_us):
-                self.world.is_to_end(self, id, ended_us)
-            case Emit():
-                raise AssertionError(effect)
-            case _:
-                raise AssertionError(f"nobody does {effect!r}")
-        return []
-
-    def hear(self, source: Site, body: bytes) -> None:
-        """A message arrives; who does not run hears it when it does again."""
-        if not self.alive:
-            return
-        if not self.runs:
-            self.inbox.append((source, body))
-            return
-        message = _decoder.decode(body)
-        machine = self.voter if type(message) in (Claim, Release) else self.host
-        if machine is not None:
-            self.feed(machine, MessagesReceived(source, (message,)))
-
-    def wake(self) -> None:
-        if not self.runs:
-            return
-        for id in [id for id in self.host._ending if id not in self.copies]:
-            self.feed(self.host, Relinquish(id))
-        inbox, self.inbox = self.inbox, []
-        for source, body in inbox:  # what came meanwhile is read before any timer rings
-            self.hear(source, body)
-        self.tick()
-
-    def tick(self) -> None:
-        if self.runs:
-            self.feed(self.host, Tick())
+    refusals: bool = False  # disks that take nothing for a while
+    lives: bool = False  # new ones, in the same process
+    lists: bool = False  # that are not the others', of some for a while
+    lost: bool = False  # disks, of fewer than half of the voters
+    restored: bool = False  # disks, from an old copy
+    late: bool = False  # a voter, which nobody has seen before
+    step_us: int = 2 * SECOND  # until the users do the next thing, at most
 
 
 class World:
@@ -194,8 +53,9 @@ class World:
 
     def __init__(
         self, seed: int, *, voters: int = 3, hosts: int = 2, ids: int = 2, faults: Faults | None = None,
-        votes_max: int = 100_000,
+        votes_max: int = 100_000, double: bool = False,
     ) -> None:  # fmt: skip
+        """`double`: one more durable node has the name of a voter, beyond a cut at the beginning."""
         self.seed = seed
         self.rng = rng = Random(f"claims {seed}")
         self.config = ClaimsConfig(votes_max=votes_max)
@@ -203,19 +63,77 @@ class World:
         self.now_us = 0
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0
-        self.voters = tuple(site(number) for number in range(voters))
+        self.names = tuple(f"voter {number}" for number in range(voters))
         self.ids: list[Id] = [(HUB, b"id %d" % number) for number in range(ids)]
-        self._rates = [1 + rng.uniform(-0.005, 0.005) * self.faults.rates for _ in range(voters + hosts)]
-        self._began = [rng.randint(0, self.faults.skew_us) for _ in range(voters + hosts)]
-        self.stood_us = [0] * (voters + hosts)  # for how long clocks that do not count suspend stood still
+        many = voters + hosts + double
+        self._rates = [1 + rng.uniform(-0.005, 0.005) * self.faults.rates for _ in range(many)]
+        self._began = [rng.randint(0, self.faults.skew_us) for _ in range(many)]
+        self.stood_us = [0] * many  # for how long clocks that do not count suspend stood still
+        self.failing_until_us = [0] * many
+        self.copies: dict[int, dict[bytes, bytes]] = {}  # of disks
         self.cut: set[tuple[int, int]] = set()
         self.tokens: dict[Id, int] = {}
-        self.begun = self.lapsed = self.killed = 0
+        self.events: dict[type, int] = {}
+        self.begun = self.lapsed = self.killed = self.lost = self.restored = self.taken_over = 0
         self.calm = False
-        self.wanted: dict[Id, None] = {}
         self._alarms: dict[Process, int] = {}
-        self._lives = [1] * (voters + hosts)
-        self.processes = [Process(self, number, 1, {} if number < voters else None) for number in range(voters + hosts)]
+        self._lives = [1] * many
+        self.processes: list[Process] = []
+        for number in range(many):
+            name = self.names[number] if number < voters else f"host {number}"
+            if number == voters + hosts:
+                name = self.names[1]
+                self.cut_off({1, *range(voters + 1, many - 1)})
+                self.at(rng.randint(5, 60) * SECOND, self.cut.clear)
+            disk: dict[bytes, bytes] | None = {} if number < voters or name in self.names else None
+            self.processes.append(Process(self, number, site(number), 1, name, disk))
+        if self.faults.late:
+            self.processes[0].alive = False
+            self.at(rng.randint(5, 40) * SECOND, lambda: self.restart(0))
+        for process in self.processes:
+            if process.alive:
+                self._enters(process)
+
+    # --- who there is -----------------------------------------------------------------------------------------------
+
+    def _enters(self, process: Process) -> None:
+        process.begin()
+        for other in self.processes:
+            if other is not process:
+                self.introduce(process, other)
+                self.introduce(other, process)
+
+    def introduce(self, one: Process, other: Process) -> None:
+        """One hears of the other soon, or once there is no cut any more."""
+
+        def meet() -> None:
+            if self.processes[other.number] is not other or not other.alive or not one.alive:
+                return
+            if (other.number, one.number) in self.cut:
+                self.at(SECOND, meet)
+            else:
+                one.meet(other)
+
+        self.at(self.rng.randint(1_000, SECOND // 2), meet)
+
+    @property
+    def settled(self) -> bool:
+        """Whether over half of the names have somebody who votes."""
+        seats = [process.name for process in self.processes if process.runs and process.voter.votes_for(HUB)]
+        return len(dict.fromkeys(seats)) > len(self.names) // 2
+
+    def cut_off(self, island: set[int]) -> None:
+        """Nothing passes between these and the others."""
+        numbers = range(len(self._rates))
+        self.cut |= {(a, b) for a in numbers for b in numbers if (a in island) != (b in island)}
+
+    def new_life(self, process: Process) -> None:
+        """The process goes on in another incarnation, and meets everybody again."""
+        self._lives[process.number] += 1
+        process.begin_life(self._lives[process.number])
+        for other in self.processes:
+            if other is not process:
+                self.introduce(process, other)
 
     # --- time -------------------------------------------------------------------------------------------------------
 
@@ -231,7 +149,7 @@ class World:
         return int((at_us - process.now_us) / self._rates[process.number]) + 1
 
     def alarm(self, process: Process) -> None:
-        due_us = process.host.deadline()
+        due_us = process.deadline()
         if due_us is not None and self._alarms.get(process) != due_us:
             self._alarms[process] = due_us
             self.at(self.in_clock(process, due_us), lambda: self._ring(process, due_us))
@@ -259,7 +177,16 @@ class World:
                 continue
             slow = not self.calm and rng.random() < faults.slow
             delay_us = rng.randint(SECOND, 12 * SECOND) if slow else rng.randint(200, 30_000)
-            self.at(delay_us, lambda: self.processes[target].hear(source.site, body))
+            self.at(delay_us, lambda: self._arrives(source.site, to, body))
+
+    def _arrives(self, source: Site, to: Site, body: bytes) -> None:
+        for target in self.processes:
+            if target.site == to:
+                target.hear(source, body)
+
+    def disk_us(self) -> int:
+        """How long a transaction takes."""
+        return self.rng.randint(1_000, 10_000 if self.calm else self.faults.disk_us)
 
     # --- children ---------------------------------------------------------------------------------------------------
 
@@ -282,7 +209,9 @@ class World:
         """The lease is over: the child ends by itself, or the watchdog ends its process."""
         self.lapsed += 1
         copy = process.copies.get(id)
-        if copy is not None:
+        if copy is None:
+            self.at(0, lambda: process.ended(id))
+        else:
             copy.ending = True
             grace_us = self.in_clock(process, ended_us + self.config.stop_grace_us)
             self.at(self.rng.randint(0, max(grace_us, 0) * 2), lambda: self.ends(process, id, copy))
@@ -308,7 +237,7 @@ class World:
             self.killed += 1
             self.crash(process)
         else:
-            late_us = self.rng.randint(0, LATE_US)
+            late_us = self.rng.randint(0, self.config.watchdog_late_us + self.config.kill_us)
             self.at(self.in_clock(process, limit_us) + late_us, lambda: self._watch(process, id, copy))
 
     # --- what happens to processes ----------------------------------------------------------------------------------
@@ -322,10 +251,42 @@ class World:
         self.at(self.rng.randint(100_000, 6 * SECOND), lambda: self.restart(process.number))
 
     def restart(self, number: int) -> None:
-        if not self.processes[number].alive:
+        """The computer's process starts again, from its disk."""
+        before = self.processes[number]
+        if not before.alive:
             self._lives[number] += 1
-            disk = self.processes[number].disk
-            self.processes[number] = Process(self, number, self._lives[number], disk)
+            process = Process(self, number, before.site, self._lives[number], before.name, before.disk)
+            self.processes[number] = process
+            self._enters(process)
+
+    def lose_disk(self, process: Process) -> None:
+        """It is gone, with its disk: the node begins anew, as another site. Sometimes the old one is thrown out."""
+        process.alive = False
+        process.copies.clear()
+        self.lost += 1
+        self.copies.pop(process.number, None)
+        before = process.site
+
+        def begin() -> None:
+            self._lives[process.number] += 1
+            anew = Site(bytes([process.number, self._lives[process.number]]) * 8)
+            self.processes[process.number] = Process(
+                self, process.number, anew, self._lives[process.number], process.name, {}
+            )
+            self._enters(self.processes[process.number])
+            if self.rng.random() < 0.7:
+                for other in self.processes:
+                    self.at(self.rng.randint(1_000, SECOND), lambda other=other: other.meet(before))  # type: ignore[misc]
+
+        self.at(self.rng.randint(SECOND, 6 * SECOND), begin)
+
+    def restore_disk(self, process: Process) -> None:
+        """It is gone, and its disk is what it was when it was copied."""
+        self.crash(process)
+        copied = self.copies.get(process.number)
+        if copied is not None:
+            process.disk = dict(copied)
+            self.restored += 1
 
     def sleep(self, process: Process, duration_us: int) -> None:
         process.asleep_until_us = self.now_us + duration_us
@@ -364,4 +325,9 @@ def draw_faults(rng: Random) -> Faults:
         pauses=rng.random() < 0.5,
         suspends=rng.random() < 0.3,
         disk_us=rng.choice((2_000, 200_000, 2 * SECOND)),
+        refusals=rng.random() < 0.3,
+        lives=rng.random() < 0.3,
+        lists=rng.random() < 0.3,
+        lost=rng.random() < 0.3,
+        late=rng.random() < 0.1,
     )

@@ -12,7 +12,9 @@ import pytest
 from covey.core.ids import Site
 from covey.protocols.claims.bids import Bid
 from covey.protocols.claims.host import Host
+from covey.protocols.claims.seats import Bench
 from covey.protocols.claims.votes import Votes
+from tests.protocols.claims import claims_stories as stories
 from tests.protocols.claims.claims_world import SECOND, Faults, World
 
 Patch = pytest.MonkeyPatch
@@ -60,12 +62,48 @@ def grants_are_counted_not_whose_they_are(patch: Patch) -> None:
 
 def nobody_waits_after_a_restart(patch: Patch) -> None:
     def left_us(self: Votes, id: Any, now_us: int) -> int:
-        vote = self._votes.get(id)
-        if vote is None or vote.released or id not in self._granted_us:
-            return 0
-        return max(self._granted_us[id] + vote.wait_us - now_us, 0)
+        return original(self, id, now_us) if id in self._granted_us else 0
 
+    original = Votes.left_us
     patch.setattr(Votes, "left_us", left_us)
+
+
+def a_start_binds_only_what_the_disk_says_is_held(patch: Patch) -> None:
+    """What an old copy does not know, or holds for released, may be granted at once."""
+
+    def left_us(self: Votes, id: Any, now_us: int) -> int:
+        vote = self._votes.get(id)
+        if id not in self._granted_us and (vote is None or vote.released):
+            return 0
+        return original(self, id, now_us)
+
+    original = Votes.left_us
+    patch.setattr(Votes, "left_us", left_us)
+
+
+def epochs_begin_where_an_old_copy_ends(patch: Patch) -> None:
+    """A start does not lift what is granted above the clock."""
+    patch.setattr(Votes, "start_epoch", property(lambda self: 0, lambda self, epoch: None), raising=False)
+
+
+def whoever_bears_a_name_votes_for_it(patch: Patch) -> None:
+    """No site is bound to a name."""
+
+    def seat(self: Bench, electorate: Any) -> int | None:
+        table = self._tables.get(electorate.digest)
+        return electorate.names.index(self._name) if table is not None and self._listed(table) else None
+
+    patch.setattr(Bench, "seat", seat)
+
+
+def each_binds_names_to_whom_it_sees_first(patch: Patch) -> None:
+    """A voter sits beside whom it has seen first, whatever the others promised; a name not seen so far is absent."""
+
+    def seen(self: Bench, table: Any) -> tuple[Site, ...]:
+        return tuple((*self._bearing(name), NOBODY)[0] for name in table.electorate.names)
+
+    patch.setattr(Bench, "_seen", seen)
+    patch.setattr(Bench, "_agree", lambda self, table, stage: True)
 
 
 def answers_do_not_wait_for_the_disk(patch: Patch) -> None:
@@ -73,8 +111,8 @@ def answers_do_not_wait_for_the_disk(patch: Patch) -> None:
 
 
 def a_lease_counts_from_the_answer(patch: Patch) -> None:
-    def on_grant(self: Host, bid: Bid, voter: Site, grant: Any, now_us: int) -> list[Any]:
-        return original(self, bid, voter, msgspec.structs.replace(grant, sent=now_us), now_us)
+    def on_grant(self: Host, bid: Bid, grant: Any, now_us: int) -> list[Any]:
+        return original(self, bid, msgspec.structs.replace(grant, sent=now_us), now_us)
 
     original = Host._on_grant
     patch.setattr(Host, "_on_grant", on_grant)
@@ -111,19 +149,30 @@ def a_lost_duel_is_neither_given_back_nor_waited_for(patch: Patch) -> None:
     patch.setattr(Host, "_on_lost_duel", on_lost_duel)
 
 
+NOBODY = Site(b"\xff" * 16)
 WORLD: list[World] = []
 """The world that is played, for plants that have to know what only it knows."""
 
 BUSY = Faults(loss=0.02, slow=0.1, cuts=True, crashes=True, pauses=True)
-SAFETY: list[tuple[Callable[[Patch], None], dict[str, Any]]] = [
+BUSIER = msgspec.structs.replace(BUSY, step_us=SECOND // 2)
+BY_CHANCE: list[tuple[Callable[[Patch], None], dict[str, Any]]] = [
     (a_first_grant_is_no_renewal, {}),
     (who_never_granted_renews, {"faults": BUSY}),
     (a_release_frees_whatever_that_life_has, {"faults": BUSY}),
     (grants_are_counted_not_whose_they_are, {"voters": 5}),
-    (nobody_waits_after_a_restart, {"faults": Faults(crashes=True, cuts=True, disk_us=2_000)}),
-    (answers_do_not_wait_for_the_disk, {"faults": Faults(crashes=True, cuts=True, disk_us=2 * SECOND)}),
     (a_lease_counts_from_the_answer, {"faults": BUSY}),
     (the_voter_waits_as_long_as_its_own_configuration_says, {"faults": BUSY}),
-    (what_is_forgotten_leaves_no_floor, {"faults": BUSY, "ids": 4, "votes_max": 1}),
+    (what_is_forgotten_leaves_no_floor, {"faults": BUSIER, "ids": 4, "votes_max": 1}),
     (clocks_stand_still_in_suspend, {"faults": Faults(cuts=True, suspends=True)}),
+    (whoever_bears_a_name_votes_for_it, {"faults": Faults(cuts=True), "double": True, "hosts": 4}),
+]
+"""Found in a few of the worlds that the seeds make of these options."""
+
+BY_STORY: list[tuple[Callable[[Patch], None], Callable[[], None]]] = [
+    (nobody_waits_after_a_restart, stories.a_copy_of_a_disk_is_back_within_a_lease),
+    (a_start_binds_only_what_the_disk_says_is_held, stories.a_copy_of_a_disk_is_back_within_a_lease),
+    (epochs_begin_where_an_old_copy_ends, stories.a_copy_of_a_disk_meets_who_has_sought_for_long),
+    (answers_do_not_wait_for_the_disk, stories.a_voter_dies_before_its_disk_has_taken_what_it_said),
+    (whoever_bears_a_name_votes_for_it, stories.two_nodes_have_one_voters_name_in_halves_that_never_met),
+    (each_binds_names_to_whom_it_sees_first, stories.two_nodes_have_one_voters_name_in_halves_that_never_met),
 ]

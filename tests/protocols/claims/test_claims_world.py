@@ -5,19 +5,58 @@ from __future__ import annotations
 import pytest
 
 from covey.protocols.claims.vocabulary import Seek
+from tests.protocols.claims import claims_stories as stories
 from tests.protocols.claims import planted_claim_bugs as plants
 from tests.protocols.claims.claims_users import play
 from tests.protocols.claims.claims_world import SECOND, Faults, World
 
-SEEDS = 60
+SEEDS = 10
 
 
-@pytest.mark.parametrize("options", [{}, {"voters": 5, "hosts": 3}, {"votes_max": 1, "ids": 4}], ids=str)
-def test_there_are_never_two_copies_and_tokens_only_grow(options):
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"voters": 5, "hosts": 3},
+        {"votes_max": 3, "ids": 5},
+        {"faults": Faults(cuts=True, crashes=True, lives=True, restored=True, skew_us=0)},
+    ],
+    ids=["three voters", "five voters", "few votes", "old copies"],
+)
+def test_there_are_never_two_copies_tokens_only_grow_and_whoever_dies_is_followed(options):
     worlds = [play(seed, **options) for seed in range(SEEDS)]
     assert sum(world.begun for world in worlds) > 5 * SEEDS
     assert sum(world.lapsed for world in worlds) > SEEDS
-    assert sum(world.killed for world in worlds) > SEEDS / 2, "children are ended by their watchdogs too"
+    assert sum(world.killed for world in worlds) > SEEDS / 3, "children are ended by their watchdogs too"
+    assert sum(world.taken_over for world in worlds) > 1.8 * SEEDS
+
+
+def test_the_worlds_have_every_fault():
+    worlds = [play(seed, seconds=60) for seed in range(12)]
+    assert sum(world.lost for world in worlds)
+    assert {event.__name__ for world in worlds for event in world.events} == {
+        "VotersDiffer", "SeatEmpty", "StorageTrouble", "StorageRecovered",
+    }  # fmt: skip
+
+
+def test_nothing_runs_before_every_name_has_been_seen_once_and_then_half_of_them_may_be_away():
+    for seed in range(4):
+        world = World(seed, ids=1, faults=Faults(late=True))
+        world.calm = True
+        world.processes[4].feed(world.processes[4].host, Seek(world.ids[0], 5))
+        while not world.processes[0].alive:
+            world.run(SECOND)
+            assert not world.begun
+        world.run(20 * SECOND)
+        assert world.begun == 1
+        world.processes[0].alive = False
+        world.run(20 * SECOND)
+        assert world.ids[0] in world.processes[4].copies
+
+
+def test_two_nodes_of_one_voters_name_are_never_both_heard():
+    worlds = [play(seed, double=True, hosts=4) for seed in range(SEEDS)]
+    assert sum(world.begun for world in worlds) > SEEDS
 
 
 def test_a_computer_that_was_suspended_runs_nothing_that_another_has_taken_over():
@@ -25,8 +64,23 @@ def test_a_computer_that_was_suspended_runs_nothing_that_another_has_taken_over(
     assert sum(world.begun for world in worlds) > 5 * SEEDS
 
 
+@pytest.mark.parametrize("story", stories.STORIES, ids=lambda story: story.__name__)
+def test_a_story_ends_well(story):
+    story()
+
+
+BROKEN = r"two copies|the token of .* fell"
+
+
+@pytest.mark.parametrize("plant, story", plants.BY_STORY, ids=lambda of: of.__name__)
+def test_without_a_sentence_of_the_rule_a_story_ends_badly(plant, story, monkeypatch):
+    plant(monkeypatch)
+    with pytest.raises(AssertionError, match=BROKEN):
+        story()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("plant, options", plants.SAFETY, ids=lambda of: getattr(of, "__name__", ""))
+@pytest.mark.parametrize("plant, options", plants.BY_CHANCE, ids=lambda of: getattr(of, "__name__", ""))
 def test_each_sentence_of_the_rule_is_needed(plant, options, monkeypatch):
     plant(monkeypatch)
 
@@ -35,7 +89,7 @@ def test_each_sentence_of_the_rule_is_needed(plant, options, monkeypatch):
             plants.WORLD.clear()
             play(seed, plant=plants.WORLD.append, **options)
 
-    with pytest.raises(AssertionError, match=r"two copies|the token of .* fell"):
+    with pytest.raises(AssertionError, match=BROKEN):
         search()
 
 
@@ -43,17 +97,18 @@ def duel_us(seed: int, hosts: int) -> int:
     """When the first of so many hosts runs an id that they all want at one moment; five minutes if nobody does."""
     world = World(seed, voters=3, hosts=hosts, ids=1, faults=Faults())
     world.calm = True
+    world.run(10 * SECOND)
     for process in world.processes[3:]:
-        process.feed(process.host, Seek(world.ids[0], 5))
-    while not world.begun and world.now_us < 300 * SECOND:
+        process.feed(process.host, Seek(world.ids[0], 300_000 << 16))  # above what any clock shows
+    while not world.begun and world.now_us < 310 * SECOND:
         world.run(10_000)
-    return world.now_us
+    return world.now_us - 10 * SECOND
 
 
 @pytest.mark.parametrize("hosts", [1, 2, 3, 5])
 def test_a_duel_ends_after_one_wait_at_most_twice(hosts):
-    took = sorted(duel_us(seed, hosts) for seed in range(40))
-    assert took[20] <= 6 * SECOND
+    took = sorted(duel_us(seed, hosts) for seed in range(20))
+    assert took[10] <= 6 * SECOND
     assert took[-1] <= 12 * SECOND
 
 

@@ -16,7 +16,7 @@ BEGAN = 1_000
 
 
 def votes(**options) -> Votes:
-    return Votes(**{"votes_max": 100, "began_us": BEGAN, "votes": {}, "floor": 0, **options})
+    return Votes(**{"votes_max": 100, "quiet_us": BEGAN, "votes": {}, "floor": 0, **options})
 
 
 def granted(*claims, **options) -> Votes:
@@ -47,9 +47,37 @@ def test_another_life_waits_from_the_last_grant_on(later, expected):
 
 
 @pytest.mark.parametrize("later, expected", [(WAIT - 1, False), (WAIT, True)])
-def test_after_a_restart_everything_counts_as_granted_at_the_start(later, expected):
+@pytest.mark.parametrize(
+    "stored, life",
+    [({}, A), ({ID: Vote(5, A, False, 50)}, B), ({ID: Vote(5, A, True, 50)}, B), ({ID: Vote(5, A, False, 50)}, A)],
+)
+def test_after_a_start_nothing_new_is_granted_before_the_longest_wait_has_passed(stored, life, later, expected):
+    """An id that is unknown, another's, released, or the same life's under a higher epoch: the disk may be a copy."""
+    made = votes(votes=stored, quiet_us=BEGAN + WAIT)
+    assert made.left_us(ID, BEGAN + later) == WAIT - later
+    assert made.claim(ID, 6, life, WAIT, BEGAN + later) is expected
+
+
+def test_after_a_start_what_is_held_is_renewed_and_then_as_any_other():
+    made = votes(votes={ID: Vote(5, A, False, WAIT)}, quiet_us=BEGAN + WAIT)
+    assert not made.claim(ID, 5, B, WAIT, BEGAN)
+    assert made.claim(ID, 5, A, WAIT, BEGAN)
+    assert made.claim(ID, 6, A, WAIT, BEGAN)
+    assert made.release(ID, (*A, 6))
+    assert made.claim(ID, 7, B, WAIT, BEGAN)
+
+
+def test_after_a_start_epochs_lie_above_a_clock_but_for_what_is_renewed():
     made = votes(votes={ID: Vote(5, A, False, WAIT)})
-    assert made.claim(ID, 6, B, WAIT, BEGAN + later) is expected
+    made.start_epoch = 1_000
+    assert (made.least(ID), made.least(OTHER)) == (1_000, 1_000)
+    assert not made.claim(ID, 6, B, WAIT, BEGAN + WAIT)
+    assert not made.claim(ID, 6, A, WAIT, BEGAN + WAIT)
+    assert not made.claim(OTHER, 1_000, A, WAIT, BEGAN + WAIT)
+    assert made.claim(OTHER, 1_001, A, WAIT, BEGAN + WAIT)
+    assert made.claim(ID, 5, A, WAIT, BEGAN + WAIT)
+    assert (made.least(ID), made.least(OTHER)) == (5, 1_001)
+    assert made.claim(ID, 6, A, WAIT, BEGAN + WAIT)
 
 
 def test_the_wait_is_that_of_the_claim_which_was_granted():
@@ -75,17 +103,26 @@ def test_what_is_released_is_not_renewed_and_not_released_twice():
     assert not made.release(OTHER, (*A, 9))
 
 
-def test_what_does_not_bind_any_more_is_forgotten_into_the_floor():
-    made = granted((5, A), votes_max=1)
+def test_what_does_not_bind_any_more_is_forgotten_into_the_floor_and_makes_room():
+    made = granted((9, A), votes_max=1)
+    assert made.forget(BEGAN) is None  # it binds
+    assert made.room_us(BEGAN + 40) == WAIT - 40
+    assert not made.claim(OTHER, 10, A, WAIT, BEGAN)
+    assert made.release(ID, (*A, 9))
+    assert made.room_us(BEGAN) == 0
+    assert made.forget(BEGAN) == ID
     assert made.forget(BEGAN) is None  # there is room
-    assert made.claim(OTHER, 9, A, WAIT, BEGAN)
-    assert made.forget(BEGAN) is None  # both bind
-    assert made.release(OTHER, (*A, 9))
-    assert made.forget(BEGAN) == OTHER
-    assert (made.floor, made.get(OTHER)) == (9, None)
-    assert not made.claim(OTHER, 9, B, WAIT, BEGAN)
-    assert made.claim(OTHER, 10, B, WAIT, BEGAN)
+    assert (made.floor, made.get(ID), made.full) == (9, None, False)
+    assert not made.claim(ID, 9, B, WAIT, BEGAN)
+    assert made.claim(ID, 10, B, WAIT, BEGAN)
     made.check()
+
+
+def test_what_a_larger_configuration_left_is_all_remembered():
+    made = votes(votes={ID: Vote(5, A, True, WAIT), OTHER: Vote(6, A, True, WAIT)}, votes_max=1)
+    made.check()
+    assert made.full
+    assert made.claim(ID, 7, B, WAIT, BEGAN)
 
 
 STEPS = st.lists(

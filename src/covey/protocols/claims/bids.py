@@ -2,37 +2,52 @@
 
 from __future__ import annotations
 
-from covey.core.ids import Origin, Site
-from covey.protocols.claims.vocabulary import Elect
+from covey.core.clock import STAMP_MAX
+from covey.core.ids import Origin
+from covey.protocols.claims.electorate import Electorate
 from covey.wire.messages.claims import Freed, Id
+
+EPOCH_MAX = STAMP_MAX - (1 << 32)  # that anything begins with, so that there is always a higher one
 
 
 class Bid:
     """What this life of this host wants of one id.
 
-    `epoch` is 0 while nothing is claimed; `token` is 0 until it is won. `granted` has, for each voter, when the latest
-    claim was *sent* that it granted: an answer that comes late says nothing about the time since.
+    `epoch` is 0 while nothing is claimed; `token` is 0 until it is won. `granted` has, for each seat, when the latest
+    claim was *sent* that its voter granted: an answer that comes late says nothing about the time since.
     """
 
-    __slots__ = ("elect", "epoch", "freed", "granted", "heard", "id", "life", "losses", "sent_us", "token", "wait_us")
+    __slots__ = (
+        "electorate",
+        "epoch",
+        "freed",
+        "granted",
+        "heard",
+        "id",
+        "life",
+        "losses",
+        "sent_us",
+        "token",
+        "told_us",
+    )  # fmt: skip
 
-    def __init__(self, id: Id, elect: Elect, epoch: int, freed: Freed | None) -> None:
+    def __init__(self, id: Id, electorate: Electorate, life: Origin, epoch: int, freed: Freed | None) -> None:
         self.id = id
-        self.elect = elect
+        self.electorate = electorate
         self.freed = freed
-        self.life: Origin = (elect.voters[0], 0)  # in which the last claim was sent
-        self.heard = epoch - 1  # every claim of ours is above this
+        self.life = life  # in which the last claim was sent
+        self.heard = min(epoch, EPOCH_MAX) - 1  # every claim of ours is above this
         self.epoch = 0
         self.token = 0
-        self.granted: dict[Site, int] = {}
+        self.granted: dict[int, int] = {}
         self.sent_us = 0  # when the last claim was sent
         self.losses = 0  # duels in a row that ended without a majority
-        self.wait_us = 0  # the longest that a voter told us to wait, in this duel
+        self.told_us = 0  # until when a voter told us, in this duel, that somebody is protected
 
     @property
     def needed(self) -> int:
-        """More than half of the voters, here or not."""
-        return len(self.elect.voters) // 2 + 1
+        """More than half of the seats, empty or not."""
+        return self.electorate.needed
 
     def lease_us(self, fence_after_us: int) -> int:
         """Until when it may be served, on our clock; 0 without a majority."""

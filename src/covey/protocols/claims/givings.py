@@ -57,12 +57,6 @@ class Givings:
             del self._givings[key]
             self._timers.cancel(("give", *key))
 
-    def clear(self) -> None:
-        """They are of a life that is over."""
-        for key in self._givings:
-            self._timers.cancel(("give", *key))
-        self._givings.clear()
-
     def below(self, id: Id, epoch: int) -> bool:
         """Whether all that is given back of an id lies below this epoch."""
         return all(given < epoch for of, given in self._givings if of == id)

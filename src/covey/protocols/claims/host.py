@@ -7,6 +7,9 @@ Seek ─▶ Claim to every voter ─▶ Grant by over half of them ─▶ ClaimW
 
 The lease counts from when a claim was sent, on this host's clock, which has to count suspend. It is looked at before
 anything that is heard is acted upon: a process that was stopped for a minute learns first that it has lost its lease.
+
+A host asks everybody durable who bears a voter's name, and counts seats: who sits for a name is the voters' matter, and
+whoever does not sit keeps silent. So a host needs no memory of who voted before.
 """
 
 from __future__ import annotations
@@ -17,17 +20,29 @@ from typing import Any, assert_never
 
 import msgspec
 
-from covey.core.clock import STAMP_MAX
+from covey.core.clock import STAMP_MAX, HybridClock
 from covey.core.errors import UsageError, invariant
 from covey.core.ids import Contact, Site
 from covey.core.timers import Timers
-from covey.core.vocabulary import Channel, ClusterChanged, Emit, MemberAdded, MessagesReceived, Send, Tick
+from covey.core.vocabulary import (
+    Channel,
+    ClusterChanged,
+    Emit,
+    MemberAdded,
+    MemberRemoved,
+    MessagesReceived,
+    Send,
+    Tick,
+    WallOffset,
+)
 from covey.protocols.claims.bids import Bid
 from covey.protocols.claims.config import ClaimsConfig
+from covey.protocols.claims.electorate import Bearers, Electorate, electorate_of
 from covey.protocols.claims.givings import Givings
 from covey.protocols.claims.vocabulary import (
     ClaimWon,
     Elect,
+    EpochsAhead,
     ForVoter,
     FromVoter,
     LeaseEnded,
@@ -63,15 +78,18 @@ class Host:
         self._rng = rng
         self._me = me
         self._timers: Timers[tuple[Any, ...]] = Timers()
-        self._electorates: dict[bytes, Elect] = {}
-        self._addresses: dict[Site, str] = {}
+        self._clock = HybridClock(config.lead_ms_max)
+        self._name = ""  # of this node, where voters' names matter
+        self._electorates: dict[bytes, Electorate] = {}
+        self._bearers = Bearers()
         self._bids: dict[Id, Bid] = {}
         self._ending: dict[Id, Bid] = {}  # without a lease; their children are told to end
+        self._again: dict[Id, Seek] = {}  # what is sought as soon as its child has ended
         self._unsaid: list[Effect] = []  # what time brought when a command was refused
         self._tops: dict[Id, int] = {}  # the highest epoch that this life ever claimed: a late Release says as much
         self._top = 0  # the same of ids that are forgotten
         self._givings = Givings(self._renew_us, self._timers)
-        self._told: dict[tuple[bytes, Site], None] = {}
+        self._told: dict[VotersDiffer | EpochsAhead, None] = {}
         self._counts = dict.fromkeys(("won", "duels", "lapsed"), 0)
         self._handlers: dict[type, Callable[[Any, int], list[Effect]]] = {
             MessagesReceived: self._on_messages,
@@ -80,6 +98,8 @@ class Host:
             Seek: self._on_seek,
             Relinquish: self._on_relinquish,
             MemberAdded: self._on_member_added,
+            MemberRemoved: self._on_member_removed,
+            WallOffset: self._on_offset,
             ClusterChanged: self._on_cluster_changed,
             Tick: lambda _, now_us: [],
         }
@@ -105,10 +125,12 @@ class Host:
             invariant(all(key in self._timers for key in keys), "a bid goes on at some time")
             invariant(not bid.token or bool(bid.epoch), "who holds claims")
             invariant(bid.epoch <= bid.heard + 1, "a claim is just above what was heard")
-            invariant(set(bid.granted) <= set(bid.elect.voters), "only voters grant")
+            invariant(all(seat < len(bid.electorate.names) for seat in bid.granted), "only voters grant")
             below = not bid.epoch or self._givings.below(id, bid.epoch)
             invariant(below, "what is given back lies below what is claimed")
+        invariant(self._again.keys() <= self._ending.keys(), "what is sought again has not ended yet")
         self._givings.check()
+        self._bearers.check()
 
     def statistics(self) -> HostStatistics:
         held = sum(bool(bid.token) for bid in self._bids.values())
@@ -134,36 +156,44 @@ class Host:
     # --- commands ---------------------------------------------------------------------------------------------------
 
     def _on_elect(self, command: Elect, now_us: int) -> list[Effect]:
-        if self._electorates.get(command.instance) == command:
-            return []
-        if any(id[0] == command.instance for id in (*self._bids, *self._ending)):
+        electorate = electorate_of(command.voters)
+        known = self._electorates.get(command.instance)
+        if known != electorate and any(id[0] == command.instance for id in (*self._bids, *self._ending)):
             raise UsageError(
                 f"the voters of {command.instance!r} cannot be changed while something is claimed there; stop it first"
             )
-        self._electorates[command.instance] = command
-        for told in [told for told in self._told if told[0] == command.instance]:
-            del self._told[told]
+        self._name = command.name
+        self._electorates[command.instance] = electorate
+        if known != electorate:
+            for told in [told for told in self._told if told.instance == command.instance]:
+                del self._told[told]
         return []
 
     def _on_seek(self, command: Seek, now_us: int) -> list[Effect]:
         id = command.id
-        elect = self._electorates.get(id[0])
-        if elect is None or not elect.voters:
+        electorate = self._electorates.get(id[0])
+        if electorate is None:
             raise UsageError(f"nobody votes for {id[0]!r}; nothing was claimed")
-        if id in self._bids or id in self._ending:
-            if id in self._bids and command.freed is not None:  # it is handed over to us while we seek it
+        if id in self._ending:
+            self._again[id] = command
+            return []
+        if id in self._bids:
+            if command.freed is not None:  # it is handed over to us while we seek it
                 self._bids[id].freed = command.freed
             return []
-        bid = self._bids[id] = Bid(id, elect, command.epoch, command.freed)
+        life = self._me.site, self._me.incarnation
+        bid = self._bids[id] = Bid(id, electorate, life, command.epoch, command.freed)
         bid.hears(self._tops.get(id, self._top))
         return self._claim(bid, now_us)
 
     def _on_relinquish(self, command: Relinquish, now_us: int) -> list[Effect]:
+        again = self._again.pop(command.id, None)
         bid = self._bids.pop(command.id, None) or self._ending.pop(command.id, None)
         if bid is None:
             return []
         self._quiet(bid.id)
-        return self._give_back(bid, now_us)
+        effects = self._give_back(bid, now_us)
+        return effects if again is None else effects + self._on_seek(again, now_us)
 
     def _quiet(self, id: Id) -> None:
         for what in ("lease", "renew", "duel", "retry"):
@@ -175,7 +205,7 @@ class Host:
         """A new duel, above everything heard."""
         bid.epoch = min(bid.heard + 1, STAMP_MAX)
         bid.granted.clear()
-        bid.wait_us = 0
+        bid.told_us = 0
         duel_us = self._rng.randint(self._config.duel_us_min, self._config.duel_us_max)
         self._timers.set(("duel", bid.id), now_us + duel_us)
         return self._say_claim(bid, now_us)
@@ -185,8 +215,17 @@ class Host:
         bid.life = self._me.site, self._me.incarnation
         self._remember(bid)
         config, incarnation = self._config, self._me.incarnation
-        claim = Claim(bid.id, bid.epoch, incarnation, now_us, config.wait_us, bid.elect.digest, bid.freed)
-        return [self._say(voter, claim) for voter in bid.elect.voters]
+        claim = Claim(bid.id, bid.epoch, incarnation, now_us, config.wait_us, bid.electorate.digest, bid.freed)
+        return [self._say(site, claim) for site in self._asked(bid.electorate)]
+
+    def _asked(self, electorate: Electorate) -> tuple[Site, ...]:
+        """Who bears a voter's name, in the order of the names."""
+        sites: list[Site] = []
+        for name in electorate.names:
+            if name == self._name:
+                sites.append(self._me.site)
+            sites += self._bearers.of(name)
+        return tuple(sites)
 
     def _remember(self, bid: Bid) -> None:
         self._tops.pop(bid.id, None)
@@ -197,7 +236,7 @@ class Host:
     def _say(self, voter: Site, message: Claim | Release) -> Effect:
         if voter == self._me.site:
             return ForVoter(message)
-        return Send(voter, message, self._addresses.get(voter, ""), Channel.CONTROL)
+        return Send(voter, message, self._bearers.address(voter), Channel.CONTROL)
 
     def _on_own(self, fact: FromVoter, now_us: int) -> list[Effect]:
         return self._hear(self._me.site, fact.said, now_us)
@@ -213,16 +252,20 @@ class Host:
             self._givings.heard(voter, message)
             return []
         bid = self._bids.get(message.id)
-        if bid is None or message.incarnation != self._me.incarnation or voter not in bid.elect.voters:
+        if bid is None or message.incarnation != self._me.incarnation:
+            return []
+        if voter not in self._asked(bid.electorate):
             return []
         if isinstance(message, Grant):
-            return self._on_grant(bid, voter, message, now_us)
-        return self._on_refusal(bid, voter, message)
+            return self._on_grant(bid, message, now_us)
+        return self._on_refusal(bid, voter, message, now_us)
 
-    def _on_grant(self, bid: Bid, voter: Site, grant: Grant, now_us: int) -> list[Effect]:
+    def _on_grant(self, bid: Bid, grant: Grant, now_us: int) -> list[Effect]:
         if grant.epoch != bid.epoch or grant.sent > now_us:  # of a duel that was given up, or of nobody's clock
             return []
-        bid.granted[voter] = max(bid.granted.get(voter, 0), grant.sent)
+        if grant.seat >= len(bid.electorate.names):
+            return []
+        bid.granted[grant.seat] = max(bid.granted.get(grant.seat, 0), grant.sent)
         until_us = bid.lease_us(self._config.fence_after_us)
         if bid.token:
             self._timers.set(("lease", bid.id), until_us)
@@ -236,18 +279,27 @@ class Host:
         self._timers.set(("renew", bid.id), bid.sent_us + self._renew_us)
         return [ClaimWon(bid.id, bid.token)]
 
-    def _on_refusal(self, bid: Bid, voter: Site, refusal: Refusal) -> list[Effect]:
-        """One refusal stops nobody; what is claimed next lies above what this one knows of."""
+    def _on_refusal(self, bid: Bid, voter: Site, refusal: Refusal, now_us: int) -> list[Effect]:
+        """One refusal stops nobody; what is claimed next lies above what this one knows of.
+
+        Not where that lies far above our clock: one voter with a wrong date must not lead us where no other follows.
+        """
         if refusal.differs:
-            told = bid.id[0], voter
-            if told in self._told:
-                return []
-            self._told[told] = None
-            return [Emit(VotersDiffer(*told))]
-        if refusal.epoch == bid.epoch:
-            bid.hears(max(refusal.accepted, refusal.floor))
-            bid.wait_us = max(bid.wait_us, min(refusal.left_us, self._config.wait_us))
+            return self._tell(VotersDiffer(bid.id[0], voter))
+        if refusal.epoch != bid.epoch:
+            return []
+        known = max(refusal.accepted, refusal.floor)
+        if refusal.ahead or not self._clock.accept(known, now_us):
+            return self._tell(EpochsAhead(bid.id[0], voter))
+        bid.hears(known)
+        bid.told_us = max(bid.told_us, now_us + min(refusal.left_us, self._config.wait_us))
         return []
+
+    def _tell(self, event: VotersDiffer | EpochsAhead) -> list[Effect]:
+        if event in self._told:
+            return []
+        self._told[event] = None
+        return [Emit(event)]
 
     # --- time -------------------------------------------------------------------------------------------------------
 
@@ -302,7 +354,7 @@ class Host:
         config = self._config
         pause_us = self._rng.randint(config.pause_us_min, config.pause_us_max) << min(bid.losses, config.doublings_max)
         bid.losses += 1
-        self._timers.set(("retry", bid.id), now_us + bid.wait_us + pause_us)
+        self._timers.set(("retry", bid.id), max(bid.told_us, now_us) + pause_us)
         return effects
 
     # --- giving back ------------------------------------------------------------------------------------------------
@@ -312,7 +364,7 @@ class Host:
             return []
         freed = (*bid.life, bid.epoch)
         until_us = bid.sent_us + self._config.wait_us
-        return self._say_all(self._givings.begin(bid.id, freed, bid.elect.voters, until_us, now_us))
+        return self._say_all(self._givings.begin(bid.id, freed, self._asked(bid.electorate), until_us, now_us))
 
     def _say_all(self, said: list[tuple[Site, Release]]) -> list[Effect]:
         return [self._say(voter, release) for voter, release in said]
@@ -320,12 +372,21 @@ class Host:
     # --- members and lives ------------------------------------------------------------------------------------------
 
     def _on_member_added(self, fact: MemberAdded, now_us: int) -> list[Effect]:
-        self._addresses[fact.contact.site] = fact.contact.address
+        self._bearers.add(fact)
+        return []
+
+    def _on_member_removed(self, fact: MemberRemoved, now_us: int) -> list[Effect]:
+        self._bearers.forget(fact.site)
+        return []
+
+    def _on_offset(self, fact: WallOffset, now_us: int) -> list[Effect]:
+        self._clock.set_offset(fact.offset_us)
         return []
 
     def _on_cluster_changed(self, fact: ClusterChanged, now_us: int) -> list[Effect]:
         """In a new life nothing of the old one is held; that is given back as its own. What was sought is sought."""
         if fact.incarnation == self._me.incarnation:
+            self._bearers.clear()
             return []
         self._me = Contact(self._me.site, fact.incarnation, self._me.address)
         effects: list[Effect] = []
@@ -339,5 +400,6 @@ class Host:
                 effects += self._give_back(bid, now_us)
                 bid.hears(bid.epoch)
                 bid.epoch = 0
-                self._timers.set(("retry", bid.id), now_us)
+                self._timers.set(("retry", bid.id), now_us + self._config.pause_us_min)
+        self._bearers.clear()  # membership says next who is there now
         return effects

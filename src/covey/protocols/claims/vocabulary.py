@@ -14,14 +14,14 @@ __all__ = (
 
 
 class Elect(msgspec.Struct, frozen=True, gc=False):
-    """The command: these sites vote for what is claimed in `instance`.
+    """The command: the nodes of these names vote for what is claimed in `instance`; `name` is that of this node.
 
-    `digest` stands for the names in the list and the sites that bear them.
+    Raises `ConfigError` for a list that cannot work; see `electorate_of`.
     """
 
     instance: bytes
-    voters: tuple[Site, ...]
-    digest: bytes
+    voters: tuple[str, ...]
+    name: str = ""
 
 
 class ForVoter(msgspec.Struct, frozen=True, gc=False):
@@ -41,3 +41,24 @@ class VotersDiffer(msgspec.Struct, frozen=True, gc=False):
 
     instance: bytes
     site: Site
+
+
+class EpochsAhead(msgspec.Struct, frozen=True, gc=False):
+    """The event: what this node claims lies far above the clock of the voter `site`, so one of both has a wrong date.
+
+    Set it right: until then that voter counts as absent here.
+    """
+
+    instance: bytes
+    site: Site
+
+
+class SeatEmpty(msgspec.Struct, frozen=True, gc=False):
+    """The event: of the voters' names, `name` has nobody who votes for it, or `sites` bear it and do not vote.
+
+    `why` is a sentence for people, and says what to do. Said once, ten seconds after the list is used at the earliest.
+    """
+
+    name: str
+    sites: tuple[Site, ...]
+    why: str

@@ -127,9 +127,8 @@ class Batches:
     def give_birth(self, new: NewChild, now_us: int) -> ChildError | None:
         """Write that a child is wanted, where anybody can run it."""
         ground = self._ground
-        view = ground.places.view
-        host = view.place(new.id, new.spec.start)
-        if host is None and view.hosts:
+        host = ground.places.expect(new.id, new.spec.start)
+        if host is None and ground.places.view.hosts:
             reason = f"no node of this hub runs {new.spec.start!r}: pass it to `children` where it is to run"
             return ChildError(new.id, None, Trouble.NO_HOST, reason)
         first = None if host is None else (bytes(host.site), host.incarnation)

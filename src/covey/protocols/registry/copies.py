@@ -58,8 +58,8 @@ class Hosted:
 
     __slots__ = (
         "active_us", "announced", "arrived", "births", "carried", "copy", "delivered", "ends", "epoch", "error",
-        "failures", "first", "fresh", "id", "letters", "mailbox", "move", "phase", "reason", "restarts", "spec", "started_us",
-        "state", "stuck", "theirs", "waits",
+        "failures", "first", "fresh", "id", "letters", "mailbox", "move", "phase", "reason", "restarts", "spec",
+        "started_us", "state", "stuck", "theirs", "waits",
     )  # fmt: skip
 
     def __init__(self, id: bytes, spec: Spec, births: tuple[Dot, ...], copy: Copy, config: RegistryConfig) -> None:

@@ -11,14 +11,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import TypeAlias
 
 import msgspec
 
 from covey.core.errors import invariant
 from covey.core.ids import Site
-from covey.core.rendezvous import score
+from covey.core.rendezvous import best
 
 WEIGHT_MAX = 64  # tickets of one participant; each costs one hash, about a microsecond
+
+
+STARTS_MAX = 1_024  # whose able hosts a view remembers: peers may name any. Guess
 
 
 class Participant(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -40,6 +44,9 @@ class Participant(msgspec.Struct, frozen=True, array_like=True, gc=False):
     ready: bool = False
 
 
+Able: TypeAlias = list[tuple[Participant, tuple[bytes, ...]]]
+
+
 class View:
     """The participants as one node sees them.
 
@@ -52,20 +59,33 @@ class View:
         counts = Counter(one.config for one in everybody)
         self.config = min(counts, key=lambda config: (-counts[config], config), default=b"")
         self.hosts = [one for one in everybody if one.config == self.config]
+        self._ables: dict[str, Able] = {}
         self.others = [one for one in everybody if one.config != self.config]
 
     def place(self, id: bytes, start: str, assigned: Site | None = None) -> Participant | None:
         """Who has to run a child; None while nobody can. Whoever it was assigned to, if that is said."""
         if assigned is not None:
             return next((one for one in self.hosts if one.site == assigned), None)
-        ranked = self.ranked(id, start)
-        return ranked[0] if ranked else None
+        able = self._able(start)
+        if len(able) < 2:
+            return able[0][0] if able else None
+        return max([(best(id, tickets), one.site, one) for one, tickets in able])[2]
 
     def ranked(self, id: bytes, start: str) -> list[Participant]:
         """All who can run a child, the one it belongs to first. Who is draining is only asked where nobody else is."""
-        able = [one for one in self.hosts if one.weight > 0 and start in one.starts]
-        staying = [one for one in able if not one.draining]
-        return sorted(staying or able, key=lambda one: (_best(id, one), one.site), reverse=True)
+        ranked = sorted([(best(id, tickets), one.site, one) for one, tickets in self._able(start)], reverse=True)
+        return [one for _, _, one in ranked]
+
+    def _able(self, start: str) -> Able:
+        """Who can run this, with its tickets: found once for each view."""
+        known = self._ables.get(start)
+        if known is None:
+            able = [one for one in self.hosts if one.weight > 0 and start in one.starts]
+            staying = [one for one in able if not one.draining]
+            known = [(one, _tickets(one)) for one in staying or able]
+            if len(self._ables) < STARTS_MAX:
+                self._ables[start] = known
+        return known
 
     def check(self) -> None:
         """Every invariant."""
@@ -74,6 +94,5 @@ class View:
         invariant(sites == sorted(sites), "they are in order")
 
 
-def _best(id: bytes, one: Participant) -> int:
-    tickets = range(min(one.weight, WEIGHT_MAX))
-    return max(score(id, one.site + ticket.to_bytes(1, "big")) for ticket in tickets)
+def _tickets(one: Participant) -> tuple[bytes, ...]:
+    return tuple([one.site + ticket.to_bytes(1, "big") for ticket in range(min(one.weight, WEIGHT_MAX))])

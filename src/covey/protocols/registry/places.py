@@ -28,6 +28,7 @@ class Places:
         self._at: dict[Site, dict[bytes, None]] = {}
         self._orphans: dict[bytes, None] = {}  # due at once
         self._due: dict[bytes, None] = {}
+        self._expected: dict[bytes, tuple[str, Participant | None]] = {}  # in this view
 
     def __len__(self) -> int:
         return len(self._children)
@@ -45,6 +46,12 @@ class Places:
         """What a host has to run."""
         return list(self._at.get(site, ()))
 
+    def expect(self, id: bytes, start: str) -> Participant | None:
+        """Who is to run a child that is about to be put: it is not placed twice then."""
+        host = self.view.place(id, start)
+        self._expected[id] = start, host
+        return host
+
     def put(self, id: bytes, start: str, assigned: Site | None) -> bool:
         """A child is there, or is another; returns whether its host changed. It is placed at once."""
         self._children[id] = start, assigned
@@ -61,6 +68,7 @@ class Places:
     def see(self, participants: Iterable[Participant]) -> None:
         """These take part from now on. What may belong elsewhere is due."""
         before, self.view = self.view, View(participants)
+        self._expected.clear()
         old = {one.site: one for one in before.hosts}
         new = {one.site: one for one in self.view.hosts}
         less = [site for site, one in old.items() if site not in new or _gives_up(one, new[site])]
@@ -83,7 +91,12 @@ class Places:
         return changed
 
     def _place(self, id: bytes) -> bool:
-        host = self.view.place(id, *self._children[id])
+        start, assigned = self._children[id]
+        expected = self._expected.pop(id, None)
+        if expected is not None and expected[0] == start and assigned is None:
+            host = expected[1]
+        else:
+            host = self.view.place(id, start, assigned)
         return self._move(id, None if host is None else host.site)
 
     def _move(self, id: bytes, site: Site | None) -> bool:

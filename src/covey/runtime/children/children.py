@@ -15,9 +15,7 @@ next turn of the event loop, for all children at once.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,15 +23,14 @@ import msgspec
 
 from covey.core import children as c
 from covey.core.children import Copy, Ending
-from covey.core.errors import ClosedError, DecodeError, Deposed, UsageError
+from covey.core.errors import ClosedError, Deposed, UsageError
+from covey.runtime.children.births import Births
 from covey.runtime.children.context import Handover
 from covey.runtime.children.copies import SECONDS_MAX, Run, Told
-from covey.runtime.children.crashes import trace_of, words
-from covey.runtime.children.letters import clean, in_a_line
+from covey.runtime.children.crashes import trace_of
+from covey.runtime.children.letters import in_a_line
 from covey.runtime.children.resolving import Resolve, Resolving
-from covey.runtime.children.starts import Start, decode_arguments
-from covey.runtime.children.tasks import TaskBody
-from covey.wire.keys import decode_key
+from covey.runtime.children.starts import Start
 from covey.wire.payloads import encode_payload
 
 log = logging.getLogger("covey.runtime.children")
@@ -46,13 +43,14 @@ class ChildrenConfig(msgspec.Struct, frozen=True):
 
     stuck_after_us: int = 2_000_000  # whoever was cancelled and still runs then is stuck. Guess
     cancel_every_us: int = 5_000_000  # and is cancelled again, for ever. Guess
+    lapse_us: int = 600_000  # how long a process outlives its lease at most. Guess: below `stop_grace` of claims
     resolve_us: int = 5_000_000  # how long making one state of two may take. Guess
 
 
 DEFAULTS = ChildrenConfig()
 
 
-class _Hub(msgspec.Struct, frozen=True):
+class Hub(msgspec.Struct, frozen=True):
     """One hub that is open here."""
 
     starts: Mapping[str, Start]
@@ -78,16 +76,12 @@ class Children:
     ) -> None:
         self._feed = feed
         self.clock_us = clock_us
-        self._lease_us = lease_us
+        self.lease_us = lease_us
         self.config = config
         self.loop = asyncio.get_running_loop()
-        self._context = contextvars.copy_context()  # children see none of whoever happens to start them
-        self._hubs: dict[bytes, _Hub] = {}
+        self.births = Births(self)
+        self.hubs: dict[bytes, Hub] = {}
         self._runs: dict[Copy, Run] = {}
-        self._work: deque[tuple[Callable[[Run], None], Run]] = deque()
-        self._born: list[Run] = []  # their first steps are about to be taken
-        self._booked = False
-        self._closed = False
         self._resolving = Resolving(self.say, config.resolve_us)
         self.hands: dict[type, Callable[[Any], None]] = {
             c.PrepareChild: self._prepare,
@@ -115,11 +109,11 @@ class Children:
 
         `resolve(id, ours, theirs)`, plain or async, makes one state of what two copies of a child left.
         """
-        self._hubs[hub] = _Hub(dict(starts), handle, resolve)
+        self.hubs[hub] = Hub(dict(starts), handle, resolve)
 
     def close(self, hub: bytes) -> None:
         """Start no more children of `hub`. What still runs of it is cancelled."""
-        self._hubs.pop(hub, None)
+        self.hubs.pop(hub, None)
         for run in [run for run in self._runs.values() if run.copy.hub == hub]:
             run.end(Told.STOP, "stop", 0)
 
@@ -128,8 +122,7 @@ class Children:
 
         Returns how many ignored even that, `stuck_after_us` later; nothing is heard of them any more.
         """
-        self._closed = True
-        self._hubs.clear()
+        self.hubs.clear()
         grace_us = int(min(grace, SECONDS_MAX) * 1e6)
         for run in list(self._runs.values()):
             run.end(Told.STOP, "stop", grace_us)
@@ -139,13 +132,14 @@ class Children:
         tasks = [run.task for run in self._runs.values() if run.task is not None and run.task is not me]
         if tasks:
             await asyncio.wait(tasks, timeout=grace + self.config.stuck_after_us / 1e6)
-        self._turn()
-        left = list(self._runs.values())
-        for run in left:
+        self.births.turn()
+        abandoned = 0
+        for run in list(self._runs.values()):
             self._forget(run)
             if run.task is not me:
+                abandoned += 1
                 log.warning("event=child_abandoned hub=%s id=%s start=%s", *run.names)
-        return len(left)
+        return abandoned
 
     # --- what the machine says --------------------------------------------------------------------------------------
 
@@ -161,11 +155,11 @@ class Children:
         run.is_wanted = True
         run.token, run.handed_over = effect.token, effect.handed_over
         if prepared:
-            self._soon(self._go, run)
+            self.births.go(run)
 
     def _add(self, copy: Copy, start: str, arguments: bytes) -> Run:
         run = self._runs[copy] = Run(self, copy, start, arguments)
-        self._soon(self._build, run)
+        self.births.build(run)
         return run
 
     def _tell_token(self, effect: c.TellToken) -> None:
@@ -192,102 +186,10 @@ class Children:
             run.end(Told.STOP, "fenced" if effect.deposed else "stop", effect.grace_us, None, effect.deposed)
 
     def _ask_resolver(self, effect: c.AskResolver) -> None:
-        hub = self._hubs.get(effect.copy.hub)
+        hub = self.hubs.get(effect.copy.hub)
         self._resolving.ask(None if hub is None else hub.resolve, effect)
 
-    # --- the next turn ----------------------------------------------------------------------------------------------
-
-    def _soon(self, action: Callable[[Run], None], run: Run) -> None:
-        """Do that in the next turn of the event loop, after what is to be done before."""
-        self._work.append((action, run))
-        if not self._booked:
-            self._booked = True
-            self.loop.call_soon(self._turn, context=self._context.copy())
-
-    def _turn(self) -> None:
-        self._booked = False
-        work = self._work
-        try:
-            for _ in range(len(work)):  # not what comes of it: that is for the next turn
-                if not work:
-                    break
-                action, run = work.popleft()
-                if not run.is_over:
-                    action(run)
-        finally:  # a child may end the whole process as it is built: the others are not its business
-            if work and not self._booked:
-                self._booked = True
-                self.loop.call_soon(self._turn, context=self._context.copy())
-            if self._born:
-                born, self._born = self._born, []
-                self.loop.call_soon(self._look, born)  # behind the first steps of all of them
-
-    def _look(self, born: list[Run]) -> None:
-        """Their first steps are taken: say of each whether it survived."""
-        for run in born:
-            task = run.task
-            if run.is_over or task is None:
-                continue
-            if task.done():
-                self.ended(run)
-            else:
-                if run.inside is None or not run.inside.starts_itself:
-                    run.has_begun()
-                task.add_done_callback(run.done)
-
-    # --- beginning --------------------------------------------------------------------------------------------------
-
-    def _build(self, run: Run) -> None:
-        if run.told is not Told.NOTHING:
-            self._exit(run, Ending.STOPPED)
-            return
-        hub = self._hubs.get(run.copy.hub)
-        start = None if hub is None else hub.starts.get(run.start)
-        if hub is None or start is None:
-            why = "this node closes" if self._closed else "this hub is closed here"
-            if hub is not None:
-                why = f"this node does not run {run.start!r}: pass it to children=[...] of the hub here"
-            self._exit(run, Ending.REFUSED, clean(why))
-            return
-        try:
-            arguments, named = decode_arguments(run.arguments)
-            id = decode_key(run.copy.id)
-        except DecodeError as error:
-            self._exit(run, Ending.REFUSED, in_a_line(error))
-            return
-        try:
-            run.inside = TaskBody(run, start, id, hub.handle, arguments, named)
-        except BaseException as error:
-            self._crash(run, error)
-            if isinstance(error, (SystemExit, KeyboardInterrupt)):
-                raise
-            return
-        if run.is_wanted:
-            self._go(run)
-        else:
-            self.say(c.ChildPrepared(run.copy))
-
-    def _go(self, run: Run) -> None:
-        if run.told is not Told.NOTHING or run.inside is None:
-            return  # it is about to be thrown away
-        try:
-            coroutine = run.inside.run(run.token, run.handed_over)
-        except DecodeError as error:
-            self._exit(run, Ending.REFUSED, in_a_line(error))
-            return
-        run.handed_over, run.arguments = None, b""
-        run.task = self.loop.create_task(coroutine, name=f"covey child {words(run.copy.id)}")
-        self._born.append(run)
-
     # --- ending -----------------------------------------------------------------------------------------------------
-
-    def throw_away(self, run: Run) -> None:
-        """End what was built at most, soon."""
-        self._soon(self._throw_away, run)
-
-    def _throw_away(self, run: Run) -> None:
-        if run.task is None:
-            self._exit(run, Ending.STOPPED)
 
     def ended(self, run: Run) -> None:
         """Its task is done: say how."""
@@ -295,21 +197,24 @@ class Children:
         if run.is_over or task is None:
             return
         if task.cancelled():
-            self._exit(run, Ending.STOPPED)
+            self.exit(run, Ending.STOPPED)
             return
         error = task.exception()
         if error is not None:
             if isinstance(error, Deposed) and (run.told is Told.STOP or not self.may_run(run.copy)):
-                self._exit(run, Ending.STOPPED)
+                self.exit(run, Ending.STOPPED)
             else:
-                self._crash(run, error)
+                self.crash(run, error)
+            return
+        result = task.result()
+        if isinstance(result, c.ChildExited):  # its process said it
+            self.exit(run, result.ending, result.error, result.trace)
             return
         if run.told is not Told.STOP:
             run.has_begun()
-        result = task.result()
         if isinstance(result, Handover):
             self._hand_over(run, result)
-        self._exit(run, Ending.STOPPED if run.told is Told.STOP else Ending.RETURNED)
+        self.exit(run, Ending.STOPPED if run.told is Told.STOP else Ending.RETURNED)
 
     def _hand_over(self, run: Run, handover: Handover) -> None:
         try:
@@ -319,12 +224,14 @@ class Children:
         else:
             self.say(c.HandoverGiven(run.copy, state))
 
-    def _crash(self, run: Run, error: BaseException) -> None:
+    def crash(self, run: Run, error: BaseException) -> None:
+        """It raised, or could not be built: that is logged, once."""
         line = in_a_line(error)
         log.error("event=child_crashed hub=%s id=%s start=%s reason=%r", *run.names, line, exc_info=error)
-        self._exit(run, Ending.RAISED, line, trace_of(error))
+        self.exit(run, Ending.RAISED, line, trace_of(error))
 
-    def _exit(self, run: Run, ending: Ending, error: str = "", trace: str = "") -> None:
+    def exit(self, run: Run, ending: Ending, error: str = "", trace: str = "") -> None:
+        """It has ended: say how, and forget it."""
         if run.is_over:
             return
         self._forget(run)
@@ -349,4 +256,4 @@ class Children:
 
     def may_run(self, copy: Copy) -> bool:
         """Whether a copy's lease goes on."""
-        return self._lease_us(copy) > self.clock_us()
+        return self.lease_us(copy) > self.clock_us()

@@ -34,8 +34,8 @@ class Inside(Protocol):
     starts_itself: bool
     """Whether it says itself that it has started; else it has once its first step is taken."""
 
-    def run(self, token: int, handed_over: bytes | None) -> Coroutine[Any, Any, Any]:
-        """What its task does. Raises `DecodeError` where nobody can read what it is handed."""
+    def run(self, token: int, handed_over: bytes | None) -> Coroutine[Any, Any, Any] | None:
+        """What its task is to do; None where it has one. Raises `DecodeError` for a state that nobody can read."""
         ...
 
     def throw_away(self) -> None:
@@ -50,8 +50,8 @@ class Inside(Protocol):
         """Its fencing token from now on."""
         ...
 
-    def hear_end(self, reason: str, winner: Site | None, deposed: bool) -> None:
-        """It is to end."""
+    def hear_end(self, reason: str, winner: Site | None, deposed: bool, grace_us: int) -> None:
+        """It is to end, and will be ended after `grace_us`."""
         ...
 
 
@@ -64,7 +64,7 @@ class Run:
 
     __slots__ = (
         "_children", "arguments", "began", "copy", "cuts", "due_us", "handed_over", "inside", "is_over", "is_wanted",
-        "start", "task", "timer", "token", "told",
+        "start", "task", "timer", "token", "told", "went",
     )  # fmt: skip
 
     def __init__(self, children: Children, copy: Copy, start: str, arguments: bytes) -> None:
@@ -75,6 +75,7 @@ class Run:
         self.inside: Inside | None = None  # there once it is built
         self.task: asyncio.Task[Any] | None = None  # there once it runs
         self.is_wanted = False  # it is to run, and not only to be built
+        self.went = False  # it was given what it needs to run
         self.token = 0
         self.handed_over: bytes | None = None
         self.began = False  # that was said
@@ -127,10 +128,10 @@ class Run:
         children = self._children
         self.told = max(self.told, told)
         if self.inside is not None:
-            self.inside.hear_end(reason, winner, deposed)
+            self.inside.hear_end(reason, winner, deposed, grace_us)
         due_us = children.clock_us() + grace_us
         if self.task is None:
-            children.throw_away(self)
+            children.births.throw_away(self)
         elif not self.cuts and (self.timer is None or due_us < self.due_us):
             self.due_us = due_us
             self.calm()

@@ -53,7 +53,7 @@ class TaskBody:
         """Its fencing token from now on."""
         self._context._hear_token(token)
 
-    def hear_end(self, reason: str, winner: Site | None, deposed: bool) -> None:
+    def hear_end(self, reason: str, winner: Site | None, deposed: bool, grace_us: int) -> None:
         """It is to end."""
         self._context._hear_end(reason, winner, deposed)
 

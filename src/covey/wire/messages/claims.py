@@ -13,6 +13,7 @@ from covey.wire.messages.rows import INSTANCE_BYTES_MAX
 
 WAIT_US_MAX = 3_600 * 1_000_000  # a voter that is told to wait longer would block an id for hours
 SENT_MAX = 2**53  # microseconds of a host's clock
+SEATS_MAX = 5  # majority.md: three or five voters
 
 Id: TypeAlias = tuple[
     Annotated[bytes, msgspec.Meta(max_length=INSTANCE_BYTES_MAX)],
@@ -24,6 +25,9 @@ Epoch: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=STAMP_MAX)]
 Sent: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=SENT_MAX)]
 Wait: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=WAIT_US_MAX)]
 Electorate: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=8, max_length=8)]
+Seat: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=SEATS_MAX - 1)]
+Stage: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2)]
+SEEN, PROMISED, SEATED = 0, 1, 2
 Freed: TypeAlias = tuple[SiteField, IncarnationField, Epoch]
 """The claims of a life up to an epoch."""
 
@@ -45,18 +49,20 @@ class Claim(msgspec.Struct, frozen=True, array_like=True, tag=144, gc=False):
 
 
 class Grant(msgspec.Struct, frozen=True, array_like=True, tag=145, gc=False):
-    """What you claimed at `sent` is yours, as far as I am asked."""
+    """What you claimed at `sent` is yours, as far as I am asked. `seat`: for which of the names, in their order."""
 
     id: Id
     epoch: Epoch
     incarnation: IncarnationField
     sent: Sent
+    seat: Seat
 
 
 class Refusal(msgspec.Struct, frozen=True, array_like=True, tag=146, gc=False):
     """It is not. `accepted`: the epoch that I granted last, `floor`: an id I do not know needs a higher one than this.
 
-    `left_us`: how long the one that has it is protected from now on. `differs`: my voters are others than yours.
+    `left_us`: how long the one that has it is protected from now on. `differs`: my list of voters is not yours.
+    `ahead`: the epoch lies so far above my clock that one of us has a wrong date.
     """
 
     id: Id
@@ -66,6 +72,7 @@ class Refusal(msgspec.Struct, frozen=True, array_like=True, tag=146, gc=False):
     floor: Epoch
     left_us: Wait
     differs: bool
+    ahead: bool
 
 
 class Release(msgspec.Struct, frozen=True, array_like=True, tag=147, gc=False):
@@ -82,5 +89,17 @@ class Released(msgspec.Struct, frozen=True, array_like=True, tag=148, gc=False):
     freed: Freed
 
 
+class Seats(msgspec.Struct, frozen=True, array_like=True, tag=149, gc=False):
+    """From a voter to the others: who sits for the names of a list, in their order.
+
+    `stage`: SEEN (these bear the names, as far as I know), PROMISED (I will never vote beside others; that is on my
+    disk) or SEATED (all of these have promised).
+    """
+
+    electorate: Electorate
+    sites: Annotated[tuple[SiteField, ...], msgspec.Meta(max_length=SEATS_MAX)]
+    stage: Stage
+
+
 Answer: TypeAlias = Grant | Refusal | Released
-ClaimsMessage: TypeAlias = Claim | Grant | Refusal | Release | Released
+ClaimsMessage: TypeAlias = Claim | Grant | Refusal | Release | Released | Seats
