@@ -66,9 +66,9 @@ def test_applications_share_children_and_find_them_in_their_state():
 def test_an_application_begins_again_as_another_node():
     async def test(cluster: Cluster) -> None:
         live = covey.lifespan("test", hubs=HUBS, **virtual(cluster, 1))
-        async with live() as shown:
+        async with live(None) as shown:
             before = shown["node"]
-        async with live() as shown:
+        async with live(None) as shown:
             assert shown["node"] is not before
             assert await shown["counters"].call("a", start=counter) == {"name": "a", "count": 1}
 

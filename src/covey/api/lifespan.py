@@ -42,7 +42,7 @@ def lifespan(cluster: str, *, hubs: Mapping[str, Mapping[str, Any]] | None = Non
     wanted = {name: _check_hub(name, hub) for name, hub in _check_hubs(hubs).items()}
 
     @asynccontextmanager
-    async def live(app: Any = None) -> AsyncIterator[dict[str, Any]]:
+    async def live(app: Any) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
             node = await stack.enter_async_context(Node(cluster, **options))
             shown: dict[str, Any] = {_NODE: node}
