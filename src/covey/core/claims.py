@@ -15,6 +15,17 @@ Freed: TypeAlias = tuple[Site, int, int]
 """The claims of a life up to an epoch."""
 
 
+class Elect(msgspec.Struct, frozen=True, gc=False):
+    """The command: the nodes of these names vote for what is claimed in `instance`; `name` is that of this node.
+
+    Raises `ConfigError` for a list that cannot work; see `electorate_of` of the claims.
+    """
+
+    instance: bytes
+    voters: tuple[str, ...]
+    name: str = ""
+
+
 class Seek(msgspec.Struct, frozen=True, gc=False):
     """The command: claim `id` until it is won, under `epoch` or a later one.
 

@@ -119,7 +119,8 @@ class Engine:
         durable, votes = not config.membership.ephemeral, (logs or {}).get("voter", {})
         self.voter = Voter(config.claims, rng, now_us, me=me, durable=durable, stored=votes)
         self.claims = Host(config.claims, rng, now_us, me=me)
-        self.registry = Registry(config.registry, rng, now_us, me=me, rows=self.replication, claims=self.claims)
+        registry = msgspec.structs.replace(config.registry, stop_grace_us=config.claims.stop_grace_us)
+        self.registry = Registry(registry, rng, now_us, me=me, rows=self.replication, claims=self.claims)
         self.direct = Direct(config.direct, identity.site)
         self.clients = Clients(config.clients)
         self.roster = Roster()
@@ -181,7 +182,7 @@ class Engine:
                 child.ChildStuck, child.ChildExited, child.StatesResolved, row.SharedChanged, row.SharedRefused,
                 lease.ClaimWon, lease.LeaseEnded,
             ),
-            (claims, voter): (claim.Elect,),
+            (claims, voter): (lease.Elect,),
             (voter,): (claim.ForVoter,),
             (claims,): (claim.FromVoter, lease.Seek, lease.Relinquish),
             (membership,): (

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from covey.core.errors import DeadlineExceeded, Overloaded, PeerUnreachable, UnknownName, invariant
 from covey.core.ids import Site
 from covey.core.rng import derive
@@ -54,6 +56,17 @@ class HubWorld(World):
         user.open(f"n{node.index}")
         return node
 
+    def meta_of(self, index: int) -> bytes | None:
+        """Its name: voters are known by theirs."""
+        return msgspec.msgpack.encode((f"n{index}", {}))
+
+    def pause(self, node: SimNode, duration_us: int) -> None:
+        """What runs there is excused from running beside others: it cannot know, and may not serve once it can."""
+        super().pause(node, duration_us)
+        for copies in self.live.values():
+            for child in copies.values():
+                child.excused = child.excused or child.node is node
+
     def work(self) -> int:
         """An operation that nobody did before."""
         self._work += 1
@@ -74,8 +87,8 @@ class HubWorld(World):
             if any(one.number == number and one.alive for one in self.nodes)
         }
         if self.voters:
-            running = [number for (number, _), other in self.live[id].items() if not other.ending]
-            invariant(not self.live[id], f"with Majority no two copies run at one time: {running}")
+            others = [f"n{other.node.index}" for other in self.live[id].values() if not other.excused]
+            invariant(not others, f"with Majority no two copies run at one time, and {id!r} runs on {others}")
             invariant(token >= self.tokens.get(id, 0), "tokens only grow")
         self.live[id][node.number, child.copy.number] = child
         self.tokens[id] = max(self.tokens.get(id, 0), token)

@@ -24,10 +24,12 @@ Work = tuple[int, ...]
 class SimChild:
     """One copy: what it has applied, and whether it is to end."""
 
-    __slots__ = ("copy", "done", "ending", "hands_over", "runs", "start", "token", "waits")
+    __slots__ = ("copy", "done", "ending", "excused", "hands_over", "node", "runs", "start", "token", "waits")
 
-    def __init__(self, copy: c.Copy, start: str) -> None:
+    def __init__(self, copy: c.Copy, start: str, node: SimNode) -> None:
         self.copy = copy
+        self.node = node
+        self.excused = False  # its process stood still
         self.start = start
         self.token = 0
         self.done: list[int] = []
@@ -85,7 +87,7 @@ class SimChildren:
     def _prepare(self, effect: c.PrepareChild) -> None:
         copy = effect.copy
         invariant(copy not in self.copies, "a copy has a number of its own")
-        self.copies[copy] = SimChild(copy, effect.start)
+        self.copies[copy] = SimChild(copy, effect.start, self.node)
         if self._rng.random() < self.world.failing:
             self._later(50_000, lambda: self._exit(copy, c.Ending.RAISED, "cannot be built"))
         else:
@@ -93,7 +95,7 @@ class SimChildren:
 
     def _start(self, effect: c.StartChild) -> None:
         copy = effect.copy
-        child = self.copies.setdefault(copy, SimChild(copy, effect.start))
+        child = self.copies.setdefault(copy, SimChild(copy, effect.start, self.node))
         self.world.copy_starts(self, child, effect.token)
         child.runs, child.token = True, effect.token
         if effect.handed_over is not None:
@@ -128,12 +130,13 @@ class SimChildren:
     def _deliver(self, effect: c.DeliverToChild) -> None:
         child = self.copies[effect.copy]
         invariant(child.waits, "a letter comes to who waits for it")
+        invariant(self._may_run(child), "nobody gets a letter without a lease")
         child.waits = False
         self._later(30_000, lambda: self._apply(child, effect))
 
     def _apply(self, child: SimChild, effect: c.DeliverToChild) -> None:
-        if child.copy not in self.copies:
-            return
+        if child.copy not in self.copies or not self._may_run(child):
+            return  # a child asks `check()` before it acts
         work = msgspec.msgpack.decode(effect.payload, type=int)
         self.world.applied(self, child, work)
         child.done.append(work)
@@ -142,6 +145,12 @@ class SimChildren:
                 child.copy, c.ChildReplied(child.copy, effect.call, False, msgspec.msgpack.encode(len(child.done)))
             )
         self._receive(child)
+
+    def _may_run(self, child: SimChild) -> bool:
+        """What `ctx.check()` looks at."""
+        if not self.world.voters:
+            return True
+        return self.node.engine.claims.lease_us((child.copy.hub, child.copy.id)) > self.world.now_us
 
     def _ask_handover(self, effect: c.AskHandover) -> None:
         child = self.copies[effect.copy]
@@ -161,7 +170,7 @@ class SimChildren:
         if child is None:
             return
         child.ending = True
-        hangs = self._rng.random() < self.world.failing
+        hangs = self._rng.random() < self.world.failing and not effect.deposed
         self._later(min(effect.grace_us, 300_000), lambda: self._end(child, hangs))
 
     def _end(self, child: SimChild, hangs: bool) -> None:

@@ -57,7 +57,7 @@ class SimNode:
         self.hands: dict[type, Callable[[Any], None]] = {}  # of whoever runs children here
         self.stories = Stories(lines_max=200)
         logs = {log: disk.durable(log) for log in Engine.durable_logs}
-        self.engine = Engine(config, self.identity, self.address, rng, rng, world.now_us, logs)
+        self.engine = Engine(config, self.identity, self.address, rng, rng, world.now_us, logs, world.meta_of(index))
         self.gate = Gate(config.gate)
         self.pump = Pump(self.engine, self.gate, self.execute, self._observe)
         self._touched: dict[str, None] = {}

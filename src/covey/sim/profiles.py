@@ -279,12 +279,15 @@ def build_hub(seed: int, telling: bool) -> Scene:
         remember_us=10 * SECOND_US,
         stable_us=rng.choice((SECOND_US // 5, 2 * SECOND_US)),
     )
-    membership = MembershipConfig(ephemeral=rng.random() < 0.3)
+    fenced = count >= 3 and rng.random() < 0.5
+    membership = MembershipConfig(ephemeral=not fenced and rng.random() < 0.4)
     config = EngineConfig(membership=membership, replication=rows, registry=registry)
-    world = HubWorld(seed, config=config, faults=plan.network(rng), telling=telling)
+    voters = tuple(f"n{index}" for index in range(5 if count >= 5 and rng.random() < 0.3 else 3)) if fenced else ()
+    world = HubWorld(seed, config=config, faults=plan.network(rng), telling=telling, voters=voters)
     seeds = tuple(f"n{index}:1" for index in range(min(count, rng.choice((1, 2, 3)))))
     world.start_node(seeds)
-    injector = FaultInjector(world, plan, derive(seed, "faults"), seeds, keep_disk=0.7)
+    keep_disk = 1.0 if fenced else 0.7  # a voter that loses its disk votes no more
+    injector = FaultInjector(world, plan, derive(seed, "faults"), seeds, keep_disk=keep_disk)
     doings = derive(seed, "doings")
     every_us = rng.choice((SECOND_US // 50, SECOND_US // 10, SECOND_US // 2))
     pace = Pace(world, derive(seed, "users"), every_us, lambda node: user_of(node).act(doings))

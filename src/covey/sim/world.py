@@ -199,6 +199,10 @@ class World:
         disk.sync()
         return self.start_node(seeds, config=node.config, disk=disk)
 
+    def meta_of(self, index: int) -> bytes | None:
+        """What the process at that place says of itself."""
+        return None
+
     def alive(self) -> list[SimNode]:
         """The nodes whose process runs."""
         return [node for node in self.nodes if node.alive]

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from covey.core.claims import ClaimWon, LeaseEnded, Relinquish, Seek
+from covey.core.claims import ClaimWon, Elect, LeaseEnded, Relinquish, Seek
 from covey.core.ids import Site
 from covey.wire.messages.claims import Claim, Grant, Refusal, Release, Released
 
 __all__ = (
     "ClaimWon", "Elect", "ForVoter", "FromVoter", "LeaseEnded", "Relinquish", "Seek", "VotersDiffer",
 )  # fmt: skip
-
-
-class Elect(msgspec.Struct, frozen=True, gc=False):
-    """The command: the nodes of these names vote for what is claimed in `instance`; `name` is that of this node.
-
-    Raises `ConfigError` for a list that cannot work; see `electorate_of`.
-    """
-
-    instance: bytes
-    voters: tuple[str, ...]
-    name: str = ""
 
 
 class ForVoter(msgspec.Struct, frozen=True, gc=False):

@@ -59,7 +59,7 @@ class Hosted:
     __slots__ = (
         "active_us", "announced", "arrived", "births", "carried", "copy", "delivered", "ends", "epoch", "error",
         "failures", "first", "fresh", "id", "letters", "mailbox", "move", "phase", "reason", "restarts", "spec",
-        "started_us", "state", "stuck", "theirs", "waits",
+        "started_us", "state", "stuck", "theirs", "until_us", "waits",
     )  # fmt: skip
 
     def __init__(self, id: bytes, spec: Spec, births: tuple[Dot, ...], copy: Copy, config: RegistryConfig) -> None:
@@ -89,6 +89,7 @@ class Hosted:
         self.announced: State | None = None  # what our row says of it
         self.started_us = 0
         self.active_us = 0
+        self.until_us = 0  # by when it must have ended, once it has lost its lease
 
     @property
     def is_quiet(self) -> bool:

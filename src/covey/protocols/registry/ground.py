@@ -53,6 +53,11 @@ class Wires:
         """Ours."""
         return self.me.site, self.me.incarnation
 
+    def is_over(self, life: Origin) -> bool:
+        """Whether a later life of its site is known, or the site belongs no more."""
+        known = self.lives.get(life[0])
+        return known is None or known.incarnation > life[1]
+
     @property
     def unsent(self) -> bool:
         """Whether something is to be said."""
@@ -185,7 +190,11 @@ class Ground:
 
     def leased(self, id: bytes, now_us: int) -> bool:
         """Whether a child may be served at this moment."""
-        return not self.fenced or self._leases((self.hub, id)) > now_us
+        return not self.fenced or self.lease_us(id) > now_us
+
+    def lease_us(self, id: bytes) -> int:
+        """Until when, on our clock, a child may be served."""
+        return self._leases((self.hub, id))
 
     # --- the view ---------------------------------------------------------------------------------------------------
 

@@ -107,6 +107,7 @@ class Hosting:
     def _start(self, hosted: Hosted, now_us: int) -> None:
         ground, spec = self._ground, hosted.spec
         hosted.phase = Phase.STARTING
+        hosted.until_us = 0
         hosted.started_us = hosted.active_us = now_us
         hosted.waits = False
         self.counts["started"] += 1
@@ -299,7 +300,8 @@ class Hosting:
                 hosted.reason = "fenced"
             hosted.phase = Phase.ENDING
             self.cancel(hosted)
-            grace_us = max(ended_us + self._ground.config.stop_grace_us - now_us, 0)
+            hosted.until_us = ended_us + self._ground.config.stop_grace_us
+            grace_us = max(hosted.until_us - now_us, 0) // 2  # whoever has not ended by then is cancelled, and ends
             self._ground.say(c.StopChild(hosted.copy, grace_us, True))
             self.tell_ended(hosted, "fenced")
         elif hosted.phase is Phase.RESTING:
@@ -339,6 +341,15 @@ class Hosting:
         for letter in hosted.mailbox.empty():
             if letter.key not in hosted.carried:
                 self._answer(letter, wire.ELSEWHERE, NIL, target)
+
+    def ends_us(self) -> list[int]:
+        """By when each copy that runs must have ended, unless its lease goes on."""
+        ground = self._ground
+        return [
+            hosted.until_us or ground.lease_us(id) + ground.config.stop_grace_us
+            for id, hosted in self.hosted.items()
+            if hosted.phase in LIVE
+        ]
 
     # --- letters ----------------------------------------------------------------------------------------------------
 

@@ -254,7 +254,8 @@ class Hub:
             self.calls.gone(life)
             self.moves.gone(life, now_us)
             self.batches.gone(life, now_us)
-            self.hosting.forget(life)
+            if ground.wires.is_over(life):  # one that is only held for down may ask again
+                self.hosting.forget(life)
         self._tell_mismatch()
 
     def _tell_mismatch(self) -> None:
@@ -302,6 +303,9 @@ class Hub:
         if not set(hosted.births) & set(child.births):  # stopped and started again meanwhile
             self.hosting.end(hosted, "stopped", now_us)
             return
+        if hosted.phase is Phase.CLAIMING and hosted.arrived is None and self._runs_elsewhere(id):
+            self.hosting.end(hosted, "it runs elsewhere", now_us)
+            return
         hosted.births, hosted.spec = child.births, child.spec
         self.hosting.raise_epoch(hosted, child, now_us)
         self.duplicates.look(hosted, now_us)
@@ -320,6 +324,9 @@ class Hub:
         self._firsts.pop(id, None)
         hosted = self.hosting.begin(child, now_us, first=first)
         self.hosting.run(hosted, child, now_us)
+
+    def _runs_elsewhere(self, id: bytes) -> bool:
+        return any(life != self.ground.me for life in self.book.running(id))
 
     def _stay_or_go(self, child: Child, hosted: Hosted, now_us: int) -> None:
         """What belongs elsewhere moves, once the view is stable; what cannot move ends."""

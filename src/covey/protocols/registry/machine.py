@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import msgspec
 
 from covey.core import children as c
-from covey.core.claims import ClaimWon, Freed, Id, LeaseEnded, Relinquish, Seek
+from covey.core.claims import ClaimWon, Elect, Freed, Id, LeaseEnded, Relinquish, Seek
 from covey.core.clock import HybridClock
 from covey.core.errors import ClosedError, NameTaken, Overloaded, UnknownName, UsageError, invariant
 from covey.core.ids import Contact, Origin, Site
@@ -223,7 +223,9 @@ class Registry:
 
         hub = self.hubs[instance] = Hub(ground, seek, relinquish)
         hub.open(command, now_us)
-        return [HoldInstance(instance)]
+        options = command.options
+        elect = [Elect(instance, options.voters, options.name)] if options.voters else []
+        return [HoldInstance(instance), *elect]
 
     def _on_close(self, command: h.CloseHub, now_us: int) -> None:
         self._hub(command.hub).close(command.request, now_us)
@@ -264,6 +266,14 @@ class Registry:
             return [Relinquish(fact.id)]
         hub.hosting.fence(fact.id[1], fact.ended_us, now_us)
         return None
+
+    def watch_us(self) -> int | None:
+        """By when, on our clock, some child of ours must have ended or been granted more time; None: there is none.
+
+        The end of the earliest lease of a copy that runs, and the grace: after that this process must not live.
+        """
+        ends = [end_us for hub in self.hubs.values() if hub.ground.fenced for end_us in hub.hosting.ends_us()]
+        return min(ends, default=None)
 
     # --- rows -------------------------------------------------------------------------------------------------------
 
