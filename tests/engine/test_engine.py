@@ -54,6 +54,7 @@ MACHINES = [
     "membership",
     "detector",
     "replication",
+    "shelf",
     "groups",
     "voter",
     "claims",

@@ -10,9 +10,17 @@ from typing import Any
 import msgspec
 
 from covey.core.ids import Contact, Site
-from covey.core.vocabulary import AddressLearned, LoopLagged, MessagesReceived, Tick, TurnEnded, WallOffset, WantTurn
+from covey.core.vocabulary import (
+    AddressLearned,
+    LoopLagged,
+    MessagesReceived,
+    Stop,
+    Tick,
+    TurnEnded,
+    WallOffset,
+    WantTurn,
+)
 from covey.engine.gate import Gate, GateConfig, Persisted
-from covey.protocols.detector.vocabulary import Stop
 from covey.protocols.links.vocabulary import BytesReceived, CloseLinks
 from covey.protocols.overlay.vocabulary import LeaveOverlay, SeedsResolved
 from covey.runtime.runner import Runner

@@ -10,9 +10,8 @@ import pytest
 
 import covey
 from covey.core.errors import ClosedError, UsageError
-from covey.core.vocabulary import Emit, Persist, Record, Refuse, Resolve, TurnEnded, WantTurn
+from covey.core.vocabulary import Emit, Persist, Record, Refuse, Resolve, Stop, TurnEnded, WantTurn
 from covey.engine.gate import Persisted, Store
-from covey.protocols.detector.vocabulary import Stop
 from covey.protocols.links.vocabulary import CloseConnection, CloseLinks, OpenConnection, Write
 from covey.protocols.overlay.vocabulary import LeaveOverlay
 from tests.runtime.runner_harness import (

@@ -154,7 +154,7 @@ def test_the_longest_messages_about_shared_rows_fit_in_a_frame():
     assert fits(rows.SharedPart(instance, 255, (key, dot), (*entries, (key, field, dot, dots, value)), False))
     assert fits(rows.SharedPull(instance, ((SITE, INCARNATION_MAX, rows.SEQ_MAX, rows.SEQ_MAX),) * rows.RANGES_MAX))
     assert fits(rows.SharedPartPull(instance, 255, (key, dot)))
-    messages = sums_in_pieces([(instance, bytes(8))] * config.instances_max, config.bytes_aim)
+    messages = sums_in_pieces([(instance, bytes(8))] * config.instances_max, False, config.bytes_aim)
     assert sum(len(message.sums) for message in messages) == config.instances_max
     assert all(map(fits, messages))
 

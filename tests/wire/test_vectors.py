@@ -1,7 +1,8 @@
 """Frozen bytes of everything on the wire. Vectors never change, they only grow.
 
 A vector that no longer fits means that two versions of covey no longer understand each other. A new message kind gets a
-line in `EXAMPLES` and its hex in `tests/vectors/messages.json`; a field that was appended gets a second example.
+line in `EXAMPLES` and its hex in `tests/vectors/messages.json`; a field that was appended gets a second example, and
+what was shown without it (`SHORTER`) is still read.
 """
 
 from __future__ import annotations
@@ -159,6 +160,7 @@ EXAMPLES: dict[str, Any] = {
     "OwnedPart": OwnedPart(b"orders", A, 1_700_000_000_000, 70_000, None, ((b"key", b"value"), (b"k\xff", b"")), False),
     "OwnedPart of nothing": OwnedPart(b"", B, 0, 0, b"key", (), True),
     "RowSum": RowSum(b"rowsums!"),
+    "RowSum of what is not saved": RowSum(b"rowsums!", False),
     "OwnedPositions": OwnedPositions(((b"", ((A, 1_700_000_000_000, 12), (B, 2**53, 300))), (b"orders", ())), True),
     "OwnedPositions of nothing": OwnedPositions((), False),
     "Mail": Mail(2**53, 7, ((1, 0), (300, 2**53)), 0, 0, msgspec.Raw(b"\xa2hi")),
@@ -177,8 +179,10 @@ EXAMPLES: dict[str, Any] = {
     ),
     "SharedOps of nothing": SharedOps(b"", B, 2**53, 2**53, ()),
     "SharedSums": SharedSums(((b"orders", b"digest!!"), (b"", bytes(8)))),
+    "SharedSums of what is not saved": SharedSums(((b"orders", b"digest!!"),), False),
     "SharedHave": SharedHave(b"orders", TOLD, ((A, 0, ((1, 1),)),), b"alive!!!", True),
     "SharedHave of nothing": SharedHave(b"", (), (), bytes(8), False),
+    "SharedHave of what is not saved": SharedHave(b"orders", TOLD, (), b"alive!!!", False, False),
     "SharedPull": SharedPull(b"orders", ((A, 1_700_000_000_000, 13, 13), (B, 2**53, 1, 2**53))),
     "SharedDone": SharedDone(b"orders", True, False),
     "SharedDone that sends to rows": SharedDone(b"", False, True),
@@ -224,6 +228,8 @@ EXAMPLES: dict[str, Any] = {
     "Watched": Watched(b"hub:h", 4),
 }
 
+SHORTER = ("RowSum", "SharedSums", "SharedHave", "SharedHave of nothing")  # as they were before a field was appended
+
 _ELEVEN = ["Affirm", "KeepAlive", "Join", "ForwardJoin", "NeighborRequest", "NeighborReply", "Disconnect", "Shuffle",
            "ShuffleReply", "Beacon", "Probe"]  # fmt: skip
 FRAMES = {
@@ -259,7 +265,7 @@ def test_a_message_is_its_vector_in_both_directions(name):
         assert encode_handshake(message).hex() == MESSAGES[name]
         assert decode_handshake(encoded) == message
     else:
-        assert encode_message(message).hex() == MESSAGES[name]
+        assert (encode_message(message).hex() == MESSAGES[name]) is (name not in SHORTER)
         assert decode_body(join_body([encoded])) == ([message], 0)
 
 

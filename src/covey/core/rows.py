@@ -9,13 +9,19 @@ from covey.core.ids import Dot, Site
 
 
 class HoldInstance(msgspec.Struct, frozen=True, gc=False):
-    """This node wants the rows of `instance` from now on, and tells all others so."""
+    """This node wants the rows of `instance` from now on, and tells all others so.
+
+    `durable`: where the node has storage its shared rows are kept there, and are here again when a later life of the
+    node holds the instance durably again. To hold it otherwise, or to release it, takes away what was kept.
+    """
 
     instance: bytes
+    durable: bool = False
 
 
 class ReleaseInstance(msgspec.Struct, frozen=True, gc=False):
-    """This node does not want them any more; its own rows of that instance go everywhere."""
+    """This node does not want them any more; its own rows of that instance go everywhere, and what its disk keeps of
+    it goes, too: a node that ends does not release what it wants to have again."""
 
     instance: bytes
 

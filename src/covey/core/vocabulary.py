@@ -354,6 +354,10 @@ class Refuse(msgspec.Struct, frozen=True, gc=False):
     error: Exception
 
 
+class Stop(msgspec.Struct, frozen=True, gc=False):
+    """This process ends: announce the end of this life, write what is to be kept, and say nothing more."""
+
+
 class Abandon(msgspec.Struct, frozen=True, gc=False):
     """Nobody waits for `request` any more."""
 

@@ -48,8 +48,10 @@ from covey.protocols.overlay.vocabulary import LeaveOverlay, SeedsResolved
 from covey.protocols.registry import vocabulary as hub
 from covey.protocols.registry.config import RegistryConfig
 from covey.protocols.registry.machine import Registry
+from covey.protocols.replication import vocabulary as replicated
 from covey.protocols.replication.config import ReplicationConfig
 from covey.protocols.replication.machine import Replication
+from covey.protocols.replication.shelf import Shelf
 from covey.wire.messages import claims as claims_messages
 from covey.wire.messages import client as client_messages
 from covey.wire.messages import detector as detector_messages
@@ -86,7 +88,7 @@ class Engine:
     Law: every type has its hearers, decided here once; a message goes to the one machine that owns its kind.
     """
 
-    durable_logs = ("membership", "voter")  # each the log of the machine of that name
+    durable_logs = ("membership", "voter", "shelf")  # each the log of the machine of that name
     durable: frozenset[str] = frozenset(durable_logs)
 
     def __init__(
@@ -114,7 +116,9 @@ class Engine:
         self.links = Links(config.links, nonces, now_us, identity=identity, address=address)
         self.overlay = Overlay(config.overlay, rng, now_us, me=me, solo=self.membership.solo)
         self.detector = Detector(config.detector, rng, now_us, me=me)
-        self.replication = Replication(config.replication, rng, now_us, me=me)
+        kept = None if config.membership.ephemeral else (logs or {}).get("shelf", {})
+        self.replication = Replication(config.replication, rng, now_us, me=me, stored=kept)
+        self.shelf = Shelf(rng, now_us)
         self.groups = Groups(config.groups, rng, now_us, me=me)
         durable, votes = not config.membership.ephemeral, (logs or {}).get("voter", {})
         self.voter = Voter(config.claims, rng, now_us, me=me, durable=durable, stored=votes)
@@ -130,6 +134,7 @@ class Engine:
             "membership": self.membership,
             "detector": self.detector,
             "replication": self.replication,
+            "shelf": self.shelf,
             "groups": self.groups,
             "voter": self.voter,
             "claims": self.claims,
@@ -190,8 +195,13 @@ class Engine:
                 member.GetData, member.ReceiveSync, member.Wipe,
                 v.DigestsHeard, v.ClusterEntered, v.Superseded,
             ),
-            (detector,): (detection.Stop, detection.PeerSpoke, v.DigestsChanged, v.LoopLagged),
-            (rows,): (row.HoldInstance, row.ReleaseInstance, row.WriteRows, row.WriteShared, v.PeerProbed),
+            (detector, rows): (v.Stop,),
+            (detector,): (detection.PeerSpoke, v.DigestsChanged, v.LoopLagged),
+            (rows,): (
+                row.HoldInstance, row.ReleaseInstance, row.WriteRows, row.WriteShared, v.PeerProbed,
+                replicated.RowsStored,
+            ),
+            (self._named("shelf"),): (replicated.StoreRows,),
             (groups, rows, hubs, links): (v.TurnEnded,),
             (membership, voter, claims, hubs): (v.WallOffset,),
             (links, overlay, detector, groups, rows, voter, claims, hubs, roster): (v.ClusterChanged,),

@@ -37,12 +37,13 @@ def _fingerprint(life: Origin, bounds: list[int]) -> int:
 class DotSet:
     """A set of dots. Invariant: `digest` is the sum of the fingerprints of its lives; no life is empty."""
 
-    __slots__ = ("_lives", "_prints", "digest")
+    __slots__ = ("_lives", "_prints", "changed", "digest")
 
     def __init__(self, told: Iterable[Told] = ()) -> None:
         self._lives: dict[Origin, list[int]] = {}  # first, last + 1, first, last + 1, … strictly ascending
         self._prints: dict[Origin, int] = {}
         self.digest = 0
+        self.changed: dict[Origin, None] | None = None  # whoever stores it puts a dict here: lives that changed
         for site, incarnation, intervals in told:
             for first, last in intervals:
                 self.add_run((site, incarnation), first, last)
@@ -133,11 +134,15 @@ class DotSet:
         """Nothing of this life is had any more."""
         if self._lives.pop(life, None) is not None:
             self.digest = (self.digest - self._prints.pop(life)) % MODULUS
+            if self.changed is not None:
+                self.changed[life] = None
 
     def _count(self, life: Origin, bounds: list[int]) -> None:
-        fresh = _fingerprint(life, bounds)
-        self.digest = (self.digest + fresh - self._prints.get(life, 0)) % MODULUS
+        fresh, before = _fingerprint(life, bounds), self._prints.get(life, 0)
+        self.digest = (self.digest + fresh - before) % MODULUS
         self._prints[life] = fresh
+        if self.changed is not None and fresh != before:
+            self.changed[life] = None
 
     def check(self) -> None:
         """Every invariant."""

@@ -101,11 +101,11 @@ class Reconciliation:
         """Everything was told: what the other one removed goes, and what it knows is known here."""
         table = self._table
         table.witness = None
+        table.join(self._received, self._context)  # first, so that what goes now goes at a version of its own
         for dot, (key, field) in self._doomed.items():
             table.kill(key, field, dot)
         for key, _ in self._doomed.values():
             table.sweep(key)
-        table.join(self._received, self._context)
 
     def abandon(self) -> None:
         """The other one does not go on: what came stays, nothing goes."""

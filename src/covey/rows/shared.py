@@ -110,7 +110,9 @@ class SharedTable:
         self.sums = [0] * BUCKETS  # of what is alive
         self.bytes = 0  # what that takes, about
         self.witness: Witness | None = None
-        self.touched: dict[Origin, int] = {}  # the version at which anything of a life was received last
+        self.changed: dict[bytes, None] | None = None  # whoever stores it puts a dict here: keys of rows that changed
+        self.buried: DotSet | None = None  # and a set here: births that are dead for good and took fields with them
+        self.touched: dict[Origin, int] = {}  # when of a life something was received last, or the last of it went
         self._rows: dict[bytes, _Row] = {}
         self._buckets: list[dict[bytes, None]] = [{} for _ in range(BUCKETS)]
         self._alive: dict[Origin, int] = {}  # how many dots of each life are
@@ -150,6 +152,9 @@ class SharedTable:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._rows
 
     # --- operations -------------------------------------------------------------------------------------------------
 
@@ -246,9 +251,12 @@ class SharedTable:
         alive = values.pop(dot)
         self.bytes -= alive.bytes
         self.sums[row.bucket] = (self.sums[row.bucket] - alive.print) % MODULUS
-        self._alive[dot[:2]] -= 1
-        if not self._alive[dot[:2]]:
-            del self._alive[dot[:2]]
+        life = dot[:2]
+        self._alive[life] -= 1
+        if not self._alive[life]:
+            del self._alive[life]
+            if life in self.touched:
+                self.touched[life] = self.version
         if field is not None and not values:
             del row.fields[field]
         for birth in alive.births if self._awaited else ():
@@ -265,8 +273,14 @@ class SharedTable:
         if row is None:
             return
         for field, dot in row.dots():
-            if field is not None and all(self._dead(row, birth) for birth in row.fields[field][dot].births):
+            if field is None:
+                continue
+            births = row.fields[field][dot].births
+            if all(self._dead(row, birth) for birth in births):
                 self.kill(key, field, dot)
+                if self.buried is not None:
+                    for birth in births:
+                        self.buried.add(birth)
 
     def heard(self, dots: Iterable[Dot]) -> None:
         """These are known now: fields that waited for them go, where they turn out to be dead, or of another row."""
@@ -278,6 +292,8 @@ class SharedTable:
         return birth in self.context and (row is None or birth not in row.births)
 
     def _touch(self, key: bytes, row: _Row | None) -> None:
+        if self.changed is not None:
+            self.changed[key] = None
         if key not in self._before:
             self._before[key] = None if row is None else row.view()
 
@@ -294,6 +310,8 @@ class SharedTable:
 
     def recall(self, life: Origin) -> None:
         """Something more of it came, or it is not over after all."""
+        if not self.retired.top(life):
+            return
         for first, last in self.retired.intervals(life):
             self.received.add_run(life, first, last)
         self.retired.drop(life)

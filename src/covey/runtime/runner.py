@@ -20,6 +20,7 @@ from covey.core.vocabulary import (
     LoopLagged,
     Refuse,
     Resolve,
+    Stop,
     Tick,
     TurnEnded,
     WallOffset,
@@ -28,7 +29,6 @@ from covey.core.vocabulary import (
 from covey.engine.engine import Engine
 from covey.engine.gate import Gate, Store
 from covey.engine.pump import Observer, Pump
-from covey.protocols.detector.vocabulary import Stop
 from covey.protocols.links.vocabulary import CloseConnection, CloseLinks, OpenConnection, Write
 from covey.protocols.overlay.vocabulary import LeaveOverlay, SeedsResolved
 from covey.runtime.addresses import format_address, is_loopback, is_wildcard, parse_address, split_address

@@ -42,6 +42,10 @@ class Disk:
             self._apply(store)
         self._queued = []
 
+    def is_writing(self, log: str) -> bool:
+        """Whether anything of this log is queued."""
+        return any(store.log == log for store in self._queued)
+
     def durable(self, log: str) -> dict[bytes, bytes]:
         """What a restart finds."""
         return dict(self._durable.get(log, {}))

@@ -21,6 +21,7 @@ from covey.sim.faults import KINDS, FaultInjector, draw_plan
 from covey.sim.gatherings import People
 from covey.sim.groups import GroupsWorld, check_groups, check_mail, groups_pending
 from covey.sim.hub import HubWorld, check_hubs, finish_hubs, hubs_pending, user_of
+from covey.sim.kept_rows import Blackouts
 from covey.sim.life_laws import LifeLaws, LifeProgress, lives_pending
 from covey.sim.pace import Pace
 from covey.sim.record_laws import RecordLaws
@@ -173,7 +174,8 @@ def build_detector(seed: int, telling: bool) -> Scene:
 
 
 def build_rows(seed: int, telling: bool) -> Scene:
-    """2-8 nodes with few or many holders, short or long logs; in some runs they also kick each other, leave, rejoin."""
+    """2-8 nodes with few or many holders, short or long logs; in some runs they also kick each other, leave, rejoin, in
+    some they keep shared rows on disks, and in some the lights go out for all."""
     rng = derive(seed, "rows profile")
     plan = draw_plan(rng)
     count = rng.randint(2, 8)
@@ -193,21 +195,28 @@ def build_rows(seed: int, telling: bool) -> Scene:
         waiting_max=turns.choice((3, 100_000)),
         telling_us_max=turns.choice((SECOND_US // 10, 4 * SECOND_US)),
     )
+    keeping = derive(seed, "rows that are kept")
+    durable = keeping.choice(((), (b"hub",), (b"hub",), (b"hub", b"docs")))
+    rows = msgspec.structs.replace(rows, stored_max=keeping.choice((1, 2, 3, 1_000)))
     membership = MembershipConfig(ephemeral=rng.random() < 0.3)
     config = EngineConfig(membership=membership, replication=rows)
-    world = RowsWorld(seed, config=config, faults=plan.network(rng), telling=telling)
+    world = RowsWorld(seed, config=config, faults=plan.network(rng), telling=telling, durable=durable)
     seeds = tuple(f"n{index}:1" for index in range(min(count, rng.choice((1, 2, 3)))))
     world.start_node(seeds)
     injector = FaultInjector(world, plan, derive(seed, "faults"), seeds, keep_disk=0.7)
     writers = Writers(world, derive(seed, "writers"))
     shared = SharedWriters(world, derive(seed, "shared writers"), world.done)
     commander = Commander(world, injector, derive(seed, "commands"), seeds) if rng.random() < 0.3 else None
+    dark_us = keeping.choice((0, 8 * SECOND_US, 20 * SECOND_US)) if durable else 0
+    blackouts = Blackouts(world, injector, derive(seed, "blackouts"), dark_us) if dark_us else None
     for _ in range(count - 1):
         world.start_node(seeds)
 
     def stop() -> None:
         writers.pace.stop()
         shared.pace.stop()
+        if blackouts is not None:
+            blackouts.stop()
         injector.stop()
         if commander is not None:
             commander.stop()

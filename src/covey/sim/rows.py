@@ -14,12 +14,14 @@ from typing import Any
 
 from covey.core.errors import invariant
 from covey.core.ids import Site, short
+from covey.core.rng import derive
 from covey.core.rows import HoldInstance, ReleaseInstance, RowsChanged, SharedChanged, WriteRows
 from covey.core.vocabulary import ClusterChanged, Liveness, MemberRemoved
 from covey.protocols.replication.vocabulary import SYSTEM, ReplicationStatistics
 from covey.rows.owned import OwnedTable, Position
 from covey.sim.accusing import accuse
 from covey.sim.checkers import check_links
+from covey.sim.kept_rows import Keepers, KeptLaws
 from covey.sim.node import SimNode
 from covey.sim.pace import Pace
 from covey.sim.record_progress import record_pending
@@ -147,10 +149,16 @@ def note(written: Written, owner: Site, incarnation: int, instance: bytes, key: 
 class RowsWorld(World):
     """A world in which every process is watched from its start."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    def __init__(self, *arguments: Any, durable: tuple[bytes, ...] = (), **options: Any) -> None:
+        """`durable`: the instances that whoever has a disk keeps there."""
         super().__init__(*arguments, **options)
+        self.durable = durable
         self.written: Written = {}
         self.done: Done = {}
+        self.kept = KeptLaws(durable, self.done)
+        self.keepers = Keepers(self, derive(self.seed, "keepers"), durable)
+        if durable:
+            self.watches.append(self.kept)
         self.watchers: list[Watcher] = []
 
     def start_node(self, seeds: tuple[str, ...] = (), *arguments: Any, **options: Any) -> SimNode:
@@ -164,6 +172,7 @@ class RowsWorld(World):
             engine.routes[kind] = (*engine.routes[kind], ("watcher", watcher))
         engine.machines["shared watcher"] = shared
         engine.routes[SharedChanged] = (*engine.routes[SharedChanged], ("shared watcher", shared))
+        self.keepers.started(node)
         return node
 
 
@@ -182,7 +191,8 @@ class Writers:
         getattr(self, f"_{self._rng.choices(DOINGS, WEIGHTS)[0]}")(node)
 
     def _hold(self, node: SimNode) -> None:
-        node.feed(HoldInstance(self._rng.choice(INSTANCES)))
+        instance = self._rng.choice(INSTANCES)
+        node.feed(HoldInstance(instance, instance in self._world.durable))
 
     def _release(self, node: SimNode) -> None:
         node.feed(ReleaseInstance(self._rng.choice(INSTANCES)))
@@ -225,6 +235,7 @@ def finish_rows(world: World) -> None:
     """The same, and what shared rows there are is what was done to them."""
     check_rows(world)
     assert isinstance(world, RowsWorld)
+    world.kept.check(world.alive())
     for node in world.alive():
         finish_shared(node, world.done)
 

@@ -147,17 +147,22 @@ def check_shared(node: SimNode, done: Done) -> None:
 
 
 def finish_shared(node: SimNode, done: Done) -> None:
-    """In the end a node shows exactly what the operations that it has received leave behind.
+    """In the end a node shows exactly what the operations that it has received leave behind."""
+    for instance in node.engine.replication.shared.tables:
+        finish_table(node, instance, done)
+
+
+def finish_table(node: SimNode, instance: bytes, done: Done) -> None:
+    """The same of one instance, at any moment when it is compared with nobody.
 
     Comparing with somebody shows what that one has, before its operations come here too; who had them may have died
     before that. So what is alive counts, if somebody did it; and what is not does not, if somebody took it away.
     """
-    for instance, table in node.engine.replication.shared.tables.items():
-        ops = done.get(instance, {})
-        alive = dict.fromkeys(entry[2] for key in table.view() for entry in table.entries(key))
-        gone = [dot for _, op in ops.items() for dot in (op[3] if op[2] is None else op[4]) if dot not in alive]
-        known = left_behind({**dict(received(table, ops)), **{dot: ops[dot] for dot in alive}}.items(), gone)
-        invariant(table.view() == known, f"n{node.index} shows what is left of {instance!r}")
+    table, ops = node.engine.replication.shared.tables[instance], done.get(instance, {})
+    alive = dict.fromkeys(entry[2] for key in table.view() for entry in table.entries(key))
+    gone = [dot for _, op in ops.items() for dot in (op[3] if op[2] is None else op[4]) if dot not in alive]
+    known = left_behind({**dict(received(table, ops)), **{dot: ops[dot] for dot in alive}}.items(), gone)
+    invariant(table.view() == known, f"n{node.index} shows what is left of {instance!r}")
 
 
 def shared_pending(node: SimNode, owner: SimNode) -> tuple[str, list[Site]] | None:

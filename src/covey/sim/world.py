@@ -17,11 +17,10 @@ from typing import Any
 from covey.core.ids import Site, cluster_id, draw_site
 from covey.core.ordered import OrderedSet
 from covey.core.rng import derive
-from covey.core.vocabulary import Cause, LoopLagged, Record, SiteContested, TurnEnded, WallOffset
+from covey.core.vocabulary import Cause, LoopLagged, Record, SiteContested, Stop, TurnEnded, WallOffset
 from covey.engine.engine import Engine, EngineConfig
 from covey.engine.gate import Persisted, PersistFailed, Store
 from covey.engine.lives import next_incarnation
-from covey.protocols.detector.vocabulary import Stop
 from covey.protocols.links.vocabulary import CloseLinks
 from covey.protocols.overlay.vocabulary import LeaveOverlay, SeedsResolved
 from covey.sim.disk import Disk

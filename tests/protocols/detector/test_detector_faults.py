@@ -11,9 +11,8 @@ from random import Random
 
 import pytest
 
-from covey.core.vocabulary import Liveness, MemberAdded
+from covey.core.vocabulary import Liveness, MemberAdded, Stop
 from covey.protocols.detector.config import DetectorConfig
-from covey.protocols.detector.vocabulary import Stop
 from tests.protocols.detector.detector_world import SECOND, DetectorWorld, contact_of, site_of
 
 ALIVE, DOWN, STOPPED = Liveness.ALIVE, Liveness.DOWN, Liveness.STOPPED

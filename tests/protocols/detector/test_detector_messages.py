@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from covey.core.ids import INCARNATION_MAX, Contact, Site
-from covey.core.vocabulary import Liveness, MemberAdded, MessagesReceived, Tick
-from covey.protocols.detector.vocabulary import Stop
+from covey.core.vocabulary import Liveness, MemberAdded, MessagesReceived, Stop, Tick
 from covey.wire.limits import FRAME_AIM_BYTES
 from covey.wire.messages import detector as messages
 from tests.protocols.detector.detector_bench import ME, A, B, Bench, C, contact

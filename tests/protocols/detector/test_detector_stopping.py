@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from covey.core.ids import Contact
-from covey.core.vocabulary import Flood, Liveness, MemberAdded, MessagesReceived, Send, Tick
-from covey.protocols.detector.vocabulary import Stop
+from covey.core.vocabulary import Flood, Liveness, MemberAdded, MessagesReceived, Send, Stop, Tick
 from covey.wire.messages.detector import Ack, Rumour, Rumours, Stopped
 from tests.protocols.detector.detector_bench import ME, SECOND, A, B, Bench, C, D, rumour
 from tests.protocols.detector.detector_world import DetectorWorld, contact_of

@@ -48,6 +48,7 @@ from covey.core.vocabulary import (
 )
 from covey.protocols.replication.config import ReplicationConfig
 from covey.protocols.replication.machine import Replication
+from covey.protocols.replication.vocabulary import RowsStored, StoreRows
 from covey.rows.shared import SharedTable
 
 SECOND = 1_000_000
@@ -67,13 +68,19 @@ def site(number: int) -> Site:
 class Node:
     """One machine, what it shows as a user folds it, and what it said."""
 
-    def __init__(self, net: Net, number: int, incarnation: int, config: ReplicationConfig) -> None:
+    def __init__(
+        self, net: Net, number: int, incarnation: int, config: ReplicationConfig, disk: dict[bytes, bytes] | None = None
+    ) -> None:
         self.net = net
         self.number = number
         self.site = site(number)
         self.address = f"n{number}:1"
         self.me = Contact(self.site, incarnation, self.address)
-        self.machine = Replication(config, Random(f"{net.seed} {number} {incarnation}"), net.now_us, me=self.me)
+        self.disk = disk  # what the shelf keeps; None: there is no disk
+        self.disk_takes = True  # or what belongs on it waits in `unstored`
+        self.unstored: list[StoreRows] = []
+        rng = Random(f"{net.seed} {number} {incarnation}")
+        self.machine = Replication(config, rng, net.now_us, me=self.me, stored=disk)
         self.life = (self.site, incarnation)
         self.alive = True
         self.wants_turn = False
@@ -106,6 +113,8 @@ class Node:
         match effect:
             case WantTurn():
                 self.wants_turn = True
+            case StoreRows():
+                self.unstored.append(effect)
             case RowsChanged():
                 self.facts.append(effect)
                 self._fold(self.folded, effect)
@@ -144,8 +153,20 @@ class Node:
 
     # --- what a test says and asks ----------------------------------------------------------------------------------
 
-    def hold(self, instance: bytes = I) -> None:
-        self.feed(HoldInstance(instance))
+    def hold(self, instance: bytes = I, durable: bool = False) -> None:
+        self.feed(HoldInstance(instance, durable))
+
+    def store(self, pieces: int | None = None) -> None:
+        """The disk takes what waits for it, or so many pieces."""
+        taken, self.unstored = self.unstored[:pieces], [] if pieces is None else self.unstored[pieces:]
+        for piece in taken:
+            assert self.disk is not None
+            for record in piece.records:
+                if record.value is None:
+                    self.disk.pop(record.key, None)
+                else:
+                    self.disk[record.key] = record.value
+            self.feed(RowsStored(piece.number))
 
     def release(self, instance: bytes = I) -> None:
         self.feed(ReleaseInstance(instance))
@@ -183,9 +204,16 @@ class Node:
         }
 
     def end_turn(self) -> None:
+        if self.disk_takes and self.unstored:
+            self.store()
         if self.wants_turn:
             self.wants_turn = False
             self.feed(TurnEnded())
+
+    @property
+    def has_to_do(self) -> bool:
+        """Whether its turn is to end, or its disk to take something."""
+        return self.wants_turn or (self.disk_takes and bool(self.unstored))
 
     def shows(self, owner: Node, instance: bytes = I) -> dict[bytes, bytes]:
         """The rows that are shown here of one owner."""
@@ -241,8 +269,14 @@ class Net:
             self.add(number)
         self.mesh()
 
-    def add(self, number: int, incarnation: int = 1, config: ReplicationConfig | None = None) -> Node:
-        node = Node(self, number, incarnation, config or self.config)
+    def add(
+        self,
+        number: int,
+        incarnation: int = 1,
+        config: ReplicationConfig | None = None,
+        disk: dict[bytes, bytes] | None = None,
+    ) -> Node:
+        node = Node(self, number, incarnation, config or self.config, disk)
         self.nodes = [*(other for other in self.nodes if other.number != number), node]
         self.nodes.sort(key=lambda other: other.number)
         return node
@@ -251,7 +285,7 @@ class Net:
         """All of them belong, are alive, linked and neighbours, and know it."""
         for node in nodes or self.nodes:
             for other in self.nodes:
-                if other is not node:
+                if other is not node and other.alive:
                     self.introduce(node, other)
                     self.introduce(other, node)
 
@@ -296,7 +330,7 @@ class Net:
     def run(self, messages_max: int = 20_000) -> None:
         """Let everything arrive, and all turns end."""
         for _ in range(messages_max):
-            if not self.deliver() and not any(node.wants_turn for node in self.nodes if node.alive):
+            if not self.deliver() and not any(node.has_to_do for node in self.nodes if node.alive):
                 return
         raise AssertionError("the net does not come to rest")
 
@@ -347,6 +381,30 @@ def pair(config: ReplicationConfig = QUIET, count: int = 2) -> tuple[Any, ...]:
     net.run()
     net.carried.clear()
     return (net, *net.nodes)
+
+
+def kept(config: ReplicationConfig = QUIET, count: int = 2) -> tuple[Any, ...]:
+    """The same with disks, and they hold it durably."""
+    net = Net(0, config)
+    for number in range(1, count + 1):
+        net.add(number, disk={})
+    net.mesh()
+    for node in net.nodes:
+        node.hold(durable=True)
+    net.run()
+    net.carried.clear()
+    return (net, *net.nodes)
+
+
+def again(net: Net, *nodes: Node, instance: bytes = I) -> list[Node]:
+    """These crash all at once, come back with what their disks have, and hold the instance again."""
+    for node in nodes:
+        net.crash(node)
+    fresh = [net.add(node.number, node.life[1] + 1, disk=node.disk) for node in nodes]
+    net.mesh(*fresh)
+    for node in fresh:
+        node.hold(instance, True)
+    return fresh
 
 
 def alike(*nodes: Node, instance: bytes = I) -> bool:

@@ -16,6 +16,7 @@ from covey.protocols.replication import exchanges as exchanges_module
 from covey.protocols.replication import pieces
 from covey.protocols.replication import shared as shared_module
 from covey.protocols.replication.exchanges import Exchanges
+from covey.protocols.replication.retiring import Retiring
 from covey.protocols.replication.shared import Shared
 from covey.rows.op_log import Op, OpLog
 from tests.protocols.replication.replication_net import CONFIG, SECOND, F, I, Net, Node, alike
@@ -153,14 +154,14 @@ def an_exchange_has_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def a_peer_that_has_less_counts_for_having_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    def equal(self: Shared, now_us: int) -> None:
-        for table in self.tables.values():
+    def equal(self: Retiring, now_us: int) -> None:
+        for table in self._tables.values():
             for life in table.received.lives():
                 if not self._is_current(life) and not table.has_alive(life):
                     table.retire(life)
                     table.forget(life)
 
-    monkeypatch.setattr(Shared, "trim", equal)
+    monkeypatch.setattr(Retiring, "trim", equal)
 
 
 def nobody_is_asked_for_what_a_digest_shows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,7 +158,7 @@ def test_more_of_a_life_that_retired_brings_it_back():
         node.hears(others[0], SharedOps(I, *last.life, 2, ((b"more", None, b"", (), ()),)))
     net.wait(3 * SECOND)
     assert all(node.table().received.intervals(last.life) == ((1, 2),) for node in others)
-    assert all(node.machine.shared._retired_us == {} for node in others)
+    assert all(node.machine.shared.retiring._retired_us == {} for node in others)
     assert alike(*others)
 
 
@@ -167,11 +167,10 @@ def test_what_is_kept_of_lives_goes_with(how):
     net, last, others = over()
     net.wait(10 * SECOND)
     node = others[0]
-    assert node.machine.shared._retired_us
+    assert node.machine.shared.retiring._retired_us
     if how == "let go of":
         node.release()
     else:
         net.wait(65 * SECOND)
-    assert node.machine.shared._retired_us == {}
-    assert node.machine.shared._acks == {}
-    assert last.life[0] not in node.machine.shared._equal
+    assert node.machine.shared.retiring._retired_us == {}
+    assert last.life[0] not in node.machine.shared.retiring._equal

@@ -162,7 +162,7 @@ def test_check_finds_each_broken_invariant_of_shared_rows(what):
     elif what == "numbers":
         shared._minted |= dict.fromkeys((b"1", b"2", b"3"), 1)
     elif what == "retired":
-        shared._retired_us |= {(I, (a.site, number)): 1 for number in (1, 2)}
+        shared.retiring._retired_us |= {(I, (a.site, number)): 1 for number in (1, 2)}
     elif what == "sums":
         shared.exchanges._summed[b"none", b.site] = None
     else:

@@ -41,6 +41,7 @@ from covey.core.vocabulary import (
     PeerLost,
     PeerUnreached,
     Send,
+    Stop,
     Tick,
 )
 from covey.protocols.detector.config import DetectorConfig
@@ -52,7 +53,7 @@ from covey.protocols.detector.prober import Prober
 from covey.protocols.detector.refusals import Refusals
 from covey.protocols.detector.speech import Speech
 from covey.protocols.detector.suspicion import suspicion_us_min
-from covey.protocols.detector.vocabulary import PeerSpoke, Stop
+from covey.protocols.detector.vocabulary import PeerSpoke
 from covey.wire.messages.detector import (
     RUMOURS_MAX,
     Ack,

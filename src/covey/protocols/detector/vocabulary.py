@@ -8,10 +8,6 @@ from covey.core.ids import Site
 from covey.core.vocabulary import Liveness
 
 
-class Stop(msgspec.Struct, frozen=True, gc=False):
-    """Announce the end of this life, and say nothing more."""
-
-
 class PeerSpoke(msgspec.Struct, frozen=True, gc=False):
     """A frame of this site, which we accuse, has been heard, whatever was in it."""
 

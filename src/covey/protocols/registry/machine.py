@@ -225,7 +225,7 @@ class Registry:
         hub.open(command, now_us)
         options = command.options
         elect = [Elect(instance, options.voters, options.name)] if options.voters else []
-        return [HoldInstance(instance), *elect]
+        return [HoldInstance(instance, True), *elect]
 
     def _on_close(self, command: h.CloseHub, now_us: int) -> None:
         self._hub(command.hub).close(command.request, now_us)

@@ -32,3 +32,5 @@ class ReplicationConfig(msgspec.Struct, frozen=True):
     context_keep_us: int = 24 * 3_600 * SECOND_US  # DESIGN 3.6: the longest split in which removals stay removed
     retired_max: int = 1_024  # lives kept so long. Guess
     differing_alarm: int = 3  # times in a row that equal tables are not alike while nothing is written. Guess
+    stored_max: int = 1_000  # records of shared rows for the disk in one turn: 4 ms to make them, measured
+    stored_bytes_max: int = 1 << 20  # and so many bytes, about. Guess

@@ -17,7 +17,7 @@ its own last word, its removal) drops them, and no late message brings them back
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any, assert_never
 
@@ -38,8 +38,10 @@ from covey.core.vocabulary import (
     PeerConnected,
     PeerLost,
     PeerProbed,
+    Stop,
     Tick,
     TurnEnded,
+    WantTurn,
 )
 from covey.protocols.replication.audience import Audience
 from covey.protocols.replication.config import ReplicationConfig
@@ -47,7 +49,7 @@ from covey.protocols.replication.facts import Facts
 from covey.protocols.replication.holders import base_of, value_of
 from covey.protocols.replication.owned import Owned
 from covey.protocols.replication.shared import Shared
-from covey.protocols.replication.vocabulary import SYSTEM, ReplicationStatistics
+from covey.protocols.replication.vocabulary import SYSTEM, ReplicationStatistics, RowsStored
 from covey.rows.owned import OwnedTable
 from covey.rows.owner import Change
 from covey.wire.messages.rows import (
@@ -69,7 +71,16 @@ class Replication:
     down and holds the instance; what waits for the end of the turn is ours.
     """
 
-    def __init__(self, config: ReplicationConfig, rng: Random, now_us: int, *, me: Contact) -> None:
+    def __init__(
+        self,
+        config: ReplicationConfig,
+        rng: Random,
+        now_us: int,
+        *,
+        me: Contact,
+        stored: Mapping[bytes, bytes] | None = None,
+    ) -> None:
+        """`stored` is what the shelf keeps on the disk; None where there is none, and no instance is durable."""
         self._config = config
         self._rng = rng
         self._audience = Audience(me, config.direct_max)
@@ -80,10 +91,11 @@ class Replication:
         self.facts = Facts(config.changes_max, config.waiting_max)
         self.owned = Owned(config, self._timers, self._audience, self.facts, self._changed)
         self.tables = self.owned.tables
-        self.shared = Shared(config, self._timers, self._audience)
+        self.shared = Shared(config, self._timers, self._audience, stored)
         self._numbered = 0  # at least as high as any number of ours in an instance that we have let go of
         self._mismatches = 0
         self._open(SYSTEM)
+        self._saving = self.shared.saving
         self._timers.set(("digest",), now_us + jittered(rng, config.digest_period_us))
         self._handlers: dict[type, Callable[[Any, int], list[Effect]]] = {
             MessagesReceived: self._on_messages,
@@ -101,6 +113,8 @@ class Replication:
             PeerConnected: self._on_connected,
             PeerLost: self._on_lost,
             PeerProbed: self._on_probed,
+            RowsStored: self._on_stored,
+            Stop: self._on_stop,
         }
         self._on_message: dict[type, Callable[[Site, Any, int], list[Effect]]] = {
             RowSum: self._on_sum,
@@ -111,7 +125,8 @@ class Replication:
     # --- the machine's door -----------------------------------------------------------------------------------------
 
     def handle(self, incoming: Any, now_us: int) -> Sequence[Effect]:
-        return self._handlers[type(incoming)](incoming, now_us)
+        effects = self._handlers[type(incoming)](incoming, now_us)
+        return [*effects, WantTurn()] if self._saving.wants_turn() else effects
 
     def deadline(self) -> int | None:
         return self._timers.deadline()
@@ -179,7 +194,16 @@ class Replication:
         return self.shared.write(command)
 
     def _on_turn_ended(self, _: TurnEnded, now_us: int) -> list[Effect]:
-        return self.owned.on_turn_ended(now_us) + self.shared.on_turn_ended() + self.facts.on_turn_ended()
+        told = self.owned.on_turn_ended(now_us) + self.shared.on_turn_ended() + self.facts.on_turn_ended()
+        return told + self._saving.on_turn_ended()
+
+    def _on_stored(self, fact: RowsStored, now_us: int) -> list[Effect]:
+        self._saving.on_stored(fact)
+        return []
+
+    def _on_stop(self, _: Stop, now_us: int) -> list[Effect]:
+        self._saving.stop()
+        return []
 
     def _on_messages(self, received: MessagesReceived, now_us: int) -> list[Effect]:
         effects: list[Effect] = []
@@ -204,7 +228,7 @@ class Replication:
         """Compare with somebody who holds something that we do."""
         self._timers.set(("digest",), now_us + jittered(self._rng, self._config.digest_period_us))
         effects = self.owned.logs.trim()
-        self.shared.trim(now_us)
+        self.shared.retiring.trim(now_us)
         holders: dict[Site, None] = {}
         for instance in self.tables:
             if instance != SYSTEM:
@@ -220,18 +244,21 @@ class Replication:
         if any(self._holders.has(instance, site) for instance in self.tables):
             self._timers.set(("digest",), now_us + self._config.digest_period_us * 3 // 2)
             effects = self.owned.logs.trim()
-            self.shared.trim(now_us)
+            self.shared.retiring.trim(now_us)
         return [*effects, self._say_sum(site)]
 
     def _say_sum(self, site: Site) -> Effect:
-        return self._audience.send(site, RowSum(self._sum(self._common(site))), Channel.CONTROL)
+        common = self._common(site)
+        saved = all(map(self._saving.saved, common))
+        return self._audience.send(site, RowSum(self._sum(common), saved), Channel.CONTROL)
 
     def _on_sum(self, peer: Site, message: RowSum, now_us: int) -> list[Effect]:
         common = self._common(peer)
         if message.digest == self._sum(common):
             if self._lives.incarnation(peer):
                 self.owned.logs.equal(peer, common)
-                self.shared.equal(peer, common)
+                if message.saved:
+                    self.shared.retiring.equal(peer, common)
             return []
         self._mismatches += 1
         effects = self.owned.compare(peer, [(instance, self.tables[instance].positions()) for instance in common], True)
@@ -241,8 +268,6 @@ class Replication:
 
     def _open(self, instance: bytes) -> None:
         table = self.tables[instance] = OwnedTable()
-        if instance != SYSTEM:
-            self.shared.open(instance)
         table.admit(self._audience.me.site, self._audience.me.incarnation, True)
         table.void(self._audience.me.site, self._numbered)
         for site in self._lives.sites():
@@ -265,7 +290,8 @@ class Replication:
                 f"this node holds {len(self.tables)} instances, which is the bound: release one; this one is not held"
             )
         self._open(instance)
-        effects = self.owned.write(SYSTEM, [(instance, value_of(self._numbered))])
+        effects = self.shared.open(instance, command.durable, now_us)
+        effects += self.owned.write(SYSTEM, [(instance, value_of(self._numbered))])
         holders = self._audience.others(instance)
         for site in self._rng.sample(holders, min(len(holders), self._config.first_holders)):
             effects += self._greet(instance, site)
@@ -365,7 +391,7 @@ class Replication:
             effects += self._changed(instance, site, before or incarnation, changes)
         if incarnation != before:
             self.owned.logs.forget(site)
-            self.shared.forget(site)
+            self.shared.retiring.forget(site)
             self._unlink(site)
         return effects
 

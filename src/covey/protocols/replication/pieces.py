@@ -83,7 +83,7 @@ def tellable(told: Iterable[dots.Told]) -> tuple[dots.Told, ...]:
     return tuple(some)
 
 
-def sums_in_pieces(sums: list[tuple[bytes, bytes]], bytes_aim: int) -> list[SharedSums]:
+def sums_in_pieces(sums: list[tuple[bytes, bytes]], saved: bool, bytes_aim: int) -> list[SharedSums]:
     """The digests of instances in messages."""
     pieces: list[list[tuple[bytes, bytes]]] = []
     size = bytes_aim
@@ -93,4 +93,4 @@ def sums_in_pieces(sums: list[tuple[bytes, bytes]], bytes_aim: int) -> list[Shar
             pieces.append([])
             size = len(instance) + SUM_BYTES
         pieces[-1].append((instance, digest))
-    return [SharedSums(tuple(piece)) for piece in pieces]
+    return [SharedSums(tuple(piece), saved) for piece in pieces]

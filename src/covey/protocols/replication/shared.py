@@ -5,14 +5,12 @@
                                                       └▶ (no log goes back so far, or: received the same, yet not alike)
                             SharedCompare ─▶ SharedSummary ─▶ for each bucket that differs: SharedPartPull ─▶ SharedPart
 
-Whose life is over does not matter here: what it did to rows stays. A life that is over and of which nothing is alive
-retires from what is compared, once every holder that is present was seen to have all of it; it stays known for a long
-time, and that time is the longest split in which what was removed stays removed.
+Whose life is over does not matter here: what it did to rows stays, until nothing of it is alive (`retiring`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from covey.core.errors import CoveyError, Overloaded, UnknownName, ValueTooLarge, invariant
@@ -24,6 +22,8 @@ from covey.protocols.replication.audience import Audience
 from covey.protocols.replication.config import ReplicationConfig
 from covey.protocols.replication.exchanges import Exchanges, changed
 from covey.protocols.replication.pieces import shared_in_pieces, sums_in_pieces, tellable
+from covey.protocols.replication.retiring import Retiring
+from covey.protocols.replication.saving import Saving
 from covey.protocols.replication.vocabulary import RowsDiffer, SharedStatistics
 from covey.rows.dots import Told
 from covey.rows.op_log import Op
@@ -42,20 +42,25 @@ class Shared:
     and show the same. Invariants: those of the tables and exchanges; what waits for the end of the turn is ours.
     """
 
-    def __init__(self, config: ReplicationConfig, timers: Timers[tuple[Any, ...]], audience: Audience) -> None:
+    def __init__(
+        self,
+        config: ReplicationConfig,
+        timers: Timers[tuple[Any, ...]],
+        audience: Audience,
+        stored: Mapping[bytes, bytes] | None = None,
+    ) -> None:
         self._config = config
         self._audience = audience
+        self.saving = Saving(config, stored)
         self.tables: dict[bytes, SharedTable] = {}
         self._checked: dict[bytes, tuple[int, ...]] = {}  # as they were when they were checked last
         self._minted: dict[bytes, int] = {}  # our numbers in this life, also in instances that we have let go of
         self._minted_before = 0  # at least as high as any number in those that `_minted` had no room for
         self._unsaid: dict[bytes, Ops] = {}
         self.exchanges = Exchanges(config, timers, audience, self.tables, self._clip)
-        self._equal: dict[Site, dict[bytes, int]] = {}  # at which versions a peer was seen to have the same
-        self._acks: dict[tuple[bytes, Origin], dict[Site, None]] = {}  # who has all of a life that may retire
-        self._retired_us: dict[tuple[bytes, Origin], int] = {}  # in the order in which they did
+        self.retiring = Retiring(config, audience, self.tables)
         self._alike: dict[tuple[bytes, Site], tuple[int, int]] = {}  # (version, how often) they should have been alike
-        self.counts = dict.fromkeys(("written", "applied", "retired", "differing", "overfull"), 0)
+        self.counts = dict.fromkeys(("written", "applied", "differing", "overfull"), 0)
         self.handlers: dict[type, Callable[[Site, Any, int], list[Effect]]] = {
             wire.SharedOps: self._on_ops,
             wire.SharedSums: self._on_sums,
@@ -75,7 +80,8 @@ class Shared:
             invariant(numbers == list(range(numbers[0], numbers[0] + len(ops))), "what waits is in order")
             invariant(numbers[-1] == self._minted[instance], "what waits is the last that we did")
         invariant(len(self._minted) <= self._config.instances_max, "numbers are bounded")
-        invariant(len(self._retired_us) <= self._config.retired_max, "retired lives are bounded")
+        self.retiring.check()
+        self.saving.check()
 
     def statistics(self) -> SharedStatistics:
         """What is held, and counts since the start."""
@@ -83,25 +89,31 @@ class Shared:
         rows, log_bytes = sum(map(len, tables)), sum(table.log.bytes for table in tables)
         under_way = self.exchanges
         return SharedStatistics(
-            rows, log_bytes, len(under_way), pulls=under_way.pulls, comparisons=under_way.comparisons, **self.counts
+            rows,
+            log_bytes,
+            len(under_way),
+            pulls=under_way.pulls,
+            comparisons=under_way.comparisons,
+            retired=self.retiring.retired,
+            stored=self.saving.records,
+            **self.counts,
         )
 
     # --- instances --------------------------------------------------------------------------------------------------
 
-    def open(self, instance: bytes) -> None:
-        """This node holds an instance from now on."""
-        self.tables[instance] = SharedTable()
+    def open(self, instance: bytes, durable: bool, now_us: int) -> list[Effect]:
+        """This node holds an instance from now on, and shows what its disk kept of it."""
+        table = self.tables[instance] = self.saving.open(instance, durable)
+        self.retiring.open(instance, table, now_us)
+        return changed(instance, table)
 
     def close(self, instance: bytes) -> list[Effect]:
         """It does not any more: nothing of it is shown. Those who hold it are told the last of what we did."""
         effects = self._say(instance, self._unsaid.pop(instance, []))
         table = self.tables.pop(instance)
+        self.saving.close(instance)
         self.exchanges.close(instance)
-        for versions in self._equal.values():
-            versions.pop(instance, None)
-        for known in (self._acks, self._retired_us):
-            for key in [key for key in known if key[0] == instance]:
-                del known[key]
+        self.retiring.close(instance)
         self._alike = {key: seen for key, seen in self._alike.items() if key[0] != instance}
         gone = tuple((key, None) for key in table.view())
         return [*effects, SharedChanged(instance, gone)] if gone else effects
@@ -115,8 +127,7 @@ class Shared:
         self._minted.clear()
         self._minted_before = 0
         self._unsaid.clear()
-        self._equal.clear()
-        self._acks.clear()
+        self.retiring.new_life()
         self.exchanges.lost(None)
 
     # --- our own operations -----------------------------------------------------------------------------------------
@@ -229,7 +240,6 @@ class Shared:
         if asked == peer:
             return effects  # the answer
         if fresh:
-            self._acks.pop((message.instance, life), None)
             effects += self._audience.push(message.instance, message, message.site, peer)
         if asked is None and table.lacks([(*life, ((1, last),))]):
             effects += self.exchanges.pull(message.instance, peer, ((*life, ((1, last),)),), now_us)
@@ -261,9 +271,13 @@ class Shared:
 
     def sums(self, instances: Iterable[bytes]) -> list[wire.SharedSums]:
         """The digests of those that have any shared rows, for who has other ones."""
+        messages: list[wire.SharedSums] = []
         told = [(instance, self.digest(instance)) for instance in instances if instance in self.tables]
         told = [(instance, digest) for instance, digest in told if digest != bytes(8)]
-        return sums_in_pieces(told, self._config.bytes_aim)
+        for saved in (True, False):
+            some = [(instance, digest) for instance, digest in told if self.saving.saved(instance) is saved]
+            messages += sums_in_pieces(some, saved, self._config.bytes_aim)
+        return messages
 
     def digest(self, instance: bytes) -> bytes:
         """64 bits of all that was received and is alive in an instance; zeros where there never was anything."""
@@ -277,15 +291,15 @@ class Shared:
                 continue
             if self.digest(instance) != digest:
                 effects.append(self._audience.send(peer, self._have(instance, True), Channel.CONTROL))
-            elif self._audience.lives.incarnation(peer):
-                self._equal.setdefault(peer, {})[instance] = self.tables[instance].version
+            elif message.saved and self._audience.lives.incarnation(peer):
+                self.retiring.has_all(peer, instance)
         return effects
 
     def _have(self, instance: bytes, answer: bool) -> wire.SharedHave:
         table = self.tables[instance]
         alive = table.alive_digest.to_bytes(8, "big")
         received, retired = tellable(table.received.told()), tellable(table.retired.told())
-        return wire.SharedHave(instance, received, retired, alive, answer)
+        return wire.SharedHave(instance, received, retired, alive, answer, self.saving.saved(instance))
 
     def _on_have(self, peer: Site, message: wire.SharedHave, now_us: int) -> list[Effect]:
         instance, table = message.instance, self.tables.get(message.instance)
@@ -295,12 +309,11 @@ class Shared:
         theirs = {(site, incarnation): intervals for site, incarnation, intervals in (*message.retired, *told)}
         effects: list[Effect] = []
         missing = table.lacks(told)
-        more = False
-        for life in table.received.lives():
-            if self._covers(theirs.get(life, ()), table.received.intervals(life)):
-                self._acknowledged(instance, life, peer)
-            else:
-                more = True
+        more = not all(
+            self._covers(theirs.get(life, ()), table.received.intervals(life)) for life in table.received.lives()
+        )
+        if message.saved and not more and self._audience.lives.incarnation(peer):
+            self.retiring.has_all(peer, instance)
         unlike = not missing and not more and message.alive != table.alive_digest.to_bytes(8, "big")
         if self.exchanges.peer(instance) is None:
             if unlike:
@@ -328,52 +341,6 @@ class Shared:
             self.counts["differing"] += 1
             effects.append(Emit(RowsDiffer(instance, peer)))
         return effects
-
-    # --- what everybody has -----------------------------------------------------------------------------------------
-
-    def equal(self, peer: Site, instances: Iterable[bytes]) -> None:
-        """A peer was seen to have the same as we have in these."""
-        tables = self.tables
-        self._equal[peer] = {instance: tables[instance].version for instance in instances if instance in tables}
-
-    def forget(self, peer: Site) -> None:
-        """That life is over, or does not belong."""
-        self._equal.pop(peer, None)
-
-    def _acknowledged(self, instance: bytes, life: Origin, peer: Site) -> None:
-        if not self._is_current(life) and not self.tables[instance].has_alive(life):
-            self._acks.setdefault((instance, life), {})[peer] = None
-
-    def _is_current(self, life: Origin) -> bool:
-        return life == self._me or self._audience.lives.incarnation(life[0]) == life[1]
-
-    def trim(self, now_us: int) -> None:
-        """Forget operations that all who hold an instance were seen to have, and the oldest above a bound; and let
-        lives retire."""
-        for instance, table in self.tables.items():
-            others = self._audience.others(instance)
-            equal = {site: self._equal.get(site, {}).get(instance, 0) for site in others}
-            table.log.trim(self._config.shared_log_bytes_max, min(equal.values(), default=table.version))
-            for life in table.received.lives():
-                if self._is_current(life) or table.has_alive(life):
-                    continue
-                acks = self._acks.get((instance, life), {})
-                touched = table.touched.get(life, 0)
-                if all(site in acks or equal[site] >= touched for site in others):
-                    self._acks.pop((instance, life), None)
-                    table.retire(life)
-                    self._retired_us[instance, life] = now_us
-                    self.counts["retired"] += 1
-        for (instance, life), since_us in list(self._retired_us.items()):
-            table = self.tables[instance]
-            old = now_us - since_us >= self._config.context_keep_us
-            if self._is_current(life):  # while we were out of the cluster all others seemed to be over
-                table.recall(life)
-            if not table.retired.top(life):
-                del self._retired_us[instance, life]  # more of it came
-            elif old or len(self._retired_us) > self._config.retired_max:
-                table.forget(life)
-                del self._retired_us[instance, life]
 
 
 def sensible(op: Op) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from covey.core.ids import Site
+from covey.core.vocabulary import Record
 
 SYSTEM = b""  # the instance that every node holds: who holds which instance
 
@@ -19,11 +20,25 @@ class RowsDiffer(msgspec.Struct, frozen=True, gc=False):
     peer: Site
 
 
+class StoreRows(msgspec.Struct, frozen=True, gc=False):
+    """For the shelf: these records belong on the disk, all or none, behind those of lower numbers."""
+
+    number: int
+    records: tuple[Record, ...]
+
+
+class RowsStored(msgspec.Struct, frozen=True, gc=False):
+    """From the shelf, through the gate: the records of this number, and of all before, are on the disk."""
+
+    number: int
+
+
 class SharedStatistics(msgspec.Struct, frozen=True):
     """Of shared rows: what is held, and counts since the start.
 
     `written` here, `applied` of others; `pulls` of operations; `comparisons` of rows; `retired` lives; `differing`:
-    alarms that equal tables are not alike; `overfull`: messages not taken for want of room.
+    alarms that equal tables are not alike; `overfull`: messages not taken for want of room; `stored`: records for the
+    disk.
     """
 
     rows: int
@@ -36,6 +51,7 @@ class SharedStatistics(msgspec.Struct, frozen=True):
     retired: int
     differing: int
     overfull: int
+    stored: int
 
 
 class ReplicationStatistics(msgspec.Struct, frozen=True):

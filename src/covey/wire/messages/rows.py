@@ -70,9 +70,13 @@ class OwnedPart(msgspec.Struct, frozen=True, array_like=True, tag=114, gc=False)
 
 
 class RowSum(msgspec.Struct, frozen=True, array_like=True, tag=115, gc=False):
-    """The digest of all that the sender shows of the instances it believes both of us hold."""
+    """The digest of all that the sender shows of the instances it believes both of us hold.
+
+    `saved`: what it is to keep of their shared rows is on its disk; else who has the same does not count on it.
+    """
 
     digest: Digest
+    saved: bool = True
 
 
 class OwnedPositions(msgspec.Struct, frozen=True, array_like=True, tag=116, gc=False):
@@ -130,15 +134,20 @@ class SharedOps(msgspec.Struct, frozen=True, array_like=True, tag=117, gc=False)
 
 
 class SharedSums(msgspec.Struct, frozen=True, array_like=True, tag=118, gc=False):
-    """The digests of instances' shared rows. Who has another one says what it has received there."""
+    """The digests of instances' shared rows. Who has another one says what it has received there.
+
+    `saved`: as in `RowSum`.
+    """
 
     sums: Annotated[tuple[tuple[Instance, Digest], ...], msgspec.Meta(max_length=POSITIONS_MAX)]
+    saved: bool = True
 
 
 class SharedHave(msgspec.Struct, frozen=True, array_like=True, tag=119, gc=False):
     """What the sender has received, also of lives that retired, and the digest of what is alive.
 
-    `answer`: the receiver tells back what it has, if that is more or other.
+    `answer`: the receiver tells back what it has, if that is more or other. `saved`: as in `RowSum`; else what is told
+    can be asked for, and is not acknowledged.
     """
 
     instance: Instance
@@ -146,6 +155,7 @@ class SharedHave(msgspec.Struct, frozen=True, array_like=True, tag=119, gc=False
     retired: ToldTuple
     alive: Digest
     answer: bool
+    saved: bool = True
 
 
 class SharedPull(msgspec.Struct, frozen=True, array_like=True, tag=120, gc=False):
