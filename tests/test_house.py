@@ -91,7 +91,7 @@ DOOR = {"handle", "deadline", "check", "statistics"}
 OBVIOUS = {"life", "full", "site", "address", "incarnation"}
 
 # Folders of tests without a package of their name.
-FREE_FOLDERS = {"hostile": "what strangers send to a whole node"}
+FREE_FOLDERS = {"examples": "the programs in examples/", "hostile": "what strangers send to a whole node"}
 
 
 @cache

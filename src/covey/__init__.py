@@ -49,6 +49,7 @@ from covey.api.hub_values import (
     StopResult,
 )
 from covey.api.hubs import Explanation, Hub, Singleton
+from covey.api.lifespan import lifespan
 from covey.api.mailboxes import Mailbox
 from covey.api.members import (
     Kicked,
@@ -191,5 +192,6 @@ __all__ = [
     "UsageError",
     "ValueTooLarge",
     "VersionMismatch",
+    "lifespan",
     "process",
 ]

@@ -243,6 +243,8 @@ class Hub:
         after = [(one.site, one.incarnation) for one in view.hosts], [one.site for one in view.others]
         self._stable_us = now_us
         ground.alarm("stable", None, now_us + ground.config.stable_us)
+        if ground.closing:  # what has nobody to go to ends, and where it belongs does not change then
+            ground.looks |= dict.fromkeys(self.hosting.hosted)
         if before != after:
             hosts = tuple(one.site for one in view.hosts)
             others = tuple(one.site for one in view.others)
@@ -331,7 +333,10 @@ class Hub:
         placed = ground.places.host(child.id)
         ours = ground.places.view.config == rows.digest_of(ground.options.settings)
         if ground.closing and (placed is None or ground.life_of(placed) is None or self._drains(placed)):
-            self.hosting.end(hosted, "closed", now_us)
+            if ground.places.is_settled:
+                self.hosting.end(hosted, "closed", now_us)
+            else:  # it may belong to somebody who stays
+                ground.looks[child.id] = None
             return
         if placed == ground.me[0] or (placed is None and ours):
             self.moves.unwant(child.id)
