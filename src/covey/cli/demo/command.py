@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from covey.cli.demo.acts import KEYS, Acts
 from covey.cli.demo.corpus import library_root, list_files
 from covey.cli.demo.director import Director, Stuck
 from covey.cli.demo.keyboard import keys
 from covey.cli.demo.screen import Screen, choose
+from covey.cli.demo.script import KEYS, Script
 from covey.cli.demo.shelves import shelves
 from covey.cli.loop import first_signal, run
 
@@ -51,7 +51,9 @@ def demo(as_json: bool, nodes: int, seconds_of_work: float, no_kill: bool, no_sp
     sys.exit(0 if summary["exact"] == "yes" and "reason" not in summary else 1)
 
 
-async def _run(as_json: bool, nodes: int, seconds: float, kills: bool, splits: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+async def _run(
+    as_json: bool, nodes: int, seconds: float, kills: bool, splits: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
     screen = choose(as_json)
     signalled = first_signal(screen.close)
     root = library_root()
@@ -61,19 +63,19 @@ async def _run(as_json: bool, nodes: int, seconds: float, kills: bool, splits: b
         if len(stock) < 2 * nodes:
             reason = f"there are only {director.view.files} sources in {root}: too few to share"
         else:
-            reason = await _play(director, Acts(director, kills, splits, seconds * HOLD), screen, signalled)
+            reason = await _play(director, Script(director, kills, splits, seconds * HOLD), screen, signalled)
         return director.summary(reason), director.details()
     finally:
         await director.end()
         screen.close()
 
 
-async def _play(director: Director, acts: Acts, screen: Screen, signalled: asyncio.Future[Any]) -> str:
+async def _play(director: Director, script: Script, screen: Screen, signalled: asyncio.Future[Any]) -> str:
     """Run the acts; returns why they did not come to their end, if they did not."""
-    with keys(acts.press) as there_are_keys:
+    with keys(script.press) as there_are_keys:
         director.view.hint = KEYS if there_are_keys else ""
         showing = asyncio.create_task(director.show())
-        running = asyncio.create_task(acts.run())
+        running = asyncio.create_task(script.run())
         try:
             await asyncio.wait((running, signalled), return_when=asyncio.FIRST_COMPLETED)
             if not running.done():

@@ -159,8 +159,8 @@ class Director:
         """How each worker sees it."""
         seen = [
             f"{column.name} sees {column.progress.members} others, {column.progress.nodes} in the hub, "
-            f"{column.progress.running} shelves running, {column.progress.doubles} twice, {column.progress.held} files; "
-            f"{len(column.progress.copies)} run there"
+            f"{column.progress.running} shelves running, {column.progress.doubles} twice, {column.progress.held} "
+            f"files; {len(column.progress.copies)} run there"
             for column in self.view.live
         ]
         copies = tally.copies(self.progress(), self.shelves)

@@ -62,6 +62,10 @@ class CuttingTransport:
     def reads(self) -> int:
         return self._inner.reads
 
+    @reads.setter
+    def reads(self, reads: int) -> None:
+        self._inner.reads = reads
+
     @property
     def local_host(self) -> Callable[[str], None]:
         return self._inner.local_host

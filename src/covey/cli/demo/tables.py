@@ -1,8 +1,8 @@
 """What the rows of all workers say together. Pure: no clock, no network.
 
-A shelf writes what it counted as rows: metadata of members of one group, and so seen by all, and gone with the copy that
-wrote them. There is a row for each file, a few for a long one. Whoever counts a file makes the same rows of it, so they
-are added up by file and part: what two copies of a shelf have counted is counted once.
+A shelf writes what it counted as rows: metadata of members of one group, and so seen by all, and gone with the copy
+that wrote them. There is a row for each file, a few for a long one. Whoever counts a file makes the same rows of it, so
+they are added up by file and part: what two copies of a shelf have counted is counted once.
 """
 
 from __future__ import annotations

@@ -37,7 +37,9 @@ class Gaps:
         """The attempts without an answer that no gap excuses."""
         until = float("inf")
         gaps = self._gaps if self._open_s is None else [*self._gaps, (self._open_s, until)]
-        return [one for one in self.missed if not any(one.began_s <= end and begin <= one.ended_s for begin, end in gaps)]
+        return [
+            one for one in self.missed if not any(one.began_s <= end and begin <= one.ended_s for begin, end in gaps)
+        ]
 
 
 class Rate:

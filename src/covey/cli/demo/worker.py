@@ -20,7 +20,7 @@ from covey.cli.demo import tables
 from covey.cli.demo.client import Client
 from covey.cli.demo.faults import CuttingEnvironment
 from covey.cli.demo.indexing import HOST, TOTALS, Host, shelf
-from covey.cli.demo.reports import Command, Compare, Complete, Cut, Fill, Missed, Orders, Progress, Report, Started, Why
+from covey.cli.demo.reports import Command, Compare, Complete, Cut, Fill, Orders, Progress, Report, Started, Why
 from covey.cli.demo.shelves import questions
 from covey.wire.keys import Key
 
@@ -47,6 +47,7 @@ class Worker:
         self._files = [file for files in orders.shelves.values() for file in files]
         self._tables = tables.Tables(self._files)
         self._compares = False
+        self._full = asyncio.Event()  # every shelf runs
         self._commands: asyncio.Queue[Command] = asyncio.Queue()
 
     def obey(self, command: Command) -> None:
@@ -64,7 +65,7 @@ class Worker:
                 group.create_task(self._read(rows))
                 group.create_task(self._explain(hub, moves))
                 group.create_task(self._obey(hub))
-                group.create_task(self._ask(hub, client))
+                group.create_task(self._ask(client))
                 group.create_task(self._tell(hub, client))
 
     # --- one task each ----------------------------------------------------------------------------------------------
@@ -80,10 +81,9 @@ class Worker:
                 case Compare():
                     self._compares = True
 
-    async def _ask(self, hub: covey.Hub, client: Client) -> None:
+    async def _ask(self, client: Client) -> None:
         """Let the client ask, once there is somebody to ask."""
-        while _running(hub) < len(self._orders.shelves):
-            await asyncio.sleep(REPORT_SECONDS)
+        await self._full.wait()
         await client.run()
 
     async def _explain(self, hub: covey.Hub, moves: Moves) -> None:
@@ -127,6 +127,8 @@ class Worker:
                 told = progress
             if progress.running:
                 self._host.begin()
+            if progress.running == len(self._orders.shelves):
+                self._full.set()
             if self._compares and self._tables.complete:
                 metas = [member.meta for member in self._node.group(TOTALS).members()]
                 found = await asyncio.to_thread(_sum, metas, dict(client.found), client.differing, self._orders)
@@ -169,9 +171,8 @@ def _sum(metas: list[object], found: dict[tuple[str, str], int], differing: int,
 def why_here(explained: covey.Explanation, here: str) -> str:
     """One line of why a shelf runs here."""
     order = " > ".join(explained.ranking)
-    first = explained.ranking[:1] == (here,)
-    text = f"{explained.id!s} runs on {here}" + (f": of {order} its hash ranks {here} first" if first else f" ({order})")
-    return "; ".join([text, *explained.reasons])
+    reason = f"of {order} its hash ranks it first" if explained.ranking[:1] == (here,) else order
+    return "; ".join([f"{explained.id!s} runs on {here}: {reason}", *explained.reasons])
 
 
 async def work(orders: Orders, commands: asyncio.Queue[Command | None], report: Callable[[Report], None]) -> None:
