@@ -225,8 +225,11 @@ class Hubs:
         """An open hub, if it is."""
         return self._open.get(instance)
 
-    async def enter(self, instance: bytes, wanted: HubOptions) -> OpenHub:
-        """Open a hub, or share one that is open already. Raises `ConfigError` for other options than it has."""
+    async def enter(self, instance: bytes, wanted: HubOptions, inside: Any) -> OpenHub:
+        """Open a hub, or share one that is open already. Raises `ConfigError` for other options than it has.
+
+        `inside` is what its children have as `ctx.hub`.
+        """
         runner = self.live(False)
         hub = self._open.get(instance)
         if hub is not None and not hub.wanted.same(wanted):
@@ -235,7 +238,7 @@ class Hubs:
             )
         if hub is None:
             hub = self._open[instance] = OpenHub(self, instance, wanted)
-            hub.ready = asyncio.get_running_loop().create_task(self._begin(runner, hub), name=f"covey hub {hub.text}")
+            hub.ready = asyncio.get_running_loop().create_task(self._begin(runner, hub, inside), name=f"covey hub {hub.text}")
         hub.users += 1
         assert hub.ready is not None
         try:
@@ -245,9 +248,9 @@ class Hubs:
             raise
         return hub
 
-    async def _begin(self, runner: Runner, hub: OpenHub) -> None:
+    async def _begin(self, runner: Runner, hub: OpenHub, inside: Any) -> None:
         wanted = hub.wanted
-        self.children.open(hub.instance, wanted.starts, hub, wanted.resolve)
+        self.children.open(hub.instance, wanted.starts, inside, wanted.resolve)
         try:
             await self.ask(lambda request: h.OpenHub(request, hub.instance, wanted.options, wanted.static))
         except BaseException:

@@ -60,7 +60,8 @@ class Hub:
         child that does not start.
         """
         if self._entered is None:
-            self._entered = await self._hubs.enter(self._instance, self._wanted)
+            inside = Hub(self._hubs, self.name, self._instance, self._wanted)  # children end before the hub does
+            self._entered = await self._hubs.enter(self._instance, self._wanted, inside)
         return self
 
     async def aclose(self) -> None:
