@@ -240,7 +240,7 @@ class Registry:
         closing = hub.ground.closing
         hub.end()
         outcome = [Resolve(closing)] if closing > 0 else []
-        return [*hub.ground.flush(), ReleaseInstance(instance), *outcome]
+        return [*hub.ground.flush(), ReleaseInstance(instance, True), *outcome]
 
     def _on_start(self, command: h.StartChildren, now_us: int) -> None:
         if not command.children:
