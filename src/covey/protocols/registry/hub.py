@@ -230,7 +230,9 @@ class Hub:
         if after == before:
             return
         self.ground.say(Emit(ChildChanged(self.ground.hub, id, before, after)))
-        self.ground.looks[id] = None
+        ground = self.ground
+        if id in self.hosting.hosted or ground.places.host(id) == ground.me[0]:  # else it is nothing to us
+            ground.looks[id] = None
         self.batches.touched(id, now_us)
         self.calls.touched(id, now_us)
 
