@@ -9,6 +9,7 @@ from typing import Any
 
 import covey
 from covey.api.config import Config
+from covey.core.vocabulary import MessagesReceived
 from covey.testing import Cluster
 from tests.api import hub_children
 from tests.testing.virtual import until
@@ -80,6 +81,11 @@ async def flock(cluster: Cluster, count: int, config: Config | None = None, **op
         yield flock
 
 
+def now() -> float:
+    """Virtual seconds."""
+    return asyncio.get_running_loop().time()
+
+
 def specs(count: int, start: Any = hub_children.session, *arguments: Any, **options: Any) -> list[covey.ChildSpec]:
     """Children 0 to count - 1."""
     return [covey.ChildSpec(number, start, *arguments).with_options(**options) for number in range(count)]
@@ -129,3 +135,32 @@ def unread(events: covey.Subscription[Any, Any], *kinds: type) -> list[Any]:
     found = list(events._queue)
     assert not any(isinstance(event, covey.Lost) for event in found)
     return [event for event in found if not kinds or isinstance(event, kinds)]
+
+
+class Recorder:
+    """What one machine of a node was sent, to be said to it again."""
+
+    def __init__(self, node: covey.Node, machine: str = "replication") -> None:
+        runner: Any = node._runner
+        self._feed = runner.feed
+        inside = getattr(runner.engine, machine)
+        handle = inside.handle
+        self.heard: list[MessagesReceived] = []
+
+        def hear(incoming: Any, now_us: int) -> Any:
+            if isinstance(incoming, MessagesReceived):
+                self.heard.append(incoming)
+            return handle(incoming, now_us)
+
+        inside.handle = hear
+
+    def say_again(self) -> int:
+        """All of it, the last first and then in order."""
+        said = [*reversed(self.heard), *self.heard]
+        for one in said:
+            self._feed(one)
+        return len(said)
+
+    def count(self, kind: type) -> int:
+        """How many messages of a kind came."""
+        return sum(type(one) is kind for heard in self.heard for one in heard.messages)

@@ -13,13 +13,8 @@ import covey
 from covey import ChildSpec
 from covey.testing import Cluster, run
 from tests.api.hub_children import Late, crashes, flaky, parent
-from tests.api.hubs_open import flock, owners, shown, specs, unread
+from tests.api.hubs_open import flock, now, owners, shown, specs, unread
 from tests.testing.virtual import next_of, until
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
-
 
 # --- 10 crashes -----------------------------------------------------------------------------------------------------
 

@@ -13,12 +13,8 @@ from covey.api.config import Config
 from covey.protocols.registry.config import RegistryConfig
 from covey.testing import Cluster, run
 from tests.api.hub_children import Picky, session, waits
-from tests.api.hubs_open import flock, machine, owners, specs, unread
+from tests.api.hubs_open import flock, machine, now, owners, specs, unread
 from tests.testing.virtual import running, until
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def homes(hub: covey.Hub, count: int, node: str) -> list[int]:

@@ -11,13 +11,8 @@ import covey
 from covey import ChildSpec
 from covey.testing import Cluster, run
 from tests.api.hub_children import Late, done, fails, session
-from tests.api.hubs_open import belongs, flock, is_settled, machine, owners, shown, specs, unread
+from tests.api.hubs_open import belongs, flock, is_settled, machine, now, owners, shown, specs, unread
 from tests.testing.virtual import until
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
-
 
 # --- 1 bulk ---------------------------------------------------------------------------------------------------------
 
