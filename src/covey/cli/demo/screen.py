@@ -77,7 +77,7 @@ class View(msgspec.Struct):
     def numbers(self) -> str:
         return (
             f"{self.rate:.0f} queries/s  failed {self.failed}  longest silence {self.silence_s:.1f} s  "
-            f"copies per shelf {self.copies}"
+            f"copies {self.copies}"
         )
 
 
