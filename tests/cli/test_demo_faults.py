@@ -38,7 +38,8 @@ class Wire:
 
 
 def cutting() -> tuple[Wire, CuttingTransport, list[Any]]:
-    wire, heard = Wire(), []
+    wire = Wire()
+    heard: list[Any] = []
     transport = CuttingTransport(wire)
     transport.sink = heard.append
     return wire, transport, heard

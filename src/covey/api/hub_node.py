@@ -238,7 +238,9 @@ class Hubs:
             )
         if hub is None:
             hub = self._open[instance] = OpenHub(self, instance, wanted)
-            hub.ready = asyncio.get_running_loop().create_task(self._begin(runner, hub, inside), name=f"covey hub {hub.text}")
+            hub.ready = asyncio.get_running_loop().create_task(
+                self._begin(runner, hub, inside), name=f"covey hub {hub.text}"
+            )
         hub.users += 1
         assert hub.ready is not None
         try:
