@@ -60,7 +60,7 @@ def test_copies_are_what_really_runs():
     assert tally.copies(both, ["a", "b", "c"]) == {"a": 2, "b": 1, "c": 0}
     assert tally.in_words({}) == "-"
     assert tally.in_words({"a": 1, "b": 1}) == "1"
-    assert tally.in_words({"a": 1, "b": 2, "c": 1}) == "1 (2 of 1)"
+    assert tally.in_words({"a": 1, "b": 2, "c": 1}) == "1 (1 with 2)"
 
 
 @pytest.mark.parametrize(

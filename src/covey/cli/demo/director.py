@@ -84,6 +84,7 @@ class Director:
         process = await start_process(name)
         self.processes.append(process)
         self.view.columns[self.view.columns.index(column)] = process.column
+        self.view.gone.append(column.progress)
         process.listen(self._hear, self._lose)
         orders = self._orders[name]
         await process.tell(msgspec.structs.replace(orders, seeds=[], seconds=orders.seconds / CATCH_UP))
