@@ -15,6 +15,7 @@ Its only argument and its first line are those of `member_process`. Then, each w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
 from typing import Any
@@ -99,8 +100,12 @@ class HubNode(Covey):
         return sum(1 for id in book.children if book.running(id))
 
     async def _until(self, holds: Any) -> None:
-        while not holds():
-            await asyncio.sleep(0.01)
+        async with self._hub.events(1_000_000) as events:
+            while not holds():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.02):  # many events are one look
+                        while True:
+                            await anext(events)
 
     # --- asking -----------------------------------------------------------------------------------------------------
 

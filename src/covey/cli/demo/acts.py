@@ -94,7 +94,7 @@ class Acts:
         )
 
     async def restart(self) -> None:
-        """Start who was killed last again, with its storage: the same site in a new life. Its shelves move back with their index."""
+        """Start who was killed last again, with its storage: the same site in a new life. Its shelves move back."""
         director, victim = self._director, self.victims.pop()
         column, count = victim.column, len(director.alive()) + 1
         director.explain("restart", f"{column.name} starts again, with nothing but its storage")

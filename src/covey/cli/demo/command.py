@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import click
@@ -58,16 +60,18 @@ async def _run(
     signalled = first_signal(screen.close)
     root = library_root()
     stock = shelves(list_files(root))
-    director = Director(nodes, seconds, root, stock, screen)
-    try:
-        if len(stock) < 2 * nodes:
-            reason = f"there are only {director.view.files} sources in {root}: too few to share"
-        else:
-            reason = await _play(director, Script(director, kills, splits, seconds * HOLD), screen, signalled)
-        return director.summary(reason), director.details()
-    finally:
-        await director.end()
-        screen.close()
+    with tempfile.TemporaryDirectory(prefix="covey-demo-") as folder:
+        director = Director(nodes, seconds, root, stock, screen, Path(folder))
+        try:
+            if len(stock) < 2 * nodes:
+                reason = f"there are only {director.view.files} sources in {root}: too few to share"
+            else:
+                script = Script(director, kills, splits, seconds * HOLD)
+                reason = await _play(director, script, screen, signalled)
+            return director.summary(reason), director.details()
+        finally:
+            await director.end()
+            screen.close()
 
 
 async def _play(director: Director, script: Script, screen: Screen, signalled: asyncio.Future[Any]) -> str:

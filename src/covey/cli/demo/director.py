@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -33,7 +32,9 @@ class Stuck(Exception):
 class Director:
     """The processes of one demo, and what is known of them. `end` leaves none behind."""
 
-    def __init__(self, nodes: int, seconds: float, root: Path, shelves: dict[str, list[str]], screen: Screen) -> None:
+    def __init__(
+        self, nodes: int, seconds: float, root: Path, shelves: dict[str, list[str]], screen: Screen, folder: Path
+    ) -> None:
         files = sum(map(len, shelves.values()))
         self.view = View(files=files, shelves={name: len(some) for name, some in shelves.items()})
         self.nodes = nodes
@@ -50,7 +51,7 @@ class Director:
         self._trouble = ""
         self._ending = False
         self._started_s = time.monotonic()
-        self._folder = tempfile.TemporaryDirectory(prefix="covey-demo-")
+        self._folder = folder  # of what the workers keep
         self._orders: dict[str, Orders] = {}  # by the worker's name
         self._rate = tally.Rate()
 
@@ -64,7 +65,7 @@ class Director:
         process.listen(self._hear, self._lose)
         orders = self._orders[name] = Orders(
             name, cluster, secret, seeds, str(self.root), self.shelves, self.seconds,
-            str(Path(self._folder.name) / f"{name}.db"),
+            str(self._folder / f"{name}.db"),
         )  # fmt: skip
         await process.tell(orders)
         return process
@@ -83,6 +84,7 @@ class Director:
         process = await start_process(name)
         self.processes.append(process)
         self.view.columns[self.view.columns.index(column)] = process.column
+        self.view.gone.append(column.progress)
         process.listen(self._hear, self._lose)
         orders = self._orders[name]
         await process.tell(msgspec.structs.replace(orders, seeds=[], seconds=orders.seconds / CATCH_UP))
@@ -100,7 +102,6 @@ class Director:
         """End all workers, and wait until they have."""
         self._ending = True
         await asyncio.gather(*(process.end() for process in self.processes), return_exceptions=True)
-        self._folder.cleanup()
 
     # --- what is heard ----------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from covey.cli.demo.screen import Column, View
 
 LINES_AROUND = 14  # all that is not a line of shelves, the prompt too
 ROWS = (10, 24)  # of shelves: in 24 lines, and where there is room
-WHY_MAX = 290  # characters: four lines
+WHY_LINES = 4
 WIDTH_MAX = 120
 _STATES = {"starting": "dim", "alive": "bold green", "killed": "bold red", "lost": "bold red"}
 
@@ -51,15 +51,15 @@ def picture(view: View, console: Console) -> RenderableType:
     done = f"{view.fraction:4.0%} of {view.files} files on {len(view.live) or len(view.columns)} nodes"
     bar.add_row(ProgressBar(total=1.0, completed=view.fraction, complete_style="green"), Text(done))
     title = Text.assemble((" covey ", "bold"), (f" {view.act} ", "bold cyan"), (f" {view.elapsed_s:.1f} s ", "dim"))
-    why = view.why if len(view.why) <= WHY_MAX else view.why[: WHY_MAX - 3] + "..."
+    inner = width - 4
     body = Group(
         _workers(view, width, rows),
         Text(),
         bar,
-        _line(view.numbers, _numbers_style(view)),
-        _line(view.explained, "dim"),
-        Text(why),
-        _line(view.hint, "cyan"),
+        Text(_cut(view.numbers, inner), style=_numbers_style(view)),
+        Text(_cut(view.explained, inner), style="dim"),
+        Text(_cut(view.why, WHY_LINES * (inner - 7))),  # words are not broken, which leaves so much of a line free
+        Text(_cut(view.hint, inner), style="cyan"),
     )
     return Panel(
         body,
@@ -72,9 +72,8 @@ def picture(view: View, console: Console) -> RenderableType:
     )
 
 
-def _line(text: str, style: str) -> Text:
-    """One line, whatever is in it: `...` where it is too long."""
-    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+def _cut(text: str, length_max: int) -> str:
+    return text if len(text) <= length_max else text[: length_max - 3] + "..."
 
 
 def _numbers_style(view: View) -> str:

@@ -45,6 +45,7 @@ class View(msgspec.Struct):
     elapsed_s: float = 0.0
     rate: float = 0.0  # queries a second
     columns: list[Column] = []
+    gone: list[Progress] = []  # the last reports of those who were killed and whose column somebody else has
 
     @property
     def live(self) -> list[Column]:
@@ -57,17 +58,21 @@ class View(msgspec.Struct):
         return sum(column.progress.held for column in live) / max(1, self.files * len(live))
 
     @property
+    def _all(self) -> list[Progress]:
+        return [*self.gone, *(column.progress for column in self.columns)]
+
+    @property
     def answered(self) -> int:
-        return sum(column.progress.answered for column in self.columns)
+        return sum(progress.answered for progress in self._all)
 
     @property
     def failed(self) -> int:
-        return sum(column.progress.failed for column in self.columns)
+        return sum(progress.failed for progress in self._all)
 
     @property
     def silence_s(self) -> float:
         """The longest time that a client got no answer."""
-        return max((column.progress.silence_s for column in self.columns), default=0.0)
+        return max((progress.silence_s for progress in self._all), default=0.0)
 
     @property
     def copies(self) -> str:
@@ -77,7 +82,7 @@ class View(msgspec.Struct):
     def numbers(self) -> str:
         return (
             f"{self.rate:.0f} queries/s  failed {self.failed}  longest silence {self.silence_s:.1f} s  "
-            f"copies per shelf {self.copies}"
+            f"copies {self.copies}"
         )
 
 

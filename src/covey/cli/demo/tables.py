@@ -119,17 +119,14 @@ class Tables:
             del self.missing[row.file]
             self.held[row.file] = sum(next(iter(words.values())) for words in parts.values())
 
-    def drop(self, member: Hashable) -> str | None:
-        """A member is gone. Returns the file that is missing because of that, if there is one."""
+    def drop(self, member: Hashable) -> None:
+        """A member is gone, and what it alone said with it."""
         file, part = self._rows.pop(member, ("", 0))
         if not file:
-            return None
+            return
         parts = self._parts[file]
         del parts[part][member]
-        if parts[part]:
-            return None
-        del parts[part]
-        if self.held.pop(file, None) is None:
-            return None
-        self.missing[file] = None
-        return file
+        if not parts[part]:
+            del parts[part]
+            if self.held.pop(file, None) is not None:
+                self.missing[file] = None

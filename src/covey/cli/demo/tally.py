@@ -72,12 +72,12 @@ def copies(workers: Iterable[Progress], shelves: Iterable[str]) -> dict[str, int
 
 
 def in_words(counts: dict[str, int]) -> str:
-    """Copies per shelf, for people: `1`, or `2 (of 9 shelves 1)` and so on."""
+    """Copies per shelf, for people: `1`, or `2 (9 with 1)` where nine shelves have another number."""
     found = Counter(counts.values())
     if not found:
         return "-"
     (most, _), *rest = found.most_common()
-    return f"{most}" + (f" ({', '.join(f'{count} of {many}' for count, many in rest)})" if rest else "")
+    return f"{most}" + (f" ({', '.join(f'{many} with {count}' for count, many in rest)})" if rest else "")
 
 
 def runs_everywhere(workers: Iterable[Progress], shelves: list[str], nodes: int) -> bool:
