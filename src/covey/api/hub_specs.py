@@ -161,7 +161,7 @@ def new_child(spec: ChildSpec[Any], defaults: Mapping[str, Any] | None = None) -
     return NewChild(
         encode_key(spec.id),
         Spec(
-            _name(spec.start) if callable(spec.start) and spec.start.__hash__ else name_of(spec.start),
+            _name(spec.start),
             encode_arguments(spec._positional, spec._named),
             Restart[restart.upper()],
             _microseconds("shutdown_timeout", options.get("shutdown_timeout", SHUTDOWN_TIMEOUT), 0),

@@ -11,6 +11,7 @@ from typing import Any
 
 from covey.protocols.links.vocabulary import BytesReceived, ConnectionClosed, ConnectionOpened
 from covey.runtime.environment import RealEnvironment
+from covey.runtime.guard import Watch
 from covey.runtime.transport.base import Sink, Transport
 from covey.runtime.transport.tcp import Tls
 
@@ -129,3 +130,6 @@ class CuttingEnvironment:
         transport = CuttingTransport(self._real.transport(tls))
         self._transports.append(transport)
         return transport
+
+    def watchdog(self) -> Watch:
+        return self._real.watchdog()
