@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class Allowed(dict[str, Start]):
-    """What a node can start, by name: what it was given, and what its modules have, imported when it is first needed."""
+    """What a node can start, by name: what it was given, and what its modules have, imported when first needed."""
 
     def __init__(self, starts: dict[str, Start], modules: tuple[str, ...]) -> None:
         super().__init__(starts)

@@ -48,8 +48,8 @@ def make_hub(
 
     `weight`: how many children this node gets, against that of others (0 to 64; with 0 it only calls them). `zone`:
     where it stands; by default what its `meta` says. `app_version`: of the program, for people. `resolve(id, ours,
-    theirs)`: makes one state of what two copies of a child left after a split. `allow`: names of modules; this node also
-    runs whatever is in them, and imports them when a child needs it. Raises `ConfigError`.
+    theirs)`: makes one state of what two copies of a child left after a split. `allow`: names of modules: this node
+    also runs what is in them, and imports them when a child needs it. Raises `ConfigError`.
     """
     split = check_on_split(on_split)
     if type(weight) is not int or not 0 <= weight <= WEIGHT_MAX:
