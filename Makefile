@@ -18,7 +18,7 @@ PROFILES = overlay membership detector rows groups
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
-demo: .venv/.cli ## start five processes here, kill one: nothing is lost (make demo ARGS=--json)
+demo: .venv/.cli ## start five processes here, kill one, split the network: nothing is lost (make demo ARGS=--json)
 	@$(PYTHON_M) covey demo $(ARGS)
 
 check: lint ## ruff, mypy and the fast tests: less than a minute

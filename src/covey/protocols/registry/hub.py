@@ -11,10 +11,10 @@ from itertools import islice
 from typing import Any
 
 from covey.core import children as c
-from covey.core.errors import CoveyError, UnknownName, UsageError, invariant
+from covey.core.errors import CoveyError, UnknownName, invariant
 from covey.core.ids import Origin, Site
 from covey.core.rows import RowsChanged, SharedChanged
-from covey.core.vocabulary import Emit, Refuse, Resolve
+from covey.core.vocabulary import Emit, Resolve
 from covey.protocols.registry import rows
 from covey.protocols.registry.batches import Batches
 from covey.protocols.registry.calls import Calls
@@ -138,12 +138,11 @@ class Hub:
         self.batches.start(StartChildren(-1, self.ground.hub, missing, STATICS_US), now_us)
 
     def _statics_done(self, outcome: StartOutcome, _: int) -> None:
-        error = next(iter(outcome.errors), None)
-        if error is None or not self._opening:
+        if outcome.errors and self._opening:
+            request, self._opening = self._opening, 0
+            self.ground.say(Resolve(request, outcome))  # whoever opens it hears which failed, and closes it
+        else:
             self._opened()
-            return
-        request, self._opening = self._opening, 0
-        self.ground.say(Refuse(request, UsageError(f"{error.id!r}: {error.reason}")))
 
     def _opened(self) -> None:
         if self._opening:
@@ -231,7 +230,9 @@ class Hub:
         if after == before:
             return
         self.ground.say(Emit(ChildChanged(self.ground.hub, id, before, after)))
-        self.ground.looks[id] = None
+        ground = self.ground
+        if id in self.hosting.hosted or ground.places.host(id) == ground.me[0]:  # else it is nothing to us
+            ground.looks[id] = None
         self.batches.touched(id, now_us)
         self.calls.touched(id, now_us)
 

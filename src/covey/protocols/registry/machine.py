@@ -46,6 +46,7 @@ from covey.protocols.registry.config import RegistryConfig
 from covey.protocols.registry.copies import Hosted
 from covey.protocols.registry.ground import Ground, RowsView, Wires
 from covey.protocols.registry.hub import Hub
+from covey.protocols.registry.rows import PREFIX
 from covey.wire.messages import registry as wire
 
 Effect = Any
@@ -239,7 +240,7 @@ class Registry:
         closing = hub.ground.closing
         hub.end()
         outcome = [Resolve(closing)] if closing > 0 else []
-        return [*hub.ground.flush(), ReleaseInstance(instance), *outcome]
+        return [*hub.ground.flush(), ReleaseInstance(instance, True), *outcome]
 
     def _on_start(self, command: h.StartChildren, now_us: int) -> None:
         if not command.children:
@@ -256,14 +257,14 @@ class Registry:
     def _on_won(self, fact: ClaimWon, now_us: int) -> list[Effect] | None:
         hub = self.hubs.get(fact.id[0])
         if hub is None:
-            return [Relinquish(fact.id)]
+            return [Relinquish(fact.id)] if fact.id[0].startswith(PREFIX) else []
         hub.hosting.won(fact.id[1], fact.token, now_us)
         return None
 
     def _on_lease_ended(self, fact: LeaseEnded, now_us: int) -> list[Effect] | None:
         hub = self.hubs.get(fact.id[0])
         if hub is None:
-            return [Relinquish(fact.id)]
+            return [Relinquish(fact.id)] if fact.id[0].startswith(PREFIX) else []
         hub.hosting.fence(fact.id[1], fact.ended_us, now_us)
         return None
 

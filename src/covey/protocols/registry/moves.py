@@ -104,7 +104,8 @@ class Moves:
             if hosted is None or hosted.phase is not Phase.RUNNING or hosted.move is not None:
                 continue
             target = self._target(id)
-            if target is not None:
+            refused, until_us = hosted.refused or (None, 0)
+            if target is not None and (target != refused or now_us >= until_us):
                 self._prepare(hosted, target, now_us)
 
     def _target(self, id: bytes) -> Origin | None:
@@ -159,9 +160,12 @@ class Moves:
         ground = self._ground
         assert hosted.move is not None
         self.counts["move_failed"] += 1
-        ground.say(Emit(MoveFailed(ground.hub, hosted.id, hosted.move.target[0], error)))
+        target = hosted.move.target
+        ground.say(Emit(MoveFailed(ground.hub, hosted.id, target[0], error)))
         self._cancel(hosted)
-        ground.alarm("retry", hosted.id, now_us + ground.config.prepare_us)
+        # Each attempt may cost the child its time, so it stays for a while, even if it is looked at meanwhile.
+        hosted.refused = target, now_us + (ground.config.retry_us if ground.closing else ground.config.prepare_us)
+        ground.alarm("retry", hosted.id, hosted.refused[1])
         if hosted.phase is Phase.SENDING:
             self._hosting.run_again(hosted, now_us)
 

@@ -59,7 +59,7 @@ class View:
         counts = Counter(one.config for one in everybody)
         self.config = min(counts, key=lambda config: (-counts[config], config), default=b"")
         self.hosts = [one for one in everybody if one.config == self.config]
-        self._ables: dict[str, Able] = {}
+        self._ables: dict[str | None, Able] = {}
         self.others = [one for one in everybody if one.config != self.config]
 
     def place(self, id: bytes, start: str, assigned: Site | None = None) -> Participant | None:
@@ -71,16 +71,19 @@ class View:
             return able[0][0] if able else None
         return max([(best(id, tickets), one.site, one) for one, tickets in able])[2]
 
-    def ranked(self, id: bytes, start: str) -> list[Participant]:
-        """All who can run a child, the one it belongs to first. Who is draining is only asked where nobody else is."""
+    def ranked(self, id: bytes, start: str | None) -> list[Participant]:
+        """All who can run a child, the one it belongs to first. Who is draining is only asked where nobody else is.
+
+        Without a `start`: all who can run any.
+        """
         ranked = sorted([(best(id, tickets), one.site, one) for one, tickets in self._able(start)], reverse=True)
         return [one for _, _, one in ranked]
 
-    def _able(self, start: str) -> Able:
+    def _able(self, start: str | None) -> Able:
         """Who can run this, with its tickets: found once for each view."""
         known = self._ables.get(start)
         if known is None:
-            able = [one for one in self.hosts if one.weight > 0 and start in one.starts]
+            able = [one for one in self.hosts if one.weight > 0 and (start is None or start in one.starts)]
             staying = [one for one in able if not one.draining]
             known = [(one, _tickets(one)) for one in staying or able]
             if len(self._ables) < STARTS_MAX:
