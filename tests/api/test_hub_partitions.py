@@ -217,7 +217,7 @@ def test_s34_who_rejoins_a_cluster_that_lives_starts_nothing_that_runs():
 
 
 def test_s38_nodes_that_disagree_about_an_owner_send_a_call_to_and_fro_a_bounded_time():
-    """38: each holds that the other one is to run it; the call is said a few times, and ends with a clear error."""
+    """38: each holds that the other one is to run it; the call is said to neither, and ends with a clear error."""
 
     async def test(cluster: Cluster) -> None:
         async with flock(cluster, 2) as f:
@@ -234,8 +234,7 @@ def test_s38_nodes_that_disagree_about_an_owner_send_a_call_to_and_fro_a_bounded
                 await f.hubs[0].call("nowhere", 1, timeout=5)
             assert now() - began <= 5.01
             said = sum(recorder.count(ChildCall) for recorder in recorders)
-            print(f"said {said} times in 5 s")
-            assert 2 <= said <= 12
+            assert said == 0
             assert not f.copies.started
 
     run(test)

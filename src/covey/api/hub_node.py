@@ -29,10 +29,11 @@ from covey.api.hub_values import (
 )
 from covey.core.children import Copy, StartChild
 from covey.core.errors import ClosedError, ConfigError, UnavailableError, UnknownName
-from covey.core.ids import Site, short
+from covey.core.ids import Origin, Site, short
 from covey.core.vocabulary import Abandon
 from covey.protocols.registry import vocabulary as h
 from covey.protocols.registry.hub import Hub as Machine
+from covey.protocols.registry.rows import Running, State
 from covey.runtime.children import Children, Resolve, Start
 from covey.runtime.guard import Guard, Watch
 from covey.runtime.watchdog import WatchdogGone
@@ -96,7 +97,7 @@ class OpenHub:
                 ChildCopy(
                     site, self.name_of(site), incarnation, STATE_NAMES[one.state], one.instance, one.epoch, one.error
                 )
-                for (site, incarnation), one in shown.runs
+                for (site, incarnation), one in sorted(shown.runs, key=_moves)
             ]
         )
         if row is None:
@@ -358,6 +359,11 @@ class Hubs:
         """A stream of what happens in a hub, from its children as of now."""
         self.live(True)
         return hub.events.subscription(self.events_max if events_max is None else events_max)
+
+
+def _moves(run: tuple[Origin, Running]) -> bool:
+    """Whoever hands a child over shows it until the next host runs it: of the two that one counts."""
+    return run[1].state is State.MOVING
 
 
 def errors_of(hub: OpenHub, errors: tuple[h.ChildError, ...]) -> tuple[ChildError, ...]:

@@ -325,6 +325,7 @@ class Hub:
         self._firsts.pop(id, None)
         hosted = self.hosting.begin(child, now_us, first=first)
         self.hosting.run(hosted, child, now_us)
+        self.calls.touched(id, now_us)  # who waited for it comes before who asks next
 
     def _runs_elsewhere(self, id: bytes) -> bool:
         return any(life != self.ground.me for life in self.book.running(id))
