@@ -6,18 +6,12 @@ import msgspec
 import pytest
 
 from covey.core.rows import RowsChanged, SharedChanged, SharedRow
-from covey.core.vocabulary import (
-    MessagesReceived,
-)
+from covey.core.vocabulary import MessagesReceived
 from covey.protocols.registry import rows
 from covey.protocols.registry import vocabulary as h
 from covey.wire.keys import encode_key
 from covey.wire.messages import registry as wire
-from tests.protocols.registry.registry_world import (
-    HUB,
-    RegistryWorld,
-    site,
-)
+from tests.protocols.registry.registry_world import HUB, RegistryWorld, site
 
 A, B = site("a"), site("b")
 X = encode_key("x")
