@@ -9,6 +9,7 @@ import json
 import pytest
 
 import covey
+from covey.cli.hub import batches
 from tests.cli.command import SECRET, at
 
 pytestmark = pytest.mark.serial
@@ -159,6 +160,17 @@ async def test_more_children_than_fit_in_a_page_are_told_once(member, hub):
         await sessions.start_children([covey.ChildSpec(number, session) for number in range(2_500)])
         found = await answer(hub, "ls", *at(one), "sessions")
         assert sorted(child["id"] for child in found["children"]) == list(range(2_500))
+        found = await answer(hub, "stop", *at(one), "sessions", *map(str, range(1_500)))
+        assert [child["id"] for child in found["stopped"]] == list(range(1_500))
+        assert sorted(sessions.children()) == list(range(1_500, 2_500))
+
+
+def test_ids_are_asked_for_in_pieces_that_fit():
+    ids = [bytes([number]) * (number * 10) for number in range(1, 100)]
+    found = batches(ids)
+    assert [id for some in found for id in some] == ids
+    assert all(sum(map(len, some)) <= 2_000 for some in found) and all(found)
+    assert batches([b"x" * 3_000]) == [[b"x" * 3_000]]
 
 
 async def test_what_is_no_key_has_status_2_and_asks_nobody(hub):

@@ -59,8 +59,7 @@ class HubOptions(msgspec.Struct, frozen=True):
 
     def same(self, other: HubOptions) -> bool:
         """Whether one handle does for both."""
-        mine = self.options, sorted(self.starts), self.static, self.resolve
-        return mine == (other.options, sorted(other.starts), other.static, other.resolve)
+        return (self.options, self.static, self.resolve) == (other.options, other.static, other.resolve)
 
 
 class OpenHub:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -18,6 +18,7 @@ from covey.wire.keys import Key, decode_key, encode_key
 
 Answer = Mapping[str, Any]
 
+IDS_BYTES_MAX = 2_000  # in one ask, which may have 4 KiB: with a hub's name of 1 KiB, and who asks
 KEYS = (
     "HUB and ID are read as Python writes them: 1, '1', True and ('order', 1) differ; what is not written so is text."
 )
@@ -75,8 +76,12 @@ def show(where: Where, hub_typed: str, id_typed: str, as_json: bool) -> None:
 def stop(where: Where, hub_typed: str, ids_typed: tuple[str, ...], as_json: bool) -> None:
     """Stop children of HUB for good, wherever they run. Those that are started again later are new ones."""
     key = parse_key(hub_typed)
-    ids = [encode_key(id) for id in dict.fromkeys(map(parse_key, ids_typed))]
-    answer = _ask_hub(where, "hub_stop", key, {"ids": ids, "timeout": where.timeout * 0.8})[0]
+    ids = list(dict.fromkeys(encode_key(parse_key(typed)) for typed in ids_typed))
+    answers = [
+        _ask_hub(where, "hub_stop", key, {"ids": some, "timeout": where.timeout * 0.8})[0] for some in batches(ids)
+    ]
+    stopped, errors = ([one for answer in answers for one in answer[what]] for what in ("stopped", "errors"))
+    answer = {**answers[0], "stopped": stopped, "errors": errors}
     if as_json:
         tell_json(
             {
@@ -88,7 +93,20 @@ def stop(where: Where, hub_typed: str, ids_typed: tuple[str, ...], as_json: bool
         )
     else:
         _print(_stopped_lines(answer))
-    _raise_for(answer["errors"])
+    _raise_for(errors)
+
+
+def batches(ids: Sequence[bytes]) -> list[list[bytes]]:
+    """The ids in their order, in pieces that fit into one ask."""
+    found: list[list[bytes]] = [[]]
+    size = 0
+    for id in ids:
+        if found[-1] and size + len(id) > IDS_BYTES_MAX:
+            found.append([])
+            size = 0
+        found[-1].append(id)
+        size += len(id) + 3  # what msgpack puts around it
+    return found
 
 
 def _raise_for(errors: list[Any]) -> None:

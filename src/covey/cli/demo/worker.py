@@ -190,15 +190,17 @@ async def work(orders: Orders, commands: asyncio.Queue[Command | None], report: 
     )
     worker = Worker(node, network, orders, report)
     working = asyncio.create_task(worker.run())
-    while True:
-        hearing = asyncio.create_task(commands.get())
-        await asyncio.wait((working, hearing), return_when=asyncio.FIRST_COMPLETED)
-        if not hearing.done():
-            hearing.cancel()
-            break
-        if (command := hearing.result()) is None:
-            working.cancel()
-            break
-        worker.obey(command)
-    with contextlib.suppress(asyncio.CancelledError):
-        await working
+    try:
+        while True:
+            hearing = asyncio.create_task(commands.get())
+            await asyncio.wait((working, hearing), return_when=asyncio.FIRST_COMPLETED)
+            if not hearing.done():
+                hearing.cancel()
+                break
+            if (command := hearing.result()) is None:
+                break
+            worker.obey(command)
+    finally:
+        working.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await working

@@ -245,7 +245,7 @@ class Hub:
         after = [(one.site, one.incarnation) for one in view.hosts], [one.site for one in view.others]
         self._stable_us = now_us
         ground.alarm("stable", None, now_us + ground.config.stable_us)
-        if ground.closing:  # what has nobody to go to ends, and where it belongs does not change then
+        if ground.closing:  # nothing waits for a stable view then
             ground.looks |= dict.fromkeys(self.hosting.hosted)
         if before != after:
             hosts = tuple(one.site for one in view.hosts)
@@ -335,12 +335,13 @@ class Hub:
         ground = self.ground
         placed = ground.places.host(child.id)
         ours = ground.places.view.config == rows.digest_of(ground.options.settings)
-        if ground.closing and (placed is None or ground.life_of(placed) is None or self._drains(placed)):
-            if ground.places.is_settled:
+        if ground.closing:
+            if not self._drains(ground.me[0]):
+                return  # once our row is shown that says so, all are looked at again
+            placed = ground.places.place_anew(child.id)  # what is kept may be of the view in which we stayed
+            if placed is None or ground.life_of(placed) is None or self._drains(placed):
                 self.hosting.end(hosted, "closed", now_us)
-            else:  # it may belong to somebody who stays
-                ground.looks[child.id] = None
-            return
+                return
         if placed == ground.me[0] or (placed is None and ours):
             self.moves.unwant(child.id)
             return

@@ -25,6 +25,7 @@ from covey.protocols.registry.copies import Hosted, Move, Phase
 from covey.protocols.registry.ground import Ground
 from covey.protocols.registry.hosting import Hosting
 from covey.protocols.registry.mailbox import Letter, Reply
+from covey.protocols.registry.placement import runs
 from covey.protocols.registry.vocabulary import MoveFailed
 from covey.wire.messages import registry as wire
 
@@ -284,7 +285,7 @@ class Moves:
             why = "it leaves"
         elif message.id in self._hosting.hosted:
             why = "it runs there already"
-        elif child.spec.start not in ground.options.starts:
+        elif not runs(ground.options.starts, child.spec.start):
             why = f"it does not run {child.spec.start!r}"
         if why or child is None:
             ground.send(peer[0], wire.Prepared(ground.hub, message.move, message.id, why))
@@ -360,7 +361,7 @@ class Moves:
         error = ""
         if child is None:
             error = "no such child is known there"
-        elif ground.closing or hosted is not None or child.spec.start not in ground.options.starts:
+        elif ground.closing or hosted is not None or not runs(ground.options.starts, child.spec.start):
             error = "it cannot run there any more"
         if error or child is None:
             self._settle(key, message.id, error)
