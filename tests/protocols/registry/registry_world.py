@@ -251,7 +251,7 @@ class RegistryWorld:
             if value is not None:
                 read = rows.read_running(rows.running_key(encode_key(id)), value)
                 assert read is not None
-                found[owner[:1].decode()] = read[1].state.name
+                found[owner[:1].decode()] = read.state.name
         return found
 
     def copy(self, name: str, id: Any) -> c.Copy:

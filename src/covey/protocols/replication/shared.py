@@ -116,6 +116,7 @@ class Shared:
         self.retiring.close(instance)
         self._alike = {key: seen for key, seen in self._alike.items() if key[0] != instance}
         gone = tuple((key, None) for key in table.view())
+        table.untell()
         return [*effects, SharedChanged(instance, gone)] if gone else effects
 
     def greet(self, instance: bytes, peer: Site) -> list[Effect]:
