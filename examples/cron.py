@@ -14,8 +14,6 @@ import sys
 
 import covey
 
-VOTERS = ["a", "b", "c"]
-
 TABLE = """
 CREATE TABLE IF NOT EXISTS runs (number INTEGER PRIMARY KEY, token INTEGER NOT NULL, pid INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS runs_token ON runs (token);
@@ -28,6 +26,9 @@ def record(path, token):
     """Write that the job ran. Raises `sqlite3.IntegrityError` once a later scheduler has written."""
     with contextlib.closing(sqlite3.connect(path)) as file, file:
         file.execute("INSERT INTO runs (token, pid) VALUES (?, ?)", (token, os.getpid()))
+
+
+VOTERS = ["a", "b", "c"]
 
 
 async def run_cron(ctx, path):

@@ -1,7 +1,7 @@
 """covey: masterless clustering for asyncio.
 
 A handful of ordinary Python processes become one cluster that finds its members and keeps together without a leader.
-Start with `Node`; README.md shows it in fourteen lines.
+Start with `Node` and its `hub`, or with `lifespan` in a web application; README.md shows each in a few lines.
 """
 
 from covey.api.config import Config

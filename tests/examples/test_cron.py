@@ -115,7 +115,7 @@ async def started(folder: Path) -> AsyncIterator[dict[str, Process]]:
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP])
 async def test_another_node_goes_on_with_a_higher_token_and_nobody_is_refused(tmp_path, sent):
-    """Who was stopped and goes on later has no right to run any more, and knows it before it writes."""
+    """Who is only stopped cannot look at its lease: its watchdog has ended it before another begins."""
     path = tmp_path / "runs.db"
     async with started(tmp_path) as processes:
         await wait_until(lambda: len(done(path)) >= 3, 60)
@@ -123,10 +123,7 @@ async def test_another_node_goes_on_with_a_higher_token_and_nobody_is_refused(tm
         (gone,) = [process for process in processes.values() if process.pid == pid]
         gone.send_signal(sent)
         await wait_until(lambda: done(path)[-3][1] != pid, 60)
-        if gone.returncode is None:  # it may have been killed for it
-            gone.send_signal(signal.SIGCONT)
-        rows = len(done(path))
-        await wait_until(lambda: len(done(path)) >= rows + 3, 60)
+        assert gone.returncode == -signal.SIGKILL
         for process in processes.values():
             if process.returncode is None:
                 process.send_signal(signal.SIGINT)
@@ -134,7 +131,6 @@ async def test_another_node_goes_on_with_a_higher_token_and_nobody_is_refused(tm
             ended = [await process.communicate() for process in processes.values()]
         statuses = {process.returncode for process in processes.values() if process is not gone}
         assert statuses == {0}
-        assert gone.returncode in (0, -signal.SIGKILL)
 
     ran = done(path)
     assert [token for token, _ in ran] == sorted(token for token, _ in ran)

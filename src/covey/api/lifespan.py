@@ -2,7 +2,7 @@
 
 ASGI servers tell an application when it begins and when it ends, in each worker process; Starlette, FastAPI and
 Litestar hand that on as an async context manager of the application. So nothing of them is imported here, and where a
-framework has startup and shutdown hooks of another kind, `async with lifespan(app):` around them is the same.
+framework has hooks of another kind (Quart's `while_serving`), `async with lifespan(app):` there is the same.
 """
 
 from __future__ import annotations
