@@ -85,7 +85,7 @@ def test_opening_a_hub_writes_who_takes_part_and_holds_its_rows():
     one, _ = machine()
     effects = one.handle(h.OpenHub(1, HUB, OPTIONS), 0)
     said = WriteRows(HUB, ((rows.PARTICIPANT, rows.encode(me())),))
-    assert effects == [HoldInstance(HUB), said]
+    assert effects == [HoldInstance(HUB, True), said]
     one.check()
 
 
