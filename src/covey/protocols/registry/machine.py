@@ -384,6 +384,7 @@ class Registry:
             self._relinked(site, now_us)
             if isinstance(fact, PeerLost) and self._wires.linked.get(site) == fact.contact.incarnation:
                 del self._wires.linked[site]
+                self._wires.doubted.pop((site, fact.contact.incarnation), None)
 
     def _relinked(self, site: Site, now_us: int) -> None:
         known = self._wires.linked.get(site)
@@ -405,6 +406,11 @@ class Registry:
                 self._unknown[site] = None
         elif fact.state is not Liveness.UNKNOWN:
             self._unknown.pop(site, None)
+            life = site, contact.incarnation
+            if fact.state is Liveness.DOWN and fact.cause == "told" and self._wires.linked.get(site) == life[1]:
+                self._wires.doubted[life] = now_us + self._config.doubt_us
+            else:
+                self._wires.doubted.pop(life, None)
             if fact.state is Liveness.ALIVE and self._joined_us is None:
                 self._joined_us = now_us
 
@@ -419,6 +425,7 @@ class Registry:
         self._wires.me = Contact(me.site, fact.incarnation, me.address)
         self._wires.lives.clear()
         self._wires.linked.clear()
+        self._wires.doubted.clear()
         self._unknown.clear()
         self._joined_us = None
         if anew:

@@ -81,6 +81,7 @@ class Moves:
             moves = hosted is not None and hosted.move is not None and hosted.move.number == number
             invariant(moves, "who moves is hosted here")
         most = max(self._ground.config.leaving_moves_max, self._ground.config.moves_max)
+        invariant(len(self._arriving) <= self._ground.config.arriving_max, "what arrives is bounded")
         invariant(len(self._under_way) <= most + len(self._hosting.hosted), "moves are bounded")
 
     # --- here -------------------------------------------------------------------------------------------------------
@@ -283,6 +284,8 @@ class Moves:
             why = "no such child is known there yet"
         elif ground.closing:
             why = "it leaves"
+        elif len(self._arriving) >= ground.config.arriving_max:
+            why = "too many are on their way there"
         elif message.id in self._hosting.hosted:
             why = "it runs there already"
         elif not runs(ground.options.starts, child.spec.start):
@@ -339,6 +342,8 @@ class Moves:
             return
         arriving = self._arriving.get(key)
         if arriving is None:
+            if len(self._arriving) >= self._ground.config.arriving_max:
+                return  # it is said again
             arriving = self._arriving[key] = Arriving(message.id)
             self._ground.alarm("arriving", key, now_us + 2 * self._ground.config.prepare_us)
         arriving.parts[message.part] = message
