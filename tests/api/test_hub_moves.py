@@ -145,6 +145,26 @@ def test_s18_a_thousand_children_keep_their_state_and_metadata_when_a_node_stops
     run(test)
 
 
+@pytest.mark.slow
+def test_s18_of_more_children_than_are_looked_at_in_one_turn_none_loses_its_state():
+    """18: two nodes, and about 600 children on the one that closes."""
+
+    async def test(cluster: Cluster) -> None:
+        async with flock(cluster, 2) as f:
+            (await f.hubs[0].start_children(specs(1200))).raise_for_errors()
+            await asyncio.gather(*(f.hubs[0].call(id, id) for id in range(1200)))
+            moved = len(f.hubs[1].children("local"))
+            assert moved > 500
+            await f.nodes[1].close()
+            await f.settled(f.hubs[0])
+            assert await asyncio.gather(*(f.hubs[0].call(id, "lines") for id in range(1200))) == [
+                [id] for id in range(1200)
+            ]
+            assert f.copies.started.total() == 1200 + moved and set(f.copies.most.values()) == {1}
+
+    run(test)
+
+
 # --- 19 no lost update ----------------------------------------------------------------------------------------------
 
 

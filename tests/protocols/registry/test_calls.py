@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from msgspec import Raw
 
 from covey.core import children as c
 from covey.core.errors import DeadlineExceeded, Overloaded, PeerUnreachable, UnknownName
 from covey.core.ids import Contact
-from covey.core.vocabulary import Abandon, Channel, PeerConnected
+from covey.core.rows import RowsChanged
+from covey.core.vocabulary import Abandon, Channel, MessagesReceived, PeerConnected
+from covey.protocols.registry import rows
 from covey.protocols.registry import vocabulary as h
 from covey.protocols.registry.config import RegistryConfig
 from covey.wire.keys import encode_key
-from covey.wire.messages.registry import ChildAnswer, ChildCall
+from covey.wire.messages.registry import ELSEWHERE, ChildAnswer, ChildCall
 from tests.protocols.registry.registry_world import HUB, SECOND_US, SPEC, RegistryWorld, child, site
 
 ANSWER = h.Answer(False, b"\x01")
@@ -223,3 +226,62 @@ def test_more_calls_than_may_wait_are_refused():
         world.call(there, request=request)
     assert isinstance(world.outcomes[12], Overloaded)
     assert set(world.outcomes) == {1, 12}
+
+
+def test_a_late_elsewhere_of_an_attempt_before_says_nothing_of_the_one_under_way():
+    world = RegistryWorld("ab")
+    (there,) = world.home("b")
+    world.start(there)
+    world.delivers = lambda to, message: False
+    world.call(there)
+    world.advance(1.1)
+    (_, _, first), (_, _, second) = world.sent[-2:]
+    assert (first.number, first.attempt, second.attempt) == (second.number, 1, 2)
+    world.give("a", MessagesReceived(site("b"), (ChildAnswer(HUB, 1, first.number, 1, ELSEWHERE, Raw(b"\xc0")),)))
+    world.vanish("b")
+    assert isinstance(world.outcomes[9], DeadlineExceeded), "b answers for the second one, and is gone"
+
+
+def test_what_was_said_to_one_host_is_not_said_to_another_that_shows_the_child():
+    world = RegistryWorld("abc")
+    (there,) = world.home("b")
+    world.start(there)
+    world.delivers = lambda to, message: False
+    world.call(there)
+    ground = world.hub("a").ground
+    ground.places.host = lambda id: site("c")  # type: ignore[method-assign]
+    running = rows.encode(rows.Running(9, 9, rows.State.RUNNING))
+    world.give("a", RowsChanged(HUB, site("c"), 1, ((rows.running_key(encode_key(there)), running),)))
+    world.advance(1.1)
+    assert world.passed(ChildCall) == [("a", "b")] * 2
+
+
+def test_refused_by_a_full_mailbox_after_a_lost_attempt_it_may_have_run():
+    world = RegistryWorld("ab", RegistryConfig(mailbox_max=1))
+    (there,) = world.home("b")
+    world.auto.discard(c.DeliverToChild)
+    world.start(there)
+    world.delivers = lambda to, message: False
+    world.call(there)
+    world.delivers = lambda to, message: True
+    for request in (20, 21):
+        world.call(there, request=request, by="b")
+    world.advance(1.1)
+    assert isinstance(world.outcomes[9], DeadlineExceeded) and "earlier attempt" in str(world.outcomes[9])
+
+
+def test_a_letter_of_ours_that_moved_with_its_child_is_answered_for_by_the_next_host():
+    ids = RegistryWorld("ab").home("b")
+    world = RegistryWorld("a")
+    world.auto.discard(c.DeliverToChild)
+    world.start(*ids)
+    world.call(ids[0])
+    world.call(ids[0], request=10)
+    world.auto.discard(c.AskHandover)
+    world.add("b")
+    world.advance(3)
+    world.give("a", c.ChildExited(world.copy("a", ids[0]), c.Ending.RETURNED))
+    assert isinstance(world.outcomes[9], DeadlineExceeded), "the child had that one"
+    assert 10 not in world.outcomes
+    world.vanish("b")
+    assert isinstance(world.outcomes[10], DeadlineExceeded)

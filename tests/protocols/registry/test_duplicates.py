@@ -6,11 +6,12 @@ from typing import Any
 
 from covey.core import children as c
 from covey.core.rows import RowsChanged
+from covey.core.vocabulary import MessagesReceived
 from covey.protocols.registry import rows
 from covey.protocols.registry import vocabulary as h
 from covey.wire.keys import encode_key
 from covey.wire.messages.registry import Duplicate, HandedOver, Handover, Kept
-from tests.protocols.registry.registry_world import HUB, RegistryWorld, life, site
+from tests.protocols.registry.registry_world import HUB, RegistryWorld, site
 
 
 def twice(**options: Any) -> tuple[RegistryWorld, int]:
@@ -67,14 +68,18 @@ def test_who_agrees_falsely_or_too_late_is_not_believed():
     world, id = twice()
     world.delivers = lambda to, message: False
     world.advance(1)
-    hub = world.hub("b")
-    hub.duplicates.on_kept(life("a"), Kept(HUB, encode_key(id)), world.now_us)  # `b` is the one that stays
-    world.settle()
+    world.give("b", MessagesReceived(site("a"), (Kept(HUB, encode_key(id)),)))  # `b` is the one that stays
     assert world.runs(id) == {"a": "RUNNING", "b": "RUNNING"}
     world.vanish("b")
-    world.hub("a").duplicates.on_kept(life("b"), Kept(HUB, encode_key(id)), world.now_us)  # it is not shown any more
-    world.settle()
+    world.give("a", MessagesReceived(site("b"), (Kept(HUB, encode_key(id)),)))  # it is not shown any more
     assert world.runs(id) == {"a": "RUNNING"}
+
+
+def test_who_does_not_stay_does_not_say_that_it_does():
+    world, id = twice()
+    world.give("a", MessagesReceived(site("b"), (Duplicate(HUB, encode_key(id)),)))
+    world.give("a", MessagesReceived(site("b"), (Duplicate(HUB, encode_key("nobody")),)))
+    assert world.passed(Kept) == []
 
 
 def test_two_states_are_made_one_where_the_user_can():

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from covey.core import children as c
-from covey.core.claims import ClaimWon, LeaseEnded, Relinquish, Seek
+from covey.core.claims import ClaimWon, Elect, LeaseEnded, Relinquish, Seek
 from covey.protocols.registry import rows
 from covey.protocols.registry import vocabulary as h
 from covey.protocols.registry.config import RegistryConfig
@@ -220,9 +220,13 @@ def fenced() -> RegistryWorld:
 def test_with_a_majority_nothing_starts_before_its_claim_is_won_nor_is_served_without_its_lease():
     world = fenced()
     world.auto = {c.StartChild}
+    elect, *_ = world.take("a")
+    assert isinstance(elect, Elect)
+    assert (elect.instance, elect.voters) == (HUB, ("v", "w", "x"))
     world.start("x")
     (seek,) = world.take("a")
-    assert isinstance(seek, Seek) and seek.id == (HUB, X)
+    assert isinstance(seek, Seek)
+    assert seek.id == (HUB, X)
     world.give("a", ClaimWon((HUB, X), 77))
     (started,) = world.take("a")
     assert (type(started), started.token) == (c.StartChild, 77)
@@ -254,12 +258,13 @@ def test_who_loses_its_lease_is_fenced_within_the_grace_that_is_left_and_reporte
     world.take("a")
     world.advance(2)
     world.give("a", LeaseEnded((HUB, X), 77, world.now_us - 300_000))
-    assert world.take("a") == [c.StopChild(copy, 500_000, True)]
+    assert world.take("a") == [c.StopChild(copy, 250_000, True)], "half of it to end, half to be cancelled"
     (event,) = [event for event in world.events[site("a")] if isinstance(event, h.CopyEnded)]
     assert (event.why, event.epoch) == ("fenced", 77)
     world.give("a", c.ChildExited(copy, c.Ending.STOPPED))
     relinquished, seek = world.take("a")
-    assert relinquished == Relinquish((HUB, X)) and isinstance(seek, Seek)
+    assert relinquished == Relinquish((HUB, X))
+    assert isinstance(seek, Seek)
 
 
 def test_a_claim_for_what_is_not_wanted_any_more_is_given_back():

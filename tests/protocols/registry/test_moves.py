@@ -8,8 +8,8 @@ from covey.core import children as c
 from covey.protocols.registry import vocabulary as h
 from covey.protocols.registry.config import RegistryConfig
 from covey.wire.keys import encode_key
-from covey.wire.messages.registry import HandedOver, Handover, Prepare, Prepared
-from tests.protocols.registry.registry_world import HUB, START, RegistryWorld, site
+from covey.wire.messages.registry import ChildAnswer, HandedOver, Handover, HandoverPart, Prepare, Prepared
+from tests.protocols.registry.registry_world import HUB, SECOND_US, START, RegistryWorld, site
 
 ANSWER = h.Answer(False, b"\x01")
 
@@ -154,6 +154,23 @@ def test_what_is_lost_on_the_way_is_said_again_and_runs_once(lost):
     world.advance(3)
     assert world.runs(id) == {"b": "RUNNING"}
     assert kinds(world.take("b")).count(c.StartChild) == 1
+    assert c.StartChild not in kinds(world.take("a"))
+
+
+def test_without_all_of_its_letters_it_does_not_run_there():
+    world, (id,) = alone()
+    world.auto -= {c.DeliverToChild, c.AskHandover}
+    for request in (10, 11):
+        world.call(id, request=request)
+    world.delivers = lambda to, message: not isinstance(message, HandoverPart)
+    world.add("b")
+    world.advance(3)
+    world.auto |= {c.DeliverToChild}
+    world.give("a", c.ChildExited(world.copy("a", id), c.Ending.RETURNED))
+    assert c.StartChild not in kinds(world.take("b"))
+    world.delivers = lambda to, message: True
+    world.advance(1.1)
+    assert world.outcomes[11] == ANSWER
 
 
 def test_when_the_new_host_goes_before_it_says_that_it_runs_the_state_is_not_lost():
@@ -250,3 +267,21 @@ def test_a_hub_that_closes_with_more_children_than_are_looked_at_in_a_turn_ends_
     assert kinds(world.take("a")) == [c.AskHandover] * 9
     assert [world.runs(id) for id in ids] == [{"b": "RUNNING"}] * 9
     assert world.outcomes[5] is None
+
+
+def test_an_answer_that_was_lost_before_a_move_is_given_again_after_it():
+    among = set(RegistryWorld("ac").home("a", 50)) & set(RegistryWorld("abc").home("b", 50))
+    id = min(among)
+    world = RegistryWorld("ac")
+    world.start(id)
+    world.delivers = lambda to, message: not isinstance(message, ChildAnswer)
+    world.call(id, by="c", timeout_us=30 * SECOND_US)
+    for name in "ac":
+        world.take(name)
+    world.add("b")
+    world.advance(3)
+    assert world.runs(id) == {"b": "RUNNING"}
+    world.delivers = lambda to, message: True
+    world.advance(3)
+    assert world.outcomes[9] == ANSWER
+    assert not [effect for name in "abc" for effect in world.take(name) if isinstance(effect, c.DeliverToChild)]

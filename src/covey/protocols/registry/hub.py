@@ -336,8 +336,6 @@ class Hub:
         placed = ground.places.host(child.id)
         ours = ground.places.view.config == rows.digest_of(ground.options.settings)
         if ground.closing:
-            if not self._drains(ground.me[0]):
-                return  # once our row is shown that says so, all are looked at again
             placed = ground.places.place_anew(child.id)  # what is kept may be of the view in which we stayed
             if placed is None or ground.life_of(placed) is None or self._drains(placed):
                 self.hosting.end(hosted, "closed", now_us)
