@@ -224,7 +224,8 @@ class Hub:
         found: list[bytes] | None = None
         for name, value in metadata.items():
             ids = book.find(name, encode_value(value))
-            found = ids if found is None else [id for id in found if id in set(ids)]
+            among = dict.fromkeys(ids)
+            found = ids if found is None else [id for id in found if id in among]
         return [child for id in found or () if (child := hub.known(id)) is not None]
 
     def children(self, scope: str = "global") -> list[Key]:

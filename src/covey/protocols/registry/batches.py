@@ -29,6 +29,7 @@ from covey.protocols.registry.vocabulary import (
     Trouble,
 )
 from covey.wire.messages.registry import LETTERS_MAX, Watch, Watched
+from covey.wire.messages.rows import ROW_VALUE_BYTES_MAX
 
 WATCHES_MAX = 1_024  # of others: the oldest is forgotten, and its batch ends with its deadline. Guess
 
@@ -134,7 +135,11 @@ class Batches:
             reason = f"no node of this hub runs {new.spec.start!r}: pass it to `children` where it is to run"
             return ChildError(new.id, None, Trouble.NO_HOST, reason)
         first = None if host is None else (bytes(host.site), host.incarnation)
-        ground.begin(new.id, rows.encode(rows.Birth(new.spec, new.meta, ground.epoch(0, now_us), first)))
+        birth = rows.encode(rows.Birth(new.spec, new.meta, ground.epoch(0, now_us), first))
+        if len(birth) > ROW_VALUE_BYTES_MAX:
+            reason = f"its arguments and metadata have {len(birth)} bytes, a row has {ROW_VALUE_BYTES_MAX}: say less"
+            return ChildError(new.id, None, Trouble.REFUSED, reason)
+        ground.begin(new.id, birth)
         return None
 
     # --- what is shown ----------------------------------------------------------------------------------------------

@@ -195,7 +195,11 @@ class Ground:
     def epoch(self, above: int, now_us: int) -> int:
         """A new fencing token, above `above`."""
         self._clock.accept(above, now_us)
-        return min(max(self._clock.stamp(now_us), above + 1), STAMP_MAX)
+        return min(max(self._clock.stamp(now_us), above + 1), STAMP_MAX - 1)
+
+    def heed(self, epoch: int, now_us: int) -> None:
+        """An epoch was seen: those of ours lie above it, unless it is far above our clock."""
+        self._clock.accept(epoch, now_us)
 
     def leased(self, id: bytes, now_us: int) -> bool:
         """Whether a child may be served at this moment."""

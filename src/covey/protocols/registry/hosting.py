@@ -291,8 +291,12 @@ class Hosting:
     def fence(self, id: bytes, ended_us: int, now_us: int) -> None:
         """Its lease has ended: it may not serve any more, and has only what is left of its grace."""
         hosted = self.hosted.get(id)
-        if hosted is None or hosted.phase is Phase.CLAIMING:
+        if hosted is None:
             self._relinquish(id)
+            return
+        if hosted.phase is Phase.CLAIMING:
+            self._relinquish(id)
+            self._claim(hosted, None)
             return
         self.counts["fenced"] += 1
         if hosted.phase in LIVE:
@@ -450,8 +454,10 @@ class Hosting:
         hosted.arrived = None
         hosted.copy = self.copy(hosted.id)
         child = self._ground.book.children.get(hosted.id)
+        hosted.first = False
         if child is None:
             self._over(hosted, now_us)
+        elif self._ground.fenced and self._ground.lease_us(hosted.id) > now_us:  # its claim was not given back
+            self._start(hosted, now_us)
         else:
-            hosted.first = False
             self.run(hosted, child, now_us)

@@ -204,6 +204,7 @@ class Hub:
                 if child.first == self.ground.me and (known is None or not set(known.births) & set(child.births)):
                     self._firsts[id] = None
                 places.put(id, child.spec.start, child.assigned)
+                self.ground.heed(child.epoch, now_us)
             self._changed(id, before, now_us)
 
     def on_owned(self, fact: RowsChanged, now_us: int) -> None:
@@ -304,7 +305,7 @@ class Hub:
         if not set(hosted.births) & set(child.births):  # stopped and started again meanwhile
             self.hosting.end(hosted, "stopped", now_us)
             return
-        if hosted.phase is Phase.CLAIMING and hosted.arrived is None and self._runs_elsewhere(id):
+        if hosted.phase is Phase.CLAIMING and self._runs_elsewhere(id):
             self.hosting.end(hosted, "it runs elsewhere", now_us)
             return
         hosted.births, hosted.spec = child.births, child.spec
@@ -319,8 +320,9 @@ class Hub:
         if not ground.is_complete():
             ground.alarm("look", id, now_us + ground.config.announce_us)
             return
-        if self.book.running(id) or self.moves.awaits(id):
+        if self.book.running(id):
             return
+        self.moves.forget_arrival(id)  # whoever was to hand it over shows that it runs there until it does
         first = id in self._firsts and not child.raised
         self._firsts.pop(id, None)
         hosted = self.hosting.begin(child, now_us, first=first)
@@ -328,7 +330,8 @@ class Hub:
         self.calls.touched(id, now_us)  # who waited for it comes before who asks next
 
     def _runs_elsewhere(self, id: bytes) -> bool:
-        return any(life != self.ground.me for life in self.book.running(id))
+        running = self.book.running(id)
+        return any(life != self.ground.me and one.state is not rows.State.MOVING for life, one in running.items())
 
     def _stay_or_go(self, child: Child, hosted: Hosted, now_us: int) -> None:
         """What belongs elsewhere moves, once the view is stable; what cannot move ends."""
@@ -345,6 +348,8 @@ class Hub:
             return
         if placed is None:
             self.hosting.end(hosted, "another configuration places", now_us)
+        elif hosted.phase is Phase.CLAIMING and (hosted.state is not None or not hosted.fresh):
+            pass  # it has what the copy before left: it runs here again, and then it moves
         elif hosted.phase in (Phase.RESTING, Phase.FAILED, Phase.CLAIMING):
             self.hosting.end(hosted, "moved", now_us)
         elif hosted.phase is Phase.RUNNING and hosted.move is None:

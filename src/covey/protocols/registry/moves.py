@@ -300,9 +300,11 @@ class Moves:
         ground.say(c.PrepareChild(arriving.copy, child.spec.start, child.spec.arguments))
         ground.alarm("arriving", key, now_us + 2 * ground.config.prepare_us + child.spec.shutdown_us)
 
-    def awaits(self, id: bytes) -> bool:
-        """Whether a child is about to come here, by a move."""
-        return any(arriving.id == id for arriving in self._arriving.values())
+    def forget_arrival(self, id: bytes) -> None:
+        """A child was about to come here, and does not: its former host has none any more."""
+        for key in [key for key, arriving in self._arriving.items() if arriving.id == id]:
+            self._drop_arriving(key)
+        self._ground.looks.pop(id, None)
 
     def _of_copy(self, copy: c.Copy) -> Key | None:
         return next((key for key, arriving in self._arriving.items() if arriving.copy == copy), None)
@@ -320,6 +322,7 @@ class Moves:
         if key is not None:
             del self._arriving[key]
             self._ground.calm("arriving", key)
+            self._ground.looks[fact.copy.id] = None
             error = (fact.error or "it could not be built")[: wire.TEXT_MAX]
             self._ground.send(key[0][0], wire.Prepared(self._ground.hub, key[1], fact.copy.id, error))
 
@@ -404,6 +407,7 @@ class Moves:
         key = peer, message.move
         self._arriving.pop(key, None)
         self._ground.calm("arriving", key)
+        self._ground.looks[message.id] = None
         if hosted is not None:
             self._arrival(hosted, key, parts, now_us)
             hosted.carried.clear()
