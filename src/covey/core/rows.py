@@ -32,7 +32,8 @@ class ReleaseInstance(msgspec.Struct, frozen=True, gc=False):
 
 
 class RowsToTell(msgspec.Struct, frozen=True, gc=False):
-    """This was done here to rows of an instance that is driven, and nobody was told: operations as messages have them."""
+    """This was done here to rows of an instance that is driven, and nobody was told: operations as messages have
+    them."""
 
     instance: bytes
     operations: tuple[Any, ...]

@@ -125,8 +125,8 @@ class DotSet:
             numbers.setdefault((site, incarnation), []).append(number)
         for life, some in numbers.items():
             for number in sorted(some):
-                bounds = self._put(life, number, number)
-            self._count(life, bounds)
+                self._put(life, number, number)
+            self._count(life, self._lives[life])
 
     def _put(self, life: Origin, first: int, last: int) -> list[int]:
         bounds = self._lives.get(life)
@@ -144,8 +144,8 @@ class DotSet:
         """All that another set has."""
         for life, bounds in other._lives.items():
             for at in range(0, len(bounds), 2):
-                mine = self._put(life, bounds[at], bounds[at + 1] - 1)
-            self._count(life, mine)
+                self._put(life, bounds[at], bounds[at + 1] - 1)
+            self._count(life, self._lives[life])
 
     def drop(self, life: Origin) -> None:
         """Nothing of this life is had any more."""
