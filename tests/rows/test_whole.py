@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ def tell(teller: SharedTable, taker: SharedTable, rng: Random | None = None, los
     """All that one table knows, to another; with an rng the pieces come in any order and some are lost."""
     entries = [entry for bucket in range(BUCKETS) for entry in teller.part(bucket, None, 1 << 30)[0]]
     dead = list(whole.dead_of(teller, whole.alive_of(teller), 2))
-    steps = [lambda entry=entry: bring_to_life(taker, [entry]) for entry in entries]
+    steps: list[Any] = [lambda entry=entry: bring_to_life(taker, [entry]) for entry in entries]
     steps += [lambda piece=piece: whole.bury(taker, piece, whole.alive_of(taker)) for piece in dead]
     if rng is not None:
         rng.shuffle(steps)
@@ -32,7 +33,13 @@ def tell(teller: SharedTable, taker: SharedTable, rng: Random | None = None, los
         taker.check()
 
 
-def table(*operations: tuple[tuple, tuple]) -> SharedTable:
+def put(one: SharedTable, number: int, value: bytes) -> None:
+    op = one.write(b"k", b"f", value)
+    assert op is not None
+    one.apply((*A, number), op)
+
+
+def table(*operations: Any) -> SharedTable:
     made = SharedTable()
     for dot, op in operations:
         made.apply(dot, op)
@@ -42,8 +49,8 @@ def table(*operations: tuple[tuple, tuple]) -> SharedTable:
 def test_an_empty_table_learns_all_and_has_received_all():
     teller = SharedTable()
     teller.apply((*A, 1), teller.birth(b"k", b"v"))
-    teller.apply((*A, 2), teller.write(b"k", b"f", b"1"))
-    teller.apply((*A, 3), teller.write(b"k", b"f", b"2"))
+    put(teller, 2, b"1")
+    put(teller, 3, b"2")
     taker = SharedTable()
     tell(teller, taker)
     assert taker.view() == teller.view()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 
 import msgspec
 
@@ -14,6 +15,10 @@ from covey.protocols.groups.config import GroupsConfig
 from covey.protocols.membership.config import MembershipConfig
 from covey.protocols.overlay.config import OverlayConfig
 from covey.protocols.registry.config import RegistryConfig
+from covey.protocols.registry.strategies.delta import Delta
+from covey.protocols.registry.strategies.gossip import Gossip
+from covey.protocols.registry.strategies.pubsub import PubSub
+from covey.protocols.registry.strategies.strategy import SynchronizationStrategy
 from covey.protocols.replication.config import ReplicationConfig
 from covey.sim.checkers import check_events, check_links, overlay_pending
 from covey.sim.commands import Commander
@@ -270,6 +275,13 @@ def build_groups(seed: int, telling: bool) -> Scene:
     return Scene(world, stop, lambda: groups_pending(world), safety, nothing, finish)
 
 
+def draw_strategy(rng: Random) -> SynchronizationStrategy:
+    """How the rows of a hub travel in this run: half of them leave it to the row machine."""
+    interval = rng.choice((1.0, 2.0))
+    gossip = Gossip(interval, rng.choice((1, 2, 3)), rng.random() < 0.7)
+    return rng.choice((Delta(), Delta(), PubSub(interval), gossip))
+
+
 def build_hub(seed: int, telling: bool) -> Scene:
     """2-8 nodes that start, stop and call children, which fail, hang and move; nodes come and go."""
     rng = derive(seed, "hub profile")
@@ -292,7 +304,8 @@ def build_hub(seed: int, telling: bool) -> Scene:
     membership = MembershipConfig(ephemeral=not fenced and rng.random() < 0.4)
     config = EngineConfig(membership=membership, replication=rows, registry=registry)
     voters = tuple(f"n{index}" for index in range(5 if count >= 5 and rng.random() < 0.3 else 3)) if fenced else ()
-    world = HubWorld(seed, config=config, faults=plan.network(rng), telling=telling, voters=voters)
+    faults, strategy = plan.network(rng), draw_strategy(derive(seed, "strategy"))
+    world = HubWorld(seed, config=config, faults=faults, telling=telling, voters=voters, strategy=strategy)
     seeds = tuple(f"n{index}:1" for index in range(min(count, rng.choice((1, 2, 3)))))
     world.start_node(seeds)
     keep_disk = 1.0 if fenced else 0.7  # a voter that loses its disk votes no more

@@ -19,7 +19,15 @@ from covey.core.claims import ClaimWon, Elect, Freed, Id, LeaseEnded, Relinquish
 from covey.core.clock import HybridClock
 from covey.core.errors import ClosedError, NameTaken, Overloaded, UnknownName, UsageError, invariant
 from covey.core.ids import Contact, Origin, Site
-from covey.core.rows import HoldInstance, ReleaseInstance, RowsChanged, SharedChanged, SharedRefused, Start
+from covey.core.rows import (
+    HoldInstance,
+    ReleaseInstance,
+    RowsChanged,
+    RowsToTell,
+    SharedChanged,
+    SharedRefused,
+    Start,
+)
 from covey.core.timers import Timers
 from covey.core.vocabulary import (
     Abandon,
@@ -122,6 +130,10 @@ class Registry:
             RowsChanged: self._on_rows,
             SharedChanged: self._on_shared,
             SharedRefused: self._on_refused,
+            RowsToTell: self._on_to_tell,
+            h.Synchronize: lambda command, now_us: self._hub(command.hub).synchronizing.run(
+                command.function, *command.arguments
+            ),
             TurnEnded: self._on_turn_ended,
             Tick: self._on_tick,
             PeerConnected: self._on_connected,
@@ -147,6 +159,7 @@ class Registry:
             wire.Kept: lambda hub, peer, message, now_us: hub.duplicates.on_kept(peer, message, now_us),
             wire.Watch: lambda hub, peer, message, now_us: hub.batches.on_watch(peer, message),
             wire.Watched: lambda hub, peer, message, now_us: hub.batches.on_watched(peer[0], message.number, now_us),
+            **dict.fromkeys((wire.Requests, wire.WholeOwner, wire.WholeRows, wire.WholeKnown), _tell_strategy),
         }  # fmt: skip
 
     # --- the machine's door -----------------------------------------------------------------------------------------
@@ -225,7 +238,7 @@ class Registry:
         hub.open(command, now_us)
         options = command.options
         elect = [Elect(instance, options.voters, options.name)] if options.voters else []
-        return [HoldInstance(instance, True), *elect]
+        return [HoldInstance(instance, True, hub.synchronizing.driven), *elect]
 
     def _on_close(self, command: h.CloseHub, now_us: int) -> None:
         self._hub(command.hub).close(command.request, now_us)
@@ -277,7 +290,15 @@ class Registry:
 
     # --- rows -------------------------------------------------------------------------------------------------------
 
+    def _on_to_tell(self, fact: RowsToTell, now_us: int) -> None:
+        hub = self.hubs.get(fact.instance)
+        if hub is not None:
+            hub.synchronizing.gather(fact.operations)
+
     def _on_rows(self, fact: RowsChanged, now_us: int) -> None:
+        for key, value in fact.changes if not fact.instance else ():  # the instance of who holds what
+            if value is not None and key in self.hubs and fact.owner != self._wires.me.site:
+                self.hubs[key].synchronizing.joined(fact.owner)
         hub = self.hubs.get(fact.instance)
         if hub is not None:
             hub.on_owned(fact, now_us)
@@ -332,6 +353,7 @@ class Registry:
         self._wanted = False
         effects: list[Effect] = []
         for hub in self.hubs.values():
+            hub.synchronizing.on_turn_ended()
             hub.look_at_some(now_us)
             effects += hub.ground.flush()
         return effects + self._send()
@@ -362,6 +384,10 @@ class Registry:
                     hub.duplicates.due(key, now_us)
                 case "look" | "retry":
                     hub.ground.looks[key] = None
+                case "sync":
+                    hub.synchronizing.on_interval()
+                case "pour":
+                    hub.synchronizing.pour()
                 case "stable":
                     hub.on_stable()
                 case "settled":
@@ -430,6 +456,10 @@ class Registry:
 
 
 _NIL = msgspec.Raw(b"\xc0")
+
+
+def _tell_strategy(hub: Hub, peer: Origin, message: Any, now_us: int) -> None:
+    hub.synchronizing.on_message(peer[0], message)
 
 
 def _kept(message: wire.HandoverPart) -> wire.HandoverPart:
