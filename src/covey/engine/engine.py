@@ -183,6 +183,7 @@ class Engine:
             (groups, hubs): (row.RowsChanged,),
             (hubs,): (
                 hub.OpenHub, hub.CloseHub, hub.StartChildren, hub.StopChildren, hub.CallChild, hub.UpdateChild,
+                hub.Synchronize,
                 child.ChildPrepared, child.ChildStarted, child.ChildReceives, child.ChildReplied, child.HandoverGiven,
                 child.ChildStuck, child.ChildExited, child.StatesResolved, row.SharedChanged, row.SharedRefused,
                 row.RowsToTell, lease.ClaimWon, lease.LeaseEnded,
