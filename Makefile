@@ -18,27 +18,29 @@ PROFILES = overlay membership detector rows groups
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
-demo: .venv/.cli ## start five processes here, kill one: nothing is lost (make demo ARGS=--json)
+demo: .venv/.cli ## start five processes here, kill one, split the network: nothing is lost (make demo ARGS=--json)
 	@$(PYTHON_M) covey demo $(ARGS)
 
 check: lint ## ruff, mypy and the fast tests: less than a minute
 	$(PYTEST) -m "not serial and not slow"
 
 test: export HYPOTHESIS_PROFILE = test
-test: lint ## everything that has to pass: check, the slow and the serial tests, coverage, fifty simulated worlds of each profile
+test: lint ## everything that has to pass: check, the slow and the serial tests, coverage, simulated worlds of each profile
 	sh tools/coverage.sh $(WORKERS) $(FLOORS)
 	$(PYTEST) -m "not serial and not slow" $(FLOORS:%=--ignore=tests/%)
 	$(PYTEST) -m "slow and not serial and not nightly" tests
 	$(PYTHON_M) pytest -q -p no:xdist -m "serial and not nightly"
 	for profile in $(PROFILES); do $(PYTHON_M) covey.sim --profile $$profile --seeds 50 || exit 1; done
+	$(PYTHON_M) covey.sim --profile hub --seeds 20
 
-bench: .venv/.cli ## measure on this machine what links carry, what detecting a death takes and costs, and what groups cost, as JSON
+bench: .venv/.cli ## measure on this machine what links carry, what detecting a death takes and costs, and what groups and hubs cost, as JSON
 	@$(PYTHON_M) benchmarks.transport --json
 	@$(PYTHON_M) benchmarks.detector --json
 	@$(PYTHON_M) benchmarks.groups --json --peer pg
+	@$(PYTHON_M) benchmarks.hub --json
 
 prove: .venv/.dev ## search much longer than test does: thousands of simulated worlds, many more examples of every law
-	for profile in $(PROFILES); do $(PYTHON_M) covey.sim --profile $$profile --seeds 5000 || exit 1; done
+	for profile in $(PROFILES) hub; do $(PYTHON_M) covey.sim --profile $$profile --seeds 5000 || exit 1; done
 	$(PYTHON_M) pytest -q -rP -p no:xdist tests/sim/test_bugs_found.py
 	HYPOTHESIS_PROFILE=prove $(PYTEST) -m "not serial"
 	$(PYTHON_M) pytest -q -p no:xdist -m "serial and nightly"

@@ -1,7 +1,7 @@
 """covey: masterless clustering for asyncio.
 
 A handful of ordinary Python processes become one cluster that finds its members and keeps together without a leader.
-Start with `Node`; README.md shows it in fourteen lines.
+Start with `Node` and its `hub`, or with `lifespan` in a web application; README.md shows each in a few lines.
 """
 
 from covey.api.config import Config
@@ -50,6 +50,7 @@ from covey.api.hub_values import (
     StrategyFailed,
 )
 from covey.api.hubs import Explanation, Hub, Singleton
+from covey.api.lifespan import lifespan
 from covey.api.mailboxes import Mailbox
 from covey.api.members import (
     Kicked,
@@ -199,5 +200,6 @@ __all__ = [
     "UsageError",
     "ValueTooLarge",
     "VersionMismatch",
+    "lifespan",
     "process",
 ]

@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import select
 import signal
 import sys
 from asyncio.subprocess import PIPE
+from collections.abc import Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
+import msgspec
 import pytest
 
-import covey
-from covey.cli.demo import corpus, tables, worker
-from covey.cli.demo.reports import Complete, Orders, Report, Started
+from covey.cli.demo import corpus, tables
+from covey.cli.demo.reports import Command, Compare, Complete, Fill, Orders, Progress, Report, Started
+from covey.cli.demo.worker import work
 
 pytestmark = pytest.mark.serial
 
-SECONDS_MAX = 50.0
+SECONDS_MAX = 75.0
 
 
 @asynccontextmanager
@@ -43,11 +47,11 @@ async def run_demo(*arguments: str) -> tuple[int, list[str], str]:
 
 
 async def pids_of_workers_at_work(process) -> list[int]:
-    """The workers' pids, read from the demo's own JSON as soon as all of them count."""
+    """The workers' pids, read from the demo's own JSON as soon as all shelves run."""
     async with asyncio.timeout(SECONDS_MAX):
         async for line in process.stdout:
             event = json.loads(line)
-            if event["event"] == "progress" and sum(worker["owned"] > 0 for worker in event["workers"]) == 5:
+            if event["event"] == "progress" and sum(len(worker["copies"]) for worker in event["workers"]) > 20:
                 return [worker["pid"] for worker in event["workers"]]
     raise AssertionError(f"the demo ended early: {await process.stderr.read()!r}")
 
@@ -60,80 +64,91 @@ def is_gone(pid: int) -> bool:
     return False
 
 
-async def test_one_of_five_is_killed_and_comes_back_and_all_are_exact():
-    status, lines, err = await run_demo("--json", "--seconds-of-work", "3")
+async def test_one_of_five_is_killed_the_network_splits_and_heals_and_all_are_exact():
+    status, lines, err = await run_demo("--json", "--seconds-of-work", "2")
     events = [json.loads(line) for line in lines]
     acts = [event["act"] for event in events if event["event"] == "act"]
     result = events[-1]
-    assert (status, err) == (0, "")
-    assert acts == ["form", "count", "kill", "take over", "restart", "compare", "done"]
-    assert (result["event"], result["exact"], result["nodes"]) == ("result", "yes", "5/5")
-    assert min(result["files"], result["words"], result["took over"]) > 0
+    assert (status, err, result.get("reason")) == (0, "", None)
+    assert list(dict.fromkeys(acts)) == [
+        "form", "index", "kill", "take over", "restart", "split", "heal", "compare", "done",
+    ]  # fmt: skip
+    assert (result["event"], result["exact"], result["nodes"]) == ("result", "yes", "4/5")
+    assert (result["unanswered"], result["duplicates after heal"]) == (0, 0)
+    assert (result["live"], len(result["killed"])) == ([f"n{number}" for number in range(5)], 1)
+    assert min(result["files"], result["words"], result["answered"]) > 0
+    sides = [tuple(worker["side"] for worker in event["workers"]) for event in events if event["event"] == "progress"]
+    assert [side for side in dict.fromkeys(sides) if any(side)] == [(1, 1, 1, 2, 2)]
 
 
-async def test_without_a_terminal_and_without_a_kill_it_is_a_few_plain_lines():
-    status, lines, err = await run_demo("--nodes", "3", "--no-kill", "--seconds-of-work", "1.5")
+async def test_without_a_terminal_it_is_a_few_plain_lines():
+    status, lines, err = await run_demo("--nodes", "3", "--no-kill", "--no-split", "--seconds-of-work", "1.5")
     assert (status, err) == (0, "")
     assert len(lines) <= 40
     assert not any("\x1b" in line for line in lines)
-    assert lines[-1].startswith("exact: yes  nodes: 3/3  files: ")
-    assert "took over" not in lines[-1]
+    assert re.fullmatch(
+        r"exact: yes  nodes: 3/3  files: \d+  words: \d+  unanswered: 0  longest gap: \d+\.\d s  "
+        r"duplicates after heal: 0",
+        lines[-1],
+    )
 
 
-async def test_what_a_worker_counted_goes_with_it_and_is_counted_again(tmp_path):
+async def test_shelves_move_with_their_index_when_their_process_ends_in_order(tmp_path):
     files = [f"{number:02}.py" for number in range(30)]
     for number, file in enumerate(files):
         (tmp_path / file).write_text("word " * number)
-    orders = Orders("vanishing", "s" * 32, [], nodes=3, root=str(tmp_path), files=files, pace_s=0.001, storage="")
-    reports: list[asyncio.Queue] = [asyncio.Queue() for _ in range(3)]
-    nodes: list[covey.Node] = []
-    news = asyncio.Event()
-
-    def start(seeds: list[str]) -> asyncio.Task:
-        queue = reports[len(nodes)]
-
-        def report(told: Report) -> None:
-            queue.put_nowait(told)
-            news.set()
-
-        nodes.append(
-            covey.Node(
-                orders.cluster, listen="127.0.0.1:0", seeds=seeds, secret=orders.secret, config=covey.Config.laptop()
+    shelves = {f"shelf{number}": files[number::10] for number in range(10)}
+    orders = Orders("n", "vanishing", "s" * 32, [], str(tmp_path), shelves, seconds=0.01, storage="")
+    total = corpus.count_all(tmp_path, files)
+    right = Complete(30, total.total(), tables.digest(total))
+    workers: list[InProcess] = []
+    async with asyncio.timeout(SECONDS_MAX):
+        for _ in range(3):
+            seeds = [worker.address for worker in workers[:1]]
+            workers.append(InProcess(msgspec.structs.replace(orders, name=f"n{len(workers)}", seeds=seeds)))
+            workers[-1].address = (await workers[-1].next(Started)).address
+        for worker in workers:
+            await worker.next(Progress, lambda report: report.nodes == 3)
+        await workers[0].tell(Fill())
+        for worker in workers:
+            await worker.tell(Compare())
+            assert await worker.next(Complete) == right
+        assert (await workers[2].next(Progress, lambda report: report.answered > 30)).copies
+        for file in files:
+            (tmp_path / file).unlink()  # nobody can count it again
+        await workers.pop().end()
+        for worker in workers:
+            seen = await worker.next(
+                Progress, lambda report: (report.members, report.running, report.held) == (1, 10, 30)
             )
-        )
-        return asyncio.create_task(worker.Worker(nodes[-1], orders, report).run())
+            assert seen.answered > 0
+            await worker.tell(Compare())
+            assert await worker.next(Complete) == right
+    for worker in workers:
+        await worker.end()
 
-    async def next_report(queue: asyncio.Queue, kind):
-        while not isinstance(report := await queue.get(), kind):
-            pass
+
+class InProcess:
+    """A worker of the demo in this process."""
+
+    def __init__(self, orders: Orders) -> None:
+        self.address = ""
+        self._reports: asyncio.Queue[Report] = asyncio.Queue()
+        self._commands: asyncio.Queue[Command | None] = asyncio.Queue()
+        self._task = asyncio.create_task(work(orders, self._commands, self._reports.put_nowait))
+
+    async def next(self, kind: type[Any], holds: Callable[[Any], bool] = lambda report: True) -> Any:
+        """The next report of this kind that is so."""
+        while not (isinstance(report := await self._reports.get(), kind) and holds(report)):
+            assert not self._task.done(), self._task
         return report
 
-    async def until_rows(holds):
-        """Wait until every live node sees the rows so."""
-        while not all(holds([tables.read_row(m.meta) for m in node.group(worker.GROUP).members()]) for node in nodes):
-            news.clear()
-            await news.wait()
+    async def tell(self, command: Command) -> None:
+        await self._commands.put(command)
 
-    total = corpus.count_all(tmp_path, files)
-    async with asyncio.timeout(SECONDS_MAX):
-        tasks = [start([])]
-        first = await next_report(reports[0], Started)
-        tasks += [start([first.address]), start([first.address])]
-        found = [await next_report(queue, Complete) for queue in reports]
-        assert found == [Complete(30, total.total(), tables.digest(total))] * 3
-        lost = {m.meta["file"] for m in nodes[0].group(worker.GROUP).members() if m.site == nodes[2].site}
-        assert lost and len(lost) < 30
-        tasks[2].cancel()
-        await asyncio.gather(tasks[2], return_exceptions=True)
-        gone = nodes.pop()
-        await until_rows(lambda rows: {row.file for row in rows} == set(files) and len(rows) == 30)
-        for node in nodes:
-            members = node.group(worker.GROUP).members()
-            assert gone.site not in {member.site for member in members}
-            assert tables.add_up(member.meta for member in members) == (30, total)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    async def end(self) -> None:
+        await self._commands.put(None)
+        await self._task
 
 
 async def test_ctrl_c_ends_every_worker_and_is_not_exact():

@@ -10,10 +10,11 @@ import sys
 import pytest
 
 from covey.cli.demo import corpus, screen, tables
-from covey.cli.demo.children import Child
+from covey.cli.demo.acts import Acts
 from covey.cli.demo.command import result_line
 from covey.cli.demo.director import Director, Stuck
-from covey.cli.demo.reports import Complete, Progress
+from covey.cli.demo.processes import Process
+from covey.cli.demo.reports import Complete, Missed, Progress
 from covey.cli.demo.screen import Column, JsonScreen, PlainScreen, View
 
 # --- corpus ---------------------------------------------------------------------------------------------------------
@@ -50,65 +51,86 @@ def test_the_standard_library_is_several_hundred_files():
 
 # --- what is shown --------------------------------------------------------------------------------------------------
 
+SHELVES = {f"package{number}+": 20 for number in range(40)}
+
 
 def make_view(nodes: int = 5) -> View:
     """Just after a kill, with the largest numbers that are likely."""
-    view = View(files=1234, seconds_of_work=12.0, act="take over", elapsed_s=12.3)
-    view.why = "killed n3 (pid 4194304), which owned 271 files; they are theirs: " + ", ".join(["n0 +61"] * (nodes - 1))
-    progress = Progress(members=3, owned=300, done=170, taken=61, taken_done=20, held=800, words=1_334_419)
-    view.columns = [Column(f"n{number}", 4194304, state="alive", progress=progress) for number in range(nodes)]
-    view.columns[3] = Column(
-        "n3", 4194304, state="killed", progress=Progress(owned=271, done=140, held=500, words=900_123)
-    )
-    view.columns[0].flash_until_s = 13.0
+    view = View(files=1234, shelves=SHELVES, act="take over", elapsed_s=12.3, rate=712.4)
+    view.why = "killed n3 (pid 4194304); its shelves run elsewhere: " + ", ".join(["package12+"] * 40)
+    view.explained = "package3+ runs on n1: of n1 > n4 > n0 > n2 its hash ranks it first; " + "and more " * 20
+    view.hint = "keys: k kill  p partition  r restart  q finish"
+    names = list(SHELVES)
+    for number in range(nodes):
+        mine = [(name, 20 if at % 2 else 7) for at, name in enumerate(names[number::3])]
+        progress = Progress(nodes - 1, nodes, mine, 40, 3, 800, 1_334_419, 12_345, 17, 3.25, 0.1)
+        view.columns.append(Column(f"n{number}", 4194304, state="alive", progress=progress))
+    view.columns[3].state = "killed"
+    view.columns[0].flashes = {"package39+": 15.0}
+    view.columns[1].side = 2
     return view
 
 
-@pytest.mark.parametrize("encoding, nodes", [("utf-8", 5), ("utf-8", 6), ("ascii", 5)])
-def test_the_picture_fits_80_columns_and_24_lines(encoding, nodes):
+def drawn(view: View, encoding: str = "utf-8", height: int = 24) -> list[str]:
     rich_console = pytest.importorskip("rich.console")
     from covey.cli.demo.picture import picture
 
     paper = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-    console = rich_console.Console(width=80, file=paper, record=True, force_terminal=False, no_color=True)
-    console.print(picture(make_view(nodes), console))
-    lines = console.export_text().splitlines()
+    console = rich_console.Console(
+        width=80, height=height, file=paper, record=True, force_terminal=False, no_color=True
+    )
+    console.print(picture(view, console))
+    return console.export_text().splitlines()
+
+
+@pytest.mark.parametrize("encoding, nodes", [("utf-8", 5), ("utf-8", 6), ("ascii", 5)])
+def test_the_picture_fits_80_columns_and_24_lines(encoding, nodes):
+    lines = drawn(make_view(nodes), encoding)
     assert max(map(len, lines)) <= 80
     assert len(lines) <= 23  # and the prompt
     text = "\n".join(lines)
-    for shown in ("take over", "12.3 s", "killed", "170/300", "+61", "1,334,419", "65%", "4194304"):
+    for shown in (
+        "take over",
+        "12.3 s",
+        "killed",
+        "side 2",
+        "712 queries/s",
+        "failed",
+        "65%",
+        "4194304",
+        "more",
+        "35%",
+    ):
         assert shown in text, shown
-    assert ("■" in text) is (encoding == "utf-8")
+    assert "k kill" in lines[-2]
+
+
+def test_where_there_is_room_every_shelf_is_shown_and_who_just_came_is_first():
+    lines = drawn(make_view(), height=50)
+    assert lines[3].split()[1].startswith("pac") and "more" not in "\n".join(lines[:20])
+    view = make_view()
+    view.columns[0].progress = Progress(copies=[("package1+", 20), ("package39+", 20)])
+    assert "package39+" in drawn(view)[3]
 
 
 def test_a_picture_of_nothing_yet():
-    rich_console = pytest.importorskip("rich.console")
-    from covey.cli.demo.picture import picture
-
-    console = rich_console.Console(width=80, file=io.StringIO(), record=True)
-    view = View(files=700, seconds_of_work=12.0)
-    console.print(picture(view, console))
+    view = View(files=700)
+    assert drawn(view)
     view.columns = [Column("n0", 1)]
-    console.print(picture(view, console))
-    assert "starting" in console.export_text()
+    assert "starting" in "\n".join(drawn(view))
 
 
-@pytest.mark.parametrize("seconds", [1.0, 12.0, 30.0])
-def test_plain_lines_are_at_most_forty(seconds):
+def test_plain_lines_are_one_an_act_and_one_every_other_second():
     lines: list[str] = []
     plain = PlainScreen(lines.append)
     view = make_view()
-    view.seconds_of_work = seconds
-    for act in ("form", "count", "kill", "take over", "compare", "done"):
-        view.act = act
-        plain.explain(view)
-    for tenth in range(int((seconds * 1.3 + 3) * 10)):
+    plain.explain(view)
+    for tenth in range(400):
         view.elapsed_s = tenth / 10
         plain.show(view)
-    assert len(lines) <= 40
-    assert lines[0] == f" 12.3 s  form: {view.why}"
-    assert "n0 170/300 (61 taken)  " in lines[-1]
-    assert "n3 killed" in lines[-1]
+    assert len(lines) <= 22
+    assert lines[0] == f" 12.3 s  take over: {view.why}"
+    assert "n3 killed" in lines[-1] and "712 queries/s  failed 85  longest silence 3.2 s" in lines[-1]
 
 
 def test_json_lines_are_one_a_second_and_one_an_act():
@@ -150,43 +172,73 @@ class Blank:
     def close(self) -> None: ...
 
 
-async def test_one_wrong_digest_is_not_exact(tmp_path):
+class Told:
+    """A process that is told what to do, and does nothing."""
+
+    def __init__(self, column: Column) -> None:
+        self.column = column
+
+    async def tell(self, said: object) -> None: ...
+
+
+def make_director(tmp_path, *columns: Column) -> Director:
     (tmp_path / "a.py").write_bytes(b"one two two")
-    director = Director(2, 1.0, False, tmp_path, ["a.py"], Blank())
+    director = Director(2, 1.0, tmp_path, {"a": ["a.py"]}, Blank(), tmp_path)
+    director.processes = [Told(column) for column in columns]  # type: ignore[misc]
+    director.view.columns = list(columns)
+    return director
+
+
+async def test_one_wrong_digest_or_answer_is_not_exact(tmp_path):
     right = Complete(1, 3, tables.digest({"one": 1, "two": 2}))
     wrong = Complete(1, 3, tables.digest({"one": 2, "two": 1}))
-    for name, complete in (("n0", right), ("n1", wrong)):
-        progress = Progress(held=1, words=3)
-        director.view.columns.append(Column(name, state="alive", complete=complete, progress=progress))
+    columns = []
+    for name, copies, complete in (("n0", [("a", 1)], right), ("n1", [], wrong)):
+        progress = Progress(members=1, nodes=2, copies=copies, running=1, held=1, words=3)
+        columns.append(Column(name, state="alive", complete=complete, progress=progress))
+    director = make_director(tmp_path, *columns)
     with pytest.raises(Stuck, match="n1 found"):
-        await director._compare()
+        await Acts(director).finish()
+    columns[1].complete = Complete(1, 3, right.digest, wrong=1)
+    with pytest.raises(Stuck, match="wrong=1"):
+        await Acts(director).finish()
     assert director.summary("n1 is wrong")["exact"] == "no"
-    director.view.columns[1].complete = right
-    await director._compare()
-    assert director.summary() == {"exact": "yes", "nodes": "2/2", "files": 1, "words": 3, "seconds": 0}
+    columns[1].complete = right
+    await Acts(director).finish()
+    assert director.summary() == {
+        "exact": "yes", "nodes": "2/2", "files": 1, "words": 3, "unanswered": 0, "longest gap": "0.0 s",
+        "duplicates after heal": 0,
+    }  # fmt: skip
     assert director.summary("interrupted")["exact"] == "no"
+    director.gaps.missed.append(Missed("a", 1.0, 3.0, "DeadlineExceeded: why"))
+    told = director.summary()
+    assert (told["unanswered"], told["reason"]) == (1, "a did not answer in 2.0 s: DeadlineExceeded: why")
+
+
+async def test_whoever_was_killed_does_not_count_as_a_survivor_when_it_is_back(tmp_path):
+    director = make_director(tmp_path, Column("n0", state="alive"), Column("n1", state="alive"))
+    director.killed["n1"] = None
+    assert (director.summary()["nodes"], director.details()["live"]) == ("1/2", ["n0", "n1"])
 
 
 async def test_workers_that_end_do_not_spoil_how_it_came_out(tmp_path):
-    director = Director(2, 1.0, False, tmp_path, ["a.py"], Blank())
-    child = Child(None, Column("n0", state="alive", progress=Progress(held=1, words=3)))  # type: ignore[arg-type]
-    director.view.columns.append(child.column)
-    director._hear(child, Progress(held=1, words=4))
+    process = Process(None, Column("n0", state="alive"))  # type: ignore[arg-type]
+    director = make_director(tmp_path, process.column)
+    director._hear(process, Progress(held=1, words=4))
     director._ending = True
-    director._hear(child, Progress())
+    director._hear(process, Progress())
     assert (director.summary()["files"], director.summary()["words"]) == (1, 4)
 
 
 async def test_what_never_comes_ends_with_the_reason(tmp_path):
-    director = Director(2, 1.0, False, tmp_path, ["a.py"], Blank())
-    director.view.columns.append(Column("n0", state="alive", progress=Progress(members=1)))
-    with pytest.raises(Stuck, match=r"^nothing came within 0 s \(n0 sees 1 others and has 0 files\)$"):
-        await director._until(lambda: False, 0.01, "nothing came")
+    director = make_director(tmp_path, Column("n0", state="alive", progress=Progress(members=1)))
+    with pytest.raises(Stuck, match=r"^nothing came within 0 s \(n0 sees 1 others, 0 in the hub, .*; copies: a 0\)$"):
+        await director.until(lambda: False, 0.01, "nothing came")
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-def test_the_last_line_fits_80_columns():
-    told = {"nodes": "5/5", "files": 734, "words": 1334419, "took over": 82, "restarted": "n3", "seconds": 16}
-    line = result_line({"exact": "yes", **told})
-    assert line == "exact: yes  nodes: 5/5  files: 734  words: 1334419  took over: 82  restarted: n3"
-    assert len(line) <= 80
+def test_the_last_line():
+    told = {"nodes": "4/5", "files": 734, "words": 1334419, "unanswered": 0, "longest gap": "1.2 s"}
+    line = result_line({"exact": "yes", **told, "duplicates after heal": 0})
+    assert line.startswith("exact: yes  nodes: 4/5  files: 734  words: 1334419  unanswered: 0  longest gap: 1.2 s  ")
+    assert line.endswith("  duplicates after heal: 0")

@@ -25,7 +25,7 @@ async def test_help_lists_the_commands(run):
         status, out, err = await command.ended()
     assert (status, err) == (0, [])
     listed = [line.split()[0] for line in out[out.index("Commands:") + 1 :]]
-    assert listed == ["demo", "dump", "groups", "kick", "leave", "members", "node", "sim"]
+    assert listed == ["demo", "dump", "groups", "hub", "kick", "leave", "members", "node", "sim"]
 
 
 @pytest.mark.serial

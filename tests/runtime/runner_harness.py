@@ -154,6 +154,9 @@ class Outside:
     def transport(self, tls: Any) -> Any:
         raise NotImplementedError
 
+    def watchdog(self) -> Any:
+        raise NotImplementedError
+
 
 class Bench:
     """A runner with everything around it faked."""

@@ -15,6 +15,7 @@ import msgspec
 
 from covey.api.dump import dump
 from covey.api.group_listing import bytes_of, list_groups, list_members, scopes, text_of
+from covey.api.hub_listing import HubDesk
 from covey.api.members import Member
 from covey.core.errors import ClosedError, CoveyError, Overloaded, UnknownName, UsageError
 from covey.core.ids import SITE_BYTES, Site
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 TASKS_MAX = 64  # guess: asks of clients that have gone meanwhile count too, until they are done
 PREFIX_LENGTH_MIN = 4  # of a site in hex: shorter ones are names, or mistakes
-CHANGING = frozenset({"kick", "leave"})
+CHANGING = frozenset({"kick", "leave", "hub_stop"})
 
 Arguments = Mapping[str, Any]
 
@@ -54,6 +55,7 @@ class Desk:
             "group": self._group,
             "kick": self._kick,
             "leave": self._leave,
+            **HubDesk(node).asks,
         }
 
     def on_asked(self, asked: ClientAsked) -> None:

@@ -15,6 +15,7 @@ from covey.api.hub_values import (
     STATE_NAMES,
     Child,
     ChildCopy,
+    ChildError,
     ChildRegistered,
     ChildUnregistered,
     ChildUpdated,
@@ -25,14 +26,18 @@ from covey.api.hub_values import (
     HubNodesChanged,
     MoveFailed,
     StrategyFailed,
+    error_of,
 )
-from covey.core.children import Copy
-from covey.core.errors import ClosedError, ConfigError, UnknownName
-from covey.core.ids import Site, short
+from covey.core.children import Copy, StartChild
+from covey.core.errors import ClosedError, ConfigError, UnavailableError, UnknownName
+from covey.core.ids import Origin, Site, short
 from covey.core.vocabulary import Abandon
 from covey.protocols.registry import vocabulary as h
 from covey.protocols.registry.hub import Hub as Machine
+from covey.protocols.registry.rows import Running, State
 from covey.runtime.children import Children, Resolve, Start
+from covey.runtime.guard import Guard, Watch
+from covey.runtime.watchdog import WatchdogGone
 from covey.wire.keys import decode_key
 
 if TYPE_CHECKING:
@@ -55,8 +60,7 @@ class HubOptions(msgspec.Struct, frozen=True):
 
     def same(self, other: HubOptions) -> bool:
         """Whether one handle does for both."""
-        mine = self.options, sorted(self.starts), self.static, self.resolve
-        return mine == (other.options, sorted(other.starts), other.static, other.resolve)
+        return (self.options, self.static, self.resolve) == (other.options, other.static, other.resolve)
 
 
 class OpenHub:
@@ -94,7 +98,7 @@ class OpenHub:
                 ChildCopy(
                     site, self.name_of(site), incarnation, STATE_NAMES[one.state], one.instance, one.epoch, one.error
                 )
-                for (site, incarnation), one in shown.runs
+                for (site, incarnation), one in sorted(shown.runs, key=_moves)
             ]
         )
         if row is None:
@@ -191,16 +195,28 @@ class Hubs:
     """
 
     def __init__(
-        self, live: Callable[[bool], Runner], runner: Runner, engine: Engine, events_max: int, close_timeout: float
+        self,
+        live: Callable[[bool], Runner],
+        runner: Runner,
+        engine: Engine,
+        watchdog: Watch,
+        events_max: int,
+        close_timeout: float,
     ) -> None:
         self.live = live
         self.machine = engine.registry
         self.events_max = events_max
         self._close_timeout = close_timeout
         self._open: dict[bytes, OpenHub] = {}
+        self._ending: dict[asyncio.Task[None], None] = {}
         self._claims = engine.claims
         self.children = Children(runner.feed, runner.now_us, self._lease_us)
-        runner.carry_out(self.children.hands)
+        self._guard = Guard(watchdog, self.machine.watch_us, self._on_no_watchdog)
+        runner.carry_out({**self.children.hands, StartChild: self._start})
+
+    def _start(self, effect: StartChild) -> None:
+        self._guard.need()
+        self.children.hands[StartChild](effect)
 
     def _lease_us(self, copy: Copy) -> int:
         """Until when a copy may run."""
@@ -229,8 +245,11 @@ class Hubs:
         """An open hub, if it is."""
         return self._open.get(instance)
 
-    async def enter(self, instance: bytes, wanted: HubOptions) -> OpenHub:
-        """Open a hub, or share one that is open already. Raises `ConfigError` for other options than it has."""
+    async def enter(self, instance: bytes, wanted: HubOptions, handle: Any) -> OpenHub:
+        """Open a hub, or share one that is open already. Raises `ConfigError` for other options than it has.
+
+        `handle` is what its children find as `ctx.hub`.
+        """
         runner = self.live(False)
         hub = self._open.get(instance)
         if hub is not None and not hub.wanted.same(wanted):
@@ -239,7 +258,8 @@ class Hubs:
             )
         if hub is None:
             hub = self._open[instance] = OpenHub(self, instance, wanted)
-            hub.ready = asyncio.get_running_loop().create_task(self._begin(runner, hub), name=f"covey hub {hub.text}")
+            beginning = self._begin(runner, hub, handle)
+            hub.ready = asyncio.get_running_loop().create_task(beginning, name=f"covey hub {hub.text}")
         hub.users += 1
         assert hub.ready is not None
         try:
@@ -249,16 +269,36 @@ class Hubs:
             raise
         return hub
 
-    async def _begin(self, runner: Runner, hub: OpenHub) -> None:
+    async def _begin(self, runner: Runner, hub: OpenHub, handle: Any) -> None:
         wanted = hub.wanted
-        self.children.open(hub.instance, wanted.starts, hub, wanted.resolve)
+        self.children.open(hub.instance, wanted.starts, handle, wanted.resolve)
         try:
-            await self.ask(lambda request: h.OpenHub(request, hub.instance, wanted.options, wanted.static))
+            if wanted.options.voters:
+                self._watch()
+            outcome = await self.ask(lambda request: h.OpenHub(request, hub.instance, wanted.options, wanted.static))
+            if outcome is not None:
+                raise error_of(errors_of(hub, outcome.errors))
         except BaseException:
             if hub.instance in self.machine.hubs and runner.is_open:
                 with contextlib.suppress(ClosedError, UnknownName):
                     runner.feed(h.CloseHub(0, hub.instance))
             raise
+
+    def _watch(self) -> None:
+        """Children of this node need leases from now on. Raises `UnavailableError` where no watchdog can be had."""
+        try:
+            self._guard.start()
+        except WatchdogGone as error:
+            raise UnavailableError(f"on_split=Majority needs a watchdog: {error}; the hub was not opened") from None
+
+    def _on_no_watchdog(self, why: str) -> None:
+        """What needs a lease ends: nobody would end it if this process hung."""
+        log.critical("event=no_watchdog reason=%r so='hubs with on_split=Majority are closed on this node'", why)
+        for hub in list(self._open.values()):
+            if hub.wanted.options.voters:
+                task = asyncio.get_running_loop().create_task(self._end(hub), name=f"covey hub {hub.text} ends")
+                self._ending[task] = None
+                task.add_done_callback(lambda done: self._ending.pop(done, None))
 
     async def leave(self, hub: OpenHub) -> None:
         """One handle fewer; with the last one this node takes part no more, once its children have moved or ended."""
@@ -284,12 +324,14 @@ class Hubs:
 
     async def aclose(self) -> None:
         """The node ends: every hub does, within the time that closing may take."""
-        await asyncio.gather(*[self._end(hub) for hub in list(self._open.values())])
+        await asyncio.gather(*self._ending, *[self._end(hub) for hub in list(self._open.values())])
         await self.children.aclose()
+        self._guard.close()
 
     async def abort(self) -> None:
         """The node ended without a word: so do its children."""
         await self.children.aclose()
+        self._guard.close()
 
     def close(self, cause: BaseException | None) -> None:
         """The node has ended."""
@@ -321,6 +363,19 @@ class Hubs:
         """A stream of what happens in a hub, from its children as of now."""
         self.live(True)
         return hub.events.subscription(self.events_max if events_max is None else events_max)
+
+
+def _moves(run: tuple[Origin, Running]) -> bool:
+    """Whoever hands a child over shows it until the next host runs it: of the two that one counts."""
+    return run[1].state is State.MOVING
+
+
+def errors_of(hub: OpenHub, errors: tuple[h.ChildError, ...]) -> tuple[ChildError, ...]:
+    """What went wrong with children, for people."""
+    return tuple(
+        ChildError(decode_key(one.id), one.site, hub.name_of(one.site), one.trouble.name.lower(), one.reason)
+        for one in errors
+    )
 
 
 def _metadata(encoded: bytes) -> Any:

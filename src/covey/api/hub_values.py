@@ -105,7 +105,7 @@ class _Result(msgspec.Struct, frozen=True):
     def raise_for_errors(self) -> None:
         """Raises the errors as one: `DeadlineExceeded` where something was not heard of in time."""
         if self.errors:
-            raise _error_of(self.errors)
+            raise error_of(self.errors)
 
 
 class StartResult(_Result, frozen=True):
@@ -128,7 +128,8 @@ class ChildStartFailed(UsageError):
     """A child could not be started: it raised as it started, or nobody can run it."""
 
 
-def _error_of(errors: tuple[ChildError, ...]) -> CoveyError:
+def error_of(errors: tuple[ChildError, ...]) -> CoveyError:
+    """Several errors as one: `DeadlineExceeded` where something was not heard of in time."""
     told = "; ".join(
         f"{error.id!r}: {error.reason}" + (f" ({error.name})" if error.name else "") for error in errors[:5]
     )

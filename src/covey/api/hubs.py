@@ -10,11 +10,10 @@ import msgspec
 
 from covey.api.events import Subscription
 from covey.api.group_values import CallFailed
-from covey.api.hub_node import HubOptions, Hubs, OpenHub
+from covey.api.hub_node import HubOptions, Hubs, OpenHub, errors_of
 from covey.api.hub_specs import ChildSpec, Runs, encode_metadata, encode_value, new_child, timeout_us
-from covey.api.hub_values import Child, ChildError, HubEvent, HubNode, StartResult, StopResult
+from covey.api.hub_values import Child, HubEvent, HubNode, StartResult, StopResult
 from covey.core.errors import ConfigError, UsageError
-from covey.core.rendezvous import score
 from covey.protocols.registry import vocabulary as h
 from covey.wire.keys import Key, decode_key, encode_key
 from covey.wire.limits import FRAME_BYTES_MAX
@@ -60,7 +59,9 @@ class Hub:
         child that does not start.
         """
         if self._entered is None:
-            self._entered = await self._hubs.enter(self._instance, self._wanted)
+            # Children get a handle that takes no part itself: a hub stays open for its users, not for them.
+            for_children = Hub(self._hubs, self.name, self._instance, self._wanted)
+            self._entered = await self._hubs.enter(self._instance, self._wanted, for_children)
         return self
 
     async def aclose(self) -> None:
@@ -125,7 +126,7 @@ class Hub:
         )  # fmt: skip
         children = {one.id: one for one in new}
         started = tuple([_child_of(hub, children[place.id], place) for place in outcome.started])
-        return StartResult(_errors(hub, outcome.errors), started, outcome.rolled_back)
+        return StartResult(errors_of(hub, outcome.errors), started, outcome.rolled_back)
 
     async def stop_child(self, id: Key, *, timeout: float = START_TIMEOUT) -> None:
         """Stop one child for good. Raises `ChildStartFailed` for an unknown id, `DeadlineExceeded`."""
@@ -144,7 +145,7 @@ class Hub:
             lambda request: h.StopChildren(request, self._instance, encoded, timeout_us(timeout))
         )
         stopped = tuple((decode_key(id), sites) for id, sites in outcome.stopped)
-        return StopResult(_errors(hub, outcome.errors), stopped)
+        return StopResult(errors_of(hub, outcome.errors), stopped)
 
     def update_child(self, id: Key, metadata: Mapping[str, Any]) -> None:
         """Say something else of a child, instead of all that was said. Raises `UnknownName` where there is none."""
@@ -250,10 +251,7 @@ class Hub:
         machine, encoded = hub.machine, encode_key(id)
         view = machine.ground.places.view
         child = machine.book.children.get(encoded)
-        start = "" if child is None else child.spec.start
-        ranked = view.ranked(encoded, start) if child is not None else sorted(
-            view.hosts, key=lambda one: score(encoded, one.site), reverse=True
-        )  # fmt: skip
+        ranked = view.ranked(encoded, None if child is None else child.spec.start)
         belongs = machine.ground.places.host(encoded)
         runs = tuple(hub.name_of(site) for site, _ in machine.book.running(encoded))
         names = tuple(hub.name_of(one.site) for one in ranked)
@@ -310,10 +308,3 @@ def _child_of(hub: OpenHub, new: h.NewChild, place: h.Place) -> Child:
     if known is not None and known.copies:
         return known
     return hub.made(new, place)
-
-
-def _errors(hub: OpenHub, errors: tuple[h.ChildError, ...]) -> tuple[ChildError, ...]:
-    return tuple(
-        ChildError(decode_key(one.id), one.site, hub.name_of(one.site), one.trouble.name.lower(), one.reason)
-        for one in errors
-    )

@@ -171,7 +171,9 @@ class Node:
             config = self.config
             self._groups = Groups(self._live, engine.groups, environment.rng(), config.events_max, config.send_timeout)
             self._telling.groups = self._groups
-            self._hubs = self._telling.hubs = Hubs(self._live, runner, engine, config.events_max, config.close_timeout)
+            self._hubs = self._telling.hubs = Hubs(
+                self._live, runner, engine, environment.watchdog(), config.events_max, config.close_timeout
+            )
             self._telling.me = self._myself()
             await runner.start(options.listen, options.advertise)
             runner.feed(v.Tick())  # what machines do first, they have done when this returns

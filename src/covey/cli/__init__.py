@@ -19,10 +19,15 @@ from covey import ConfigError, CoveyError, __version__
 _COMMANDS = {
     "members": ("covey.cli.members", "members", "List who belongs to a cluster."),
     "groups": ("covey.cli.groups", "groups", "List the groups of a cluster, or the members of one."),
+    "hub": ("covey.cli.hub", "hub", "List hubs and their children, show one, stop some."),
     "leave": ("covey.cli.members", "leave", "Have a node leave its cluster."),
     "kick": ("covey.cli.members", "kick", "Throw a member out of a cluster."),
     "dump": ("covey.cli.members", "dump", "Show all that a node holds of its membership."),
-    "demo": ("covey.cli.demo.command", "demo", "Five processes share work; one is killed; nothing is lost."),
+    "demo": (
+        "covey.cli.demo.command",
+        "demo",
+        "Five processes serve a library; one is killed; nothing is lost.",
+    ),
     "node": ("covey.cli.node", "node", "Run one node of a cluster and tell what happens to it."),
     "sim": ("covey.cli.simulate", "simulate", "Simulate clusters under faults."),
 }

@@ -120,6 +120,21 @@ async def ask_pages(
     return pages
 
 
+async def ask_who_knows(where: Where, what: str, given: Mapping[str, Any], unknown: str) -> list[Any]:
+    """All pages of the answer of a node that knows what is asked about; whoever does not know names some that do.
+
+    `unknown` says in words what a node does not know.
+    """
+    pages = await ask_pages(where, await find(where), what, given, lambda answer: answer["known"])
+    if elsewhere := pages[0]["elsewhere"]:
+        try:
+            return await ask_pages(where, elsewhere, what, given, lambda answer: answer["known"])
+        except (PeerUnreachable, DeadlineExceeded) as error:
+            asked = pages[0]["site"].hex()[:8]
+            raise type(error)(f"{asked} knows no {unknown}; whom it named: {error}") from None
+    return pages
+
+
 def _now() -> float:
     return RealEnvironment().monotonic_us() / 1e6
 

@@ -11,12 +11,12 @@ import msgspec
 from covey.api.group_node import encode_scope
 from covey.api.presence import SCOPE as PRESENCE
 from covey.api.presence import read_entry
-from covey.cli.asking import Where, ask_pages, asks, find
+from covey.cli.asking import Where, ask_who_knows, asks
 from covey.cli.keys import key_json, parse_key
 from covey.cli.loop import run
 from covey.cli.members import brief
 from covey.cli.output import plain, table, tell_json, visible
-from covey.core.errors import DeadlineExceeded, DecodeError, PeerUnreachable, UnknownName
+from covey.core.errors import DecodeError, UnknownName
 from covey.wire.keys import Key, decode_key, encode_key
 from covey.wire.payloads import decode_payload
 
@@ -42,13 +42,7 @@ def groups(where: Where, scope: str, typed: str | None, as_json: bool) -> None:
     async def main() -> dict[str, Any]:
         given = {"scope": scope} if key is None else {"scope": scope, "key": encode_key(key)}
         what, listed = ("groups", "groups") if key is None else ("group", "members")
-        pages = await ask_pages(where, await find(where), what, given, lambda answer: answer["known"])
-        if elsewhere := pages[0]["elsewhere"]:  # whoever we asked does not know the groups of this scope
-            try:
-                pages = await ask_pages(where, elsewhere, what, given, lambda answer: answer["known"])
-            except (PeerUnreachable, DeadlineExceeded) as error:
-                asked = pages[0]["site"]
-                raise type(error)(f"{brief(asked)} knows no groups{in_scope(scope)}; whom it named: {error}") from None
+        pages = await ask_who_knows(where, what, given, f"groups{in_scope(scope)}")
         told = [each for page in pages for each in page.get(listed, ())]
         return {**pages[0], listed: in_order(told) if key is None else told}
 

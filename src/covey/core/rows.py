@@ -25,10 +25,13 @@ class HoldInstance(msgspec.Struct, frozen=True, gc=False):
 
 
 class ReleaseInstance(msgspec.Struct, frozen=True, gc=False):
-    """This node does not want them any more; its own rows of that instance go everywhere, and what its disk keeps of
-    it goes, too: a node that ends does not release what it wants to have again."""
+    """This node does not want them any more; its own rows of that instance go everywhere.
+
+    What its storage keeps of the shared ones goes too, or with `keep` stays for whoever holds the instance again.
+    """
 
     instance: bytes
+    keep: bool = False
 
 
 class RowsToTell(msgspec.Struct, frozen=True, gc=False):

@@ -218,6 +218,10 @@ class SharedTable:
         self._before.clear()
         return [(key, after) for key, before, after in changes if before != after]
 
+    def untell(self) -> None:
+        """Nobody looks any more: whoever looks next is told everything."""
+        self._before = dict.fromkeys(self._rows)
+
     # --- single dots ------------------------------------------------------------------------------------------------
 
     def revive(self, key: bytes, field: bytes | None, dot: Dot, births: tuple[Dot, ...], value: bytes) -> None:

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
+from covey.runtime.guard import Watch
 from covey.runtime.transport.base import Transport
 from covey.runtime.transport.tcp import TcpTransport, Tls
+from covey.runtime.watchdog import Watchdog
 
 _BOOTTIME_NS: Callable[[], int] = (
     partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic_ns
@@ -37,6 +39,10 @@ class Environment(Protocol):
 
     def transport(self, tls: Tls | None) -> Transport:
         """What carries the node's bytes."""
+        ...
+
+    def watchdog(self) -> Watch:
+        """What ends this process where a child outlives its lease."""
         ...
 
 
@@ -67,3 +73,6 @@ class RealEnvironment:
 
     def transport(self, tls: Tls | None) -> Transport:
         return TcpTransport(tls)
+
+    def watchdog(self) -> Watch:
+        return Watchdog()

@@ -11,6 +11,7 @@ is lost when a node joins.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from random import Random
 from typing import Any
 
 import msgspec
@@ -23,6 +24,8 @@ from covey.protocols.registry import vocabulary as h
 from covey.protocols.registry.copies import Phase
 from covey.protocols.registry.rows import PREFIX, State
 from covey.protocols.registry.strategies.delta import Delta
+from covey.protocols.registry.strategies.gossip import Gossip
+from covey.protocols.registry.strategies.pubsub import PubSub
 from covey.protocols.registry.strategies.strategy import SynchronizationStrategy, described
 from covey.sim.hub_children import SimChild, SimChildren
 from covey.sim.hub_user import HubUser
@@ -149,6 +152,13 @@ class HubWorld(World):
 
 
 _FOLDED = (h.ChildChanged,)
+
+
+def draw_strategy(rng: Random) -> SynchronizationStrategy:
+    """How the rows of a hub travel in this run: half of them leave it to the row machine."""
+    interval = rng.choice((1.0, 2.0))
+    gossip = Gossip(interval, rng.choice((1, 2, 3)), rng.random() < 0.7)
+    return rng.choice((Delta(), Delta(), PubSub(interval), gossip))
 
 
 def user_of(node: SimNode) -> HubUser:

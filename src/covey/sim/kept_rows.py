@@ -191,9 +191,15 @@ class Blackouts:
             world.schedule(world.now_us + SECOND_US // 100, -1, self._strike)
             return
         self.count += 1
-        for node in world.alive():
+        lit = world.alive()
+        for node in lit:
             world.crash(node, loudly=rng.random() < 0.5)
-        for node in list(world.nodes):
+        sites: dict[Site, None] = {}
+        for node in [*lit, *(node for node in world.nodes if node not in lit)]:
+            if node.site in sites:  # two copies of one disk that start in the dark do not know of each other's life
+                node.retired = True
+                continue
+            sites[node.site] = None
             keep, after_us = rng.random() < 0.9, rng.randint(0, 5 * SECOND_US)
             world.schedule(world.now_us + after_us, -1, partial(self._injector.restart, node.index, keep))
         self._next()

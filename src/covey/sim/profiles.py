@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from random import Random
 
 import msgspec
 
@@ -15,17 +14,13 @@ from covey.protocols.groups.config import GroupsConfig
 from covey.protocols.membership.config import MembershipConfig
 from covey.protocols.overlay.config import OverlayConfig
 from covey.protocols.registry.config import RegistryConfig
-from covey.protocols.registry.strategies.delta import Delta
-from covey.protocols.registry.strategies.gossip import Gossip
-from covey.protocols.registry.strategies.pubsub import PubSub
-from covey.protocols.registry.strategies.strategy import SynchronizationStrategy
 from covey.protocols.replication.config import ReplicationConfig
 from covey.sim.checkers import check_events, check_links, overlay_pending
 from covey.sim.commands import Commander
 from covey.sim.faults import KINDS, FaultInjector, draw_plan
 from covey.sim.gatherings import People
 from covey.sim.groups import GroupsWorld, check_groups, check_mail, groups_pending
-from covey.sim.hub import HubWorld, check_hubs, finish_hubs, hubs_pending, user_of
+from covey.sim.hub import HubWorld, check_hubs, draw_strategy, finish_hubs, hubs_pending, user_of
 from covey.sim.kept_rows import Blackouts
 from covey.sim.life_laws import LifeLaws, LifeProgress, lives_pending
 from covey.sim.pace import Pace
@@ -273,13 +268,6 @@ def build_groups(seed: int, telling: bool) -> Scene:
         check_groups(world)
 
     return Scene(world, stop, lambda: groups_pending(world), safety, nothing, finish)
-
-
-def draw_strategy(rng: Random) -> SynchronizationStrategy:
-    """How the rows of a hub travel in this run: half of them leave it to the row machine."""
-    interval = rng.choice((1.0, 2.0))
-    gossip = Gossip(interval, rng.choice((1, 2, 3)), rng.random() < 0.7)
-    return rng.choice((Delta(), Delta(), PubSub(interval), gossip))
 
 
 def build_hub(seed: int, telling: bool) -> Scene:

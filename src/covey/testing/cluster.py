@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from covey.api.config import Config
 from covey.api.node import Node
 from covey.core.rng import derive
+from covey.runtime.guard import Watch
 from covey.runtime.transport.memory import MemoryNetwork
 from covey.runtime.transport.tcp import Tls
 from covey.testing.loop import new_event_loop
@@ -40,6 +41,22 @@ class _VirtualEnvironment:
 
     def transport(self, tls: Tls | None) -> Any:
         return self._cluster.network.transport()
+
+    def watchdog(self) -> Watch:
+        return _NoWatchdog()
+
+
+class _NoWatchdog:
+    """Virtual time stands still while code runs, so nothing outlives its lease unseen."""
+
+    def start(self) -> None:
+        pass
+
+    def arm(self, deadline_us: int | None) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 class Cluster:

@@ -66,7 +66,7 @@ def test_nobody_takes_part_for_another():
 def test_what_runs_is_read_as_it_was_written():
     running = rows.Running(9, 2, rows.State.RUNNING)
     key = rows.running_key(ID)
-    assert rows.read_running(key, rows.encode(running)) == (ID, running)
+    assert rows.read_running(key, rows.encode(running)) == running
     assert rows.read_running(rows.PARTICIPANT, rows.encode(running)) is None
     assert rows.read_running(b"r\xc1", rows.encode(running)) is None
     assert rows.read_running(key, b"\xc1") is None

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from covey.core.rows import HoldInstance, TakeOperations, TakeRows
-from covey.core.vocabulary import Liveness
 from covey.protocols.replication.config import ReplicationConfig
 from covey.wire.messages.registry import WholeKnown, WholeOwner, WholeRows
 from covey.wire.messages.rows import OwnedOps, OwnedPositions, OwnedPull, SharedHave, SharedOps, SharedPull
@@ -64,12 +63,12 @@ def test_nothing_is_pushed_compared_or_asked_for():
     a.write((b"k", b"v"))
     a.start(b"s", b"w")
     net.wait(20 * SECOND)
-    assert [kind for kind in TALK if [message for _, _, message in net.carried if _about(message, kind)]] == []
+    assert [kind for kind in TALK if [message for _, _, message in net.carried if about(message, kind)]] == []
     assert (b.shows(a), b.has()) == ({}, {})
     assert [type(operation) for operation in a.to_tell] == [OwnedOps, SharedOps]
 
 
-def _about(message: Any, kind: Any) -> bool:
+def about(message: Any, kind: Any) -> bool:
     if type(message) is OwnedPositions:
         return any(instance == I for instance, _ in message.instances)
     return type(message) is kind and bool(message.instance == I)
@@ -248,65 +247,6 @@ def test_rows_of_lives_that_do_not_count_and_of_other_instances_are_not_taken():
         b.feed(TakeRows(I, a.site, piece))
         b.feed(TakeRows(b"other", a.site, piece))
     assert b.shows(a) == {}
-
-
-def test_who_lets_go_tells_the_last_word_itself():
-    """Whoever drove it is gone by then."""
-    net, a, b = driven()
-    a.start(b"s", b"v")
-    tell(a, b, new(net, a))
-    a.remove(b"s")
-    a.release()
-    net.run()
-    assert b.has() == {}
-    assert a.to_tell == []
-
-
-def test_a_new_life_says_that_it_drives_as_the_one_before():
-    net, a, b = driven()
-    a.begin(5)
-    net.introduce(b, a)
-    net.introduce(a, b)
-    net.run()
-    assert b.machine.holders(I) == [b.site, a.site]
-    assert not b.machine._audience.shares(I, a.site)
-
-
-def test_of_two_that_do_not_agree_neither_asks_the_other():
-    net = Net(2, CONFIG)
-    a, b = net.nodes
-    a.feed(HoldInstance(I, False, True))
-    b.hold()
-    net.wait(3 * SECOND)
-    net.carried.clear()
-    a.write((b"k", b"v"))
-    b.write((b"k", b"w"))
-    b.start(b"s", b"w")
-    net.wait(5 * SECOND)
-    assert a.shows(b) == {b"k": b"w"}  # pushed, as ever
-    assert a.has() == b.has()
-    assert b.shows(a) == {}
-    tell_all(a, b)
-    assert b.shows(a) == {b"k": b"v"}
-    assert not [message for _, _, message in net.carried if _about(message, OwnedPull)]
-
-
-def test_a_life_that_is_over_retires_once_all_said_that_they_have_its_operations():
-    net, a, b, c = driven(3)
-    a.start(b"s", b"v")
-    tell(a, b, new(net, a))
-    tell_all(b, c)
-    b.remove(b"s")
-    new(net, b)
-    for node in (b, c):
-        node.removed(a)
-    tell_all(b, c)
-    tell_all(c, b)
-    assert b.table().received.lives() == [a.life, b.life]
-    b.held(c, Liveness.ALIVE)
-    b.machine.shared.retiring.trim(net.now_us)
-    assert b.table().received.lives() == [b.life]
-    assert b.table().retired.lives() == [a.life]
 
 
 @pytest.mark.parametrize("count", [0, 1, 700])

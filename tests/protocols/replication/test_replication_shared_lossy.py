@@ -106,8 +106,8 @@ def test_these_nets_pull_compare_and_retire():
 def who_holds_again_counts_its_operations_from_the_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
     close = Shared.close
 
-    def forgetful(self: Shared, instance: bytes) -> Any:
-        effects = close(self, instance)
+    def forgetful(self: Shared, instance: bytes, keep: bool) -> Any:
+        effects = close(self, instance, keep)
         self._minted.pop(instance, None)
         return effects
 

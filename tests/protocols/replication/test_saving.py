@@ -122,11 +122,28 @@ def test_who_ends_gives_everything_away_at_once_and_keeps_what_it_lets_go_of():
     bench.saving.stop()
     assert bench.saving.wants_turn()
     assert len(bench.end_turn()) > 5
-    bench.saving.close(I)
+    bench.saving.close(I, True)
     while bench.waiting:
         bench.store()
     assert len(bench.rows()) == 20
     assert Bench(disk=bench.disk).saving.open(I, True).view() == table.view()
+
+
+def test_what_is_to_be_kept_is_written_to_its_end_and_found_again_in_the_same_life_and_the_next():
+    bench = Bench(SMALL)
+    table = bench.saving.open(I, True)
+    bench.start(table, *(b"%d" % number for number in range(10)))
+    bench.end_turn()
+    bench.saving.close(I, True)
+    bench.settle()
+    assert len(bench.rows()) == 10
+    bench.saving.check()
+    assert Bench(disk=dict(bench.disk)).saving.open(I, True).view() == table.view()
+    again = bench.saving.open(I, True)
+    assert again is table
+    bench.saving.close(I, False)
+    bench.settle()
+    assert bench.rows() == []
 
 
 @pytest.mark.parametrize("durable, stored", [(False, {}), (True, None)])
@@ -138,7 +155,7 @@ def test_where_there_is_no_disk_or_none_is_wanted_nothing_is_kept(durable, store
     assert saving.saved(I)
     assert not saving.wants_turn()
     assert saving.on_turn_ended() == []
-    saving.close(I)
+    saving.close(I, False)
 
 
 # --- what was let go of ---------------------------------------------------------------------------------------------
@@ -155,7 +172,7 @@ def filled(config: ReplicationConfig = SMALL) -> tuple[Bench, dict[bytes, bytes]
 
 def test_what_is_let_go_of_goes_in_pieces_and_nothing_of_it_is_left():
     bench, disk = filled()
-    bench.saving.close(I)
+    bench.saving.close(I, False)
     assert bench.saving.wants_turn()
     pieces = bench.settle()
     assert pieces >= 4
@@ -166,7 +183,7 @@ def test_what_is_let_go_of_goes_in_pieces_and_nothing_of_it_is_left():
 @pytest.mark.parametrize("pieces", range(6))
 def test_who_crashes_while_it_goes_finds_all_of_it_or_nothing_and_goes_on(pieces):
     bench, disk = filled()
-    bench.saving.close(I)
+    bench.saving.close(I, False)
     for _ in range(pieces):
         bench.saving.wants_turn()
         bench.end_turn()
@@ -181,7 +198,7 @@ def test_who_crashes_while_it_goes_finds_all_of_it_or_nothing_and_goes_on(pieces
 
 def test_what_is_held_again_meanwhile_is_a_new_one_that_is_written_when_the_old_one_is_gone():
     bench, disk = filled()
-    bench.saving.close(I)
+    bench.saving.close(I, False)
     table = bench.saving.open(I, True)
     assert table.view() == {}
     assert not bench.saving.saved(I)
@@ -197,10 +214,10 @@ def test_what_is_held_again_meanwhile_is_a_new_one_that_is_written_when_the_old_
 
 def test_what_is_held_and_let_go_of_again_before_the_old_one_is_gone_leaves_nothing():
     bench, disk = filled()
-    bench.saving.close(I)
+    bench.saving.close(I, False)
     bench.start(bench.saving.open(I, True), b"new")
     bench.end_turn()
-    bench.saving.close(I)
+    bench.saving.close(I, False)
     bench.store()
     bench.settle()
     assert list(read(disk)) == [J]
@@ -224,7 +241,7 @@ def test_what_nobody_holds_stays_as_it_is():
 
 def test_few_records_go_at_once_and_leave_no_mark():
     bench, disk = filled(CONFIG)
-    bench.saving.close(I)
+    bench.saving.close(I, False)
     (piece,) = bench.end_turn()
     assert all(record.value is None for record in piece.records)
     assert VOID not in [msgspec.msgpack.decode(record.key)[0] for record in piece.records]

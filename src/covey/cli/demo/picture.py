@@ -1,16 +1,13 @@
-"""The demo's live picture on a terminal, drawn by rich: a column a worker, a square for every few files.
+"""The demo's live picture on a terminal, drawn by rich: a column a worker, and in it the shelves that run there.
 
 Importing this module raises `ImportError` where rich is not installed.
 """
 
 from __future__ import annotations
 
-import math
-
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.padding import Padding
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -18,8 +15,10 @@ from rich.text import Text
 
 from covey.cli.demo.screen import Column, View
 
-ROWS_MAX = 5  # of squares in a column: the whole picture fits in 24 lines
-WIDTH_MAX = 110
+LINES_AROUND = 14  # all that is not a line of shelves, the prompt too
+ROWS = (10, 24)  # of shelves: in 24 lines, and where there is room
+WHY_LINES = 4
+WIDTH_MAX = 120
 _STATES = {"starting": "dim", "alive": "bold green", "killed": "bold red", "lost": "bold red"}
 
 
@@ -42,76 +41,82 @@ class LivePicture:
 
 
 def picture(view: View, console: Console) -> RenderableType:
-    """The whole picture of `view`, for the width of `console`."""
+    """The whole picture of `view`, for the size of `console`."""
     width = min(console.width - 2, WIDTH_MAX)  # a terminal's echo of Ctrl-C has room beside it
+    rows = min(max(console.height - LINES_AROUND, ROWS[0]), ROWS[1])
+    fancy = console.encoding.startswith("utf")
     bar = Table.grid(padding=(0, 1), expand=True)
     bar.add_column(ratio=1)
     bar.add_column(justify="right", no_wrap=True)
     done = f"{view.fraction:4.0%} of {view.files} files on {len(view.live) or len(view.columns)} nodes"
     bar.add_row(ProgressBar(total=1.0, completed=view.fraction, complete_style="green"), Text(done))
     title = Text.assemble((" covey ", "bold"), (f" {view.act} ", "bold cyan"), (f" {view.elapsed_s:.1f} s ", "dim"))
-    why = Padding(Text(view.why), (1, 0, 0, 0))
-    body = Group(_workers(view, width, _squares(console)), Padding(bar, (1, 0, 0, 0)), why)
-    border = box.ROUNDED if console.encoding.startswith("utf") else box.ASCII
-    return Panel(body, title=title, title_align="left", width=width, box=border, border_style="dim", padding=(0, 1))
+    inner = width - 4
+    body = Group(
+        _workers(view, width, rows),
+        Text(),
+        bar,
+        Text(_cut(view.numbers, inner), style=_numbers_style(view)),
+        Text(_cut(view.explained, inner), style="dim"),
+        Text(_cut(view.why, WHY_LINES * (inner - 7))),  # words are not broken, which leaves so much of a line free
+        Text(_cut(view.hint, inner), style="cyan"),
+    )
+    return Panel(
+        body,
+        title=title,
+        title_align="left",
+        width=width,
+        box=box.ROUNDED if fancy else box.ASCII,
+        border_style="dim",
+        padding=(0, 1),
+    )
 
 
-def _squares(console: Console) -> tuple[str, str]:
-    return ("■", "·") if console.encoding.startswith("utf") else ("#", ".")
+def _cut(text: str, length_max: int) -> str:
+    return text if len(text) <= length_max else text[: length_max - 3] + "..."
 
 
-def _workers(view: View, width: int, squares: tuple[str, str]) -> Table:
-    table = Table(box=None, padding=(0, 1, 0, 0), expand=True, show_header=False)
-    table.add_column(style="dim", no_wrap=True, width=10)
-    columns = view.columns
-    each = max(6, (width - 4 - 11) // max(1, len(columns)) - 1)
-    for _ in columns:
+def _numbers_style(view: View) -> str:
+    return "bold yellow" if any(column.progress.waits_s > 0.5 for column in view.live) else "bold"
+
+
+def _workers(view: View, width: int, rows: int) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0), show_header=False)
+    each = max(8, (width - 4) // max(1, len(view.columns)) - 1)
+    for _ in view.columns:
         table.add_column(no_wrap=True, width=each)
-    # One scale for all and for the whole run: a survivor's share, and a sixth more, because hashing is not even.
-    scale = max(1, math.ceil(view.files / max(1, len(columns) - 1) * 7 / 6 / (each * ROWS_MAX)))
-    table.add_row("", *(Text(column.name, style=_STATES[column.state]) for column in columns))
-    table.add_row("state", *(Text(column.state, style=_STATES[column.state]) for column in columns))
-    table.add_row("pid", *(_gone(column, str(column.pid)) for column in columns))
-    members = ["-" if column.state == "killed" else str(column.progress.members) for column in columns]
-    table.add_row("sees alive", *(_gone(*both) for both in zip(columns, members, strict=True)))
-    table.add_row("files", *(_gone(column, f"{column.progress.done}/{column.progress.owned}") for column in columns))
-    table.add_row("taken over", *(_taken(column, view.elapsed_s) for column in columns))
-    table.add_row("words", *(_gone(column, f"{column.progress.words:,}") for column in columns))
-    table.add_row("")
-    drawn = [_files(column, view.elapsed_s, scale, squares) for column in columns]
-    table.add_row(f"{squares[0]} {scale} files" if scale > 1 else f"{squares[0]} a file", *drawn)
+    table.add_row(*(_head(column, each) for column in view.columns))
+    table.add_row(*(Text(f"pid {column.pid}"[:each], style="dim") for column in view.columns))
+    drawn = [_shelves(column, view, rows, each) for column in view.columns]
+    for row in range(rows):
+        table.add_row(*(lines[row] if row < len(lines) else Text() for lines in drawn))
     return table
 
 
-def _gone(column: Column, text: str) -> Text:
-    return Text(text, style="dim" if column.state == "killed" else "")
+def _head(column: Column, width: int) -> Text:
+    side = f" side {column.side}" if column.side else ""
+    return Text(f"{column.name} {column.state if not side else ''}{side}"[:width], style=_STATES[column.state])
 
 
-def _taken(column: Column, now_s: float) -> Text:
-    taken = column.progress.taken
-    return Text(f"+{taken}" if taken else "", style=_flash(column, now_s))
+def _shelves(column: Column, view: View, rows: int, width: int) -> list[Text]:
+    """A line a shelf, whoever just came first; its name, and how far it is indexed until it is."""
+    if column.state not in ("alive", "killed"):
+        return []
+    now_s = view.elapsed_s
+    come = sorted(column.progress.copies, key=lambda copy: (column.flashes.get(copy[0], 0.0) <= now_s, copy[0]))
+    shown = come if len(come) <= rows else come[: rows - 1]
+    lines = [_shelf(column, name, done, view, width) for name, done in shown]
+    if len(shown) < len(come):
+        lines.append(Text(f"and {len(come) - len(shown)} more"[:width], style="dim"))
+    return lines
 
 
-def _flash(column: Column, now_s: float) -> str:
-    if now_s < column.flash_until_s:
-        return "bold black on yellow" if int(now_s * 4) % 2 else "bold yellow"
-    return "yellow"
-
-
-def _files(column: Column, now_s: float, scale: int, squares: tuple[str, str]) -> Text:
-    """A square for every `scale` files: its own, and below those it took over; full when they are done."""
-    progress = column.progress
-    full, empty = squares
-    own, own_done = progress.owned - progress.taken, progress.done - progress.taken_done
-    own_style, taken_style = "red dim" if column.state == "killed" else "green", _flash(column, now_s)
-    text = Text(no_wrap=False, overflow="fold")
-    for count, done, full_style, empty_style in (
-        (own, own_done, own_style, "dim"),
-        (progress.taken, progress.taken_done, taken_style, taken_style),
-    ):
-        cells = math.ceil(count / scale)
-        filled = cells if done >= count else done // scale
-        text.append("\n" if count and text else "")
-        text.append(full * filled, style=full_style)
-        text.append(empty * (cells - filled), style=empty_style)
-    return text
+def _shelf(column: Column, name: str, done: int, view: View, width: int) -> Text:
+    of = view.shelves.get(name, 0)
+    part = "" if done >= of else f"{done / of:4.0%}"
+    text = f"{name[: width - len(part)]:<{width - len(part)}}{part}"
+    if column.state == "killed":
+        return Text(text, style="red dim strike")
+    if column.flashes.get(name, 0.0) > view.elapsed_s:
+        return Text(text, style="bold black on yellow" if int(view.elapsed_s * 4) % 2 else "bold yellow")
+    return Text(text, style="green" if not part else "")

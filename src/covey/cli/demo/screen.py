@@ -14,8 +14,9 @@ from typing import Any, Protocol
 import msgspec
 
 from covey.cli.demo.reports import Complete, Progress
+from covey.cli.demo.tally import copies, in_words
 
-PLAIN_LINES_MAX = 25  # of progress, however long the work takes
+PLAIN_SECONDS = 2.0  # between two lines of progress
 
 
 class Column(msgspec.Struct):
@@ -26,20 +27,25 @@ class Column(msgspec.Struct):
     site: str = ""
     address: str = ""
     state: str = "starting"  # then alive, and perhaps killed, or lost when it ended by itself
+    side: int = 0  # of the split that it is on; 0: there is none
     progress: Progress = Progress()
     complete: Complete | None = None
-    flash_until_s: float = 0.0  # files were taken over: shown brightly until then
+    flashes: dict[str, float] = {}  # shelves that came here: shown brightly until then
 
 
 class View(msgspec.Struct):
     """All there is to see."""
 
     files: int
-    seconds_of_work: float
+    shelves: dict[str, int] = {}  # how many files are on each
     act: str = ""
-    why: str = ""
+    why: str = ""  # of the act
+    explained: str = ""  # of one shelf, by the hub
+    hint: str = ""  # which keys there are
     elapsed_s: float = 0.0
+    rate: float = 0.0  # queries a second
     columns: list[Column] = []
+    gone: list[Progress] = []  # the last reports of those who were killed and whose column somebody else has
 
     @property
     def live(self) -> list[Column]:
@@ -47,9 +53,37 @@ class View(msgspec.Struct):
 
     @property
     def fraction(self) -> float:
-        """The part of the work that is done: of all tables on all live workers, those that are there."""
+        """The part of the work that is done: of all rows on all live workers, those that are there."""
         live = self.live
         return sum(column.progress.held for column in live) / max(1, self.files * len(live))
+
+    @property
+    def _all(self) -> list[Progress]:
+        return [*self.gone, *(column.progress for column in self.columns)]
+
+    @property
+    def answered(self) -> int:
+        return sum(progress.answered for progress in self._all)
+
+    @property
+    def failed(self) -> int:
+        return sum(progress.failed for progress in self._all)
+
+    @property
+    def silence_s(self) -> float:
+        """The longest time that a client got no answer."""
+        return max((progress.silence_s for progress in self._all), default=0.0)
+
+    @property
+    def copies(self) -> str:
+        return in_words(copies([column.progress for column in self.live], self.shelves))
+
+    @property
+    def numbers(self) -> str:
+        return (
+            f"{self.rate:.0f} queries/s  failed {self.failed}  longest silence {self.silence_s:.1f} s  "
+            f"copies {self.copies}"
+        )
 
 
 class Screen(Protocol):
@@ -72,10 +106,25 @@ class JsonScreen:
             return
         self._next_s = int(view.elapsed_s) + 1.0
         workers = [
-            {"name": column.name, "pid": column.pid, "state": column.state, **msgspec.structs.asdict(column.progress)}
+            {
+                "name": column.name,
+                "pid": column.pid,
+                "state": column.state,
+                "side": column.side,
+                **msgspec.structs.asdict(column.progress),
+            }
             for column in view.columns
         ]
-        self._tell("progress", view, {"files": view.files, "fraction": round(view.fraction, 3), "workers": workers})
+        fields = {
+            "files": view.files,
+            "fraction": round(view.fraction, 3),
+            "queries_per_s": round(view.rate, 1),
+            "failed": view.failed,
+            "longest_silence_s": view.silence_s,
+            "why": view.explained,
+            "workers": workers,
+        }
+        self._tell("progress", view, fields)
 
     def explain(self, view: View) -> None:
         self._tell("act", view, {"act": view.act, "why": view.why})
@@ -88,7 +137,7 @@ class JsonScreen:
 
 
 class PlainScreen:
-    """A line when an act begins and a line of progress a second, forty at most."""
+    """A line when an act begins and a line of progress every other second."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
@@ -97,9 +146,9 @@ class PlainScreen:
     def show(self, view: View) -> None:
         if view.elapsed_s < self._next_s:
             return
-        self._next_s = view.elapsed_s + max(1.0, view.seconds_of_work / PLAIN_LINES_MAX)
+        self._next_s = view.elapsed_s + PLAIN_SECONDS
         workers = "  ".join(f"{column.name} {standing(column)}" for column in view.columns)
-        self._write(f"{view.elapsed_s:5.1f} s  {view.fraction:4.0%}  {workers}")
+        self._write(f"{view.elapsed_s:5.1f} s  {view.fraction:4.0%}  {workers}  {view.numbers}")
 
     def explain(self, view: View) -> None:
         self._write(f"{view.elapsed_s:5.1f} s  {view.act}: {view.why}")
@@ -109,12 +158,8 @@ class PlainScreen:
 
 
 def standing(column: Column) -> str:
-    """A worker in a few letters: `56/147`, with what it took over `80/176 (29 taken)`."""
-    if column.state != "alive":
-        return column.state
-    progress = column.progress
-    taken = f" ({progress.taken} taken)" if progress.taken else ""
-    return f"{progress.done}/{progress.owned}{taken}"
+    """A worker in a few letters: how many shelves it has."""
+    return str(len(column.progress.copies)) if column.state == "alive" else column.state
 
 
 def choose(as_json: bool) -> Screen:

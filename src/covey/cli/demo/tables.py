@@ -1,11 +1,8 @@
-"""Who owns which file, and what the workers' rows say together. Pure: no clock, no network.
+"""What the rows of all workers say together. Pure: no clock, no network.
 
-Ownership is rendezvous hashing (Thaler and Ravishankar, 1998): every node computes it alone from the names of the live
-ones, all come to the same result, and the end of a node moves no file but its own.
-
-A worker writes what it counted as rows: metadata of members of one group, and so seen by all, and gone with the worker.
-There is a row for each file, a few for a long one. Whoever counts a file makes the same rows of it, so they are added
-up by file and part: what two have counted is counted once.
+A shelf writes what it counted as rows: metadata of members of one group, and so seen by all, and gone with the copy
+that wrote them. There is a row for each file, a few for a long one. Whoever counts a file makes the same rows of it, so
+they are added up by file and part: what two copies of a shelf have counted is counted once.
 """
 
 from __future__ import annotations
@@ -27,18 +24,6 @@ class Row(msgspec.Struct, frozen=True):
     part: int
     parts: int
     words: dict[str, int]
-
-
-def owner(file: str, sites: Iterable[bytes]) -> bytes:
-    """The site that owns `file`: the one whose hash with it is highest."""
-    name = file.encode("utf-8", "surrogateescape")
-    return max(sites, key=lambda site: (blake2b(name, key=site, digest_size=8).digest(), site))
-
-
-def shares(files: Iterable[str], sites: Iterable[bytes]) -> dict[str, bytes]:
-    """The owner of each file."""
-    among = list(sites)
-    return {file: owner(file, among) for file in files}
 
 
 def digest(total: Mapping[str, int]) -> str:
@@ -72,24 +57,39 @@ def read_row(meta: Any) -> Row | None:
     return row if 0 <= row.part < row.parts else None
 
 
-def add_up(metas: Iterable[Any]) -> tuple[int, Counter[str]]:
-    """How many files are whole in these metadata, and the sum of their words: each part of each file once."""
+def whole_files(metas: Iterable[Any]) -> dict[str, dict[str, int]]:
+    """The words of each file of which all rows are in these metadata: each part of each file once."""
     files: dict[str, dict[int, Row]] = {}
     for row in map(read_row, metas):
         if row is not None:
             files.setdefault(row.file, {})[row.part] = row
+    return {
+        file: {word: count for row in parts.values() for word, count in row.words.items()}
+        for file, parts in files.items()
+        if len(parts) == parts[min(parts)].parts
+    }
+
+
+def add_up(files: Mapping[str, Mapping[str, int]]) -> Counter[str]:
+    """The sum of the words of all files."""
     total: Counter[str] = Counter()
-    whole = [parts for parts in files.values() if len(parts) == parts[min(parts)].parts]
-    for parts in whole:
-        for row in parts.values():
-            total.update(row.words)
-    return len(whole), total
+    for words in files.values():
+        total.update(words)
+    return total
+
+
+def count_wrong(
+    answers: Mapping[tuple[str, str], int], shelves: Mapping[str, Iterable[str]], files: Mapping[str, Mapping[str, int]]
+) -> int:
+    """How many answers (to a shelf and a word) differ from what the files of the shelf say."""
+    right = ((shelf, word, sum(files[file].get(word, 0) for file in shelves[shelf])) for shelf, word in answers)
+    return sum(answers[shelf, word] != count for shelf, word, count in right)
 
 
 class Tables:
     """Which files are there, as members with rows come and go.
 
-    Law: `missing` and `words` are what `add_up` says of the rows of all members that came and did not go.
+    Law: `missing` and `words` are what `whole_files` says of the rows of all members that came and did not go.
     """
 
     def __init__(self, files: Iterable[str]) -> None:
@@ -119,17 +119,14 @@ class Tables:
             del self.missing[row.file]
             self.held[row.file] = sum(next(iter(words.values())) for words in parts.values())
 
-    def drop(self, member: Hashable) -> str | None:
-        """A member is gone. Returns the file that is missing because of that, if there is one."""
+    def drop(self, member: Hashable) -> None:
+        """A member is gone, and what it alone said with it."""
         file, part = self._rows.pop(member, ("", 0))
         if not file:
-            return None
+            return
         parts = self._parts[file]
         del parts[part][member]
-        if parts[part]:
-            return None
-        del parts[part]
-        if self.held.pop(file, None) is None:
-            return None
-        self.missing[file] = None
-        return file
+        if not parts[part]:
+            del parts[part]
+            if self.held.pop(file, None) is not None:
+                self.missing[file] = None

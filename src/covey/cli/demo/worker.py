@@ -1,9 +1,8 @@
-"""One worker of the demo: a process with a node that counts its share and reads what the others have counted.
+"""One worker of the demo: a process with a node that takes part in the hub, and a client that asks it.
 
-Nobody assigns work, and nobody sends any. Each worker computes from the members it holds alive who owns which file,
-counts what is its own, and joins a group with every finished table as metadata. All see the same group, so each adds up
-the whole of it. A worker that dies takes its tables with it: the files are missing again, and whoever owns them now
-counts them.
+Nobody assigns work: whichever shelves the hub places here run here. Each writes what it counted into a group, so every
+worker adds up the whole. A worker that dies takes its shelves and their rows with it; the hub starts the shelves
+elsewhere, and they read their files again.
 """
 
 from __future__ import annotations
@@ -11,105 +10,106 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sys
-import threading
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+import random
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import msgspec
-
 import covey
-from covey.cli import logs
+from covey.api.hub_values import HubEvent
 from covey.cli.demo import tables
-from covey.cli.demo.corpus import count_words
-from covey.cli.demo.reports import Complete, Failed, MemberLost, Orders, Progress, Report, Started
-from covey.cli.loop import run
-from covey.core.ids import Site
+from covey.cli.demo.client import Client
+from covey.cli.demo.faults import CuttingEnvironment
+from covey.cli.demo.indexing import HOST, TOTALS, Host, shelf
+from covey.cli.demo.reports import Command, Compare, Complete, Cut, Fill, Orders, Progress, Report, Started, Why
+from covey.cli.demo.shelves import questions
+from covey.wire.keys import Key
 
-ALIVE = ("alive", "suspect")  # who answers for its files
-GROUP = "tables"
-FORM_SECONDS_MAX = 15.0  # forming takes 0.03 s; this is for a machine that is busy
+HUB = "library"
+ALIVE = ("alive", "suspect")  # who answers for its shelves
+FILL_SECONDS_MAX = 20.0
 REPORT_SECONDS = 0.1
-END_SECONDS_MAX = 3.0  # after the end of the input the process ends, if need be without a goodbye
-
 
 Rows = covey.Subscription[tuple[covey.GroupMember, ...], covey.GroupJoined | covey.GroupLeft | covey.GroupUpdated]
+Moves = covey.Subscription[tuple[covey.Child, ...], HubEvent]
 
 
 class Worker:
-    """Counts its share until every table is there, and stays with its own, which go when it goes."""
+    """Takes part in the hub and asks it, until cancelled. `obey` takes the director's commands."""
 
-    def __init__(self, node: covey.Node, orders: Orders, report: Callable[[Report], None]) -> None:
+    def __init__(
+        self, node: covey.Node, network: CuttingEnvironment, orders: Orders, report: Callable[[Report], None]
+    ) -> None:
         self._node = node
+        self._network = network
         self._orders = orders
         self._report = report
-        self._root = Path(orders.root)
-        self._tables = tables.Tables(orders.files)
-        self._mine: dict[str, list[covey.Mailbox]] = {}  # a file's rows live as long as these
-        self._live: list[Site] = []  # the others
-        self._owners: dict[str, bytes] = {}
-        self._first_owners: dict[str, bytes] = {}
-        self._todo: deque[str] = deque()
-        self._moved = asyncio.Event()  # there is more to do
-        self._counted_taken = 0
+        self._host = Host(node, Path(orders.root), orders.seconds)
+        self._files = [file for files in orders.shelves.values() for file in files]
+        self._tables = tables.Tables(self._files)
+        self._compares = False
+        self._full = asyncio.Event()  # every shelf runs
+        self._commands: asyncio.Queue[Command] = asyncio.Queue()
+
+    def obey(self, command: Command) -> None:
+        """Do that, behind what was commanded before."""
+        self._commands.put_nowait(command)
 
     async def run(self) -> None:
         """Work until cancelled."""
-        async with self._node as node, node.events() as events, node.group(GROUP).events() as rows:
+        HOST.set(self._host)  # before the node starts: its children see what is set then
+        async with self._node as node:
             self._report(Started(node.site.hex(), node.address, os.getpid()))
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._tell())
+            hub = node.hub(HUB, children=[shelf], on_split="both")
+            async with hub, hub.events() as moves, node.group(TOTALS).events() as rows, asyncio.TaskGroup() as group:
+                client = Client(hub, questions(self._orders.shelves, random.Random()), self._report)
                 group.create_task(self._read(rows))
-                await node.wait_members(self._orders.nodes, timeout=FORM_SECONDS_MAX)
-                self._place()
-                self._first_owners = self._owners
-                group.create_task(self._listen(events))  # what came meanwhile waited in `events`
-                group.create_task(self._count())
-
-    def _place(self) -> None:
-        """Compute who owns what among those alive now; who is only suspected keeps what it has."""
-        me = self._node.site
-        live = [member.site for member in self._node.members() if member.status in ALIVE and member.site != me]
-        if live == self._live:
-            return
-        self._live = live
-        self._owners = tables.shares(self._orders.files, [me, *live])
-        self._todo.clear()
-        self._want(self._tables.missing)
-
-    def _want(self, files: Iterable[str]) -> None:
-        """These are missing: what is ours of them is to be counted."""
-        self._todo.extend(file for file in files if self._owners.get(file) == self._node.site)
-        self._moved.set()
+                group.create_task(self._explain(hub, moves))
+                group.create_task(self._obey(hub))
+                group.create_task(self._ask(client))
+                group.create_task(self._tell(hub, client))
 
     # --- one task each ----------------------------------------------------------------------------------------------
 
-    async def _listen(self, events: AsyncIterator[object]) -> None:
-        async for event in events:
-            match event:
-                case covey.MemberDown(member, cause):
-                    self._report(MemberLost(member.site.hex(), cause))
-                    self._place()
-                case covey.MemberUp() | covey.MemberLeft() | covey.Lost():
-                    self._place()
-                case _:
-                    pass
+    async def _obey(self, hub: covey.Hub) -> None:
+        while True:
+            match await self._commands.get():
+                case Fill():
+                    specs = [covey.ChildSpec(name, shelf, files) for name, files in self._orders.shelves.items()]
+                    (await hub.start_children(specs, timeout=FILL_SECONDS_MAX)).raise_for_errors()
+                case Cut(addresses):
+                    self._network.cut(addresses)
+                case Compare():
+                    self._compares = True
+
+    async def _ask(self, client: Client) -> None:
+        """Let the client ask, once there is somebody to ask."""
+        await self._full.wait()
+        await client.run()
+
+    async def _explain(self, hub: covey.Hub, moves: Moves) -> None:
+        """Say why whatever comes here comes here."""
+        told: dict[Key, int] = {}
+        async for event in moves:
+            if not isinstance(event, covey.ChildUpdated):
+                continue
+            child = event.child
+            mine = next((copy for copy in child.copies if copy.site == self._node.site), None)
+            if mine is not None and mine.state == "running" and told.get(child.id) != mine.instance:
+                told[child.id] = mine.instance
+                self._report(Why(why_here(hub.explain(child.id), self._orders.name)))
 
     async def _read(self, rows: Rows) -> None:
-        """Follow the group: a table is there while a member says it."""
+        """Follow the group: what a file's rows say is there while a member says it."""
         self._put(rows.snapshot)
         async for event in rows:
             match event:
                 case covey.GroupJoined(member):
                     self._put([member])
                 case covey.GroupLeft(member):
-                    if file := self._tables.drop(member.address):
-                        self._want([file])
+                    self._tables.drop(member.address)
                 case covey.Lost():
-                    self._tables = tables.Tables(self._orders.files)
-                    self._put(self._node.group(GROUP).members())
-                    self._want(self._tables.missing)
+                    self._tables = tables.Tables(self._files)
+                    self._put(self._node.group(TOTALS).members())
                 case _:
                     pass
 
@@ -117,126 +117,90 @@ class Worker:
         for member in members:
             self._tables.put(member.address, member.meta)
 
-    async def _count(self) -> None:
-        loop = asyncio.get_running_loop()
-        due = loop.time()
-        while True:
-            self._moved.clear()
-            while self._todo:
-                file = self._todo.popleft()
-                if file in self._tables.held or file in self._mine:  # it came while it waited here
-                    continue
-                self._mine[file] = await self._publish(file)
-                self._counted_taken += self._first_owners[file] != self._node.site
-                due += self._orders.pace_s
-                await asyncio.sleep(max(0.0, due - loop.time()))
-            await self._moved.wait()
-            due = loop.time()
-
-    async def _publish(self, file: str) -> list[covey.Mailbox]:
-        """Count a file, and be a member of the group with each row of its table."""
-        group, words = self._node.group(GROUP), count_words((self._root / file).read_bytes())
-        return [await group.join(meta=row, mailbox_max=1).start() for row in tables.rows_of(file, words)]
-
-    async def _tell(self) -> None:
-        """Report where this worker stands, and once the sum."""
+    async def _tell(self, hub: covey.Hub, client: Client) -> None:
+        """Report where this worker stands, and the sum where it is asked for and everything is there."""
         told = None
-        complete = False
         while True:
-            progress = self._progress()
+            progress = self._progress(hub, client)
             if progress != told:
                 self._report(progress)
                 told = progress
-            if self._tables.complete and not complete:
-                metas = [member.meta for member in self._node.group(GROUP).members()]
-                found = await asyncio.to_thread(_sum, metas)
-                complete = found.files == len(self._orders.files)  # else one has gone, and its rows with it
-                if complete:
+            if progress.running:
+                self._host.begin()
+            if progress.running == len(self._orders.shelves):
+                self._full.set()
+            if self._compares and self._tables.complete:
+                metas = [member.meta for member in self._node.group(TOTALS).members()]
+                found = await asyncio.to_thread(_sum, metas, dict(client.found), client.differing, self._orders)
+                if found is not None:  # else rows went meanwhile
+                    self._compares = False
                     self._report(found)
             await asyncio.sleep(REPORT_SECONDS)
 
     # --- helpers ----------------------------------------------------------------------------------------------------
 
-    def _progress(self) -> Progress:
-        me, held = self._node.site, self._tables.held
-        owned = [file for file, site in self._owners.items() if site == me]
-        taken = [file for file in owned if self._first_owners[file] != me]
+    def _progress(self, hub: covey.Hub, client: Client) -> Progress:
         return Progress(
             members=sum(member.status in ALIVE for member in self._node.members()) - 1,
-            owned=len(owned),
-            done=sum(file in held for file in owned),
-            taken=len(taken),
-            taken_done=sum(file in held for file in taken),
-            counted_taken=self._counted_taken,
-            held=len(held),
+            nodes=len(hub.nodes()),
+            copies=[(index.shelf, index.done) for index in self._host.copies],
+            running=_running(hub),
+            doubles=sum(len(child.copies) > 1 for child in hub.dump().values()),
+            held=len(self._tables.held),
             words=self._tables.words,
+            answered=client.answered,
+            failed=client.failed,
+            silence_s=round(client.silence_s, 3),
+            waits_s=round(client.waits_s, 3),
         )
 
 
-def _sum(metas: list[object]) -> Complete:
-    files, total = tables.add_up(metas)
-    return Complete(files, total.total(), tables.digest(total))
+def _running(hub: covey.Hub) -> int:
+    return sum(any(copy.state == "running" for copy in child.copies) for child in hub.dump().values())
 
 
-def _write(report: Report) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
-    sys.stdout.buffer.flush()
+def _sum(metas: list[object], found: dict[tuple[str, str], int], differing: int, orders: Orders) -> Complete | None:
+    files = tables.whole_files(metas)
+    if any(file not in files for some in orders.shelves.values() for file in some):
+        return None
+    total = tables.add_up(files)
+    wrong = differing + tables.count_wrong(found, orders.shelves, files)
+    return Complete(len(files), total.total(), tables.digest(total), wrong)
 
 
-def _read_orders() -> Orders:
-    line = b""
-    while not line.endswith(b"\n"):
-        more = os.read(0, 65536)
-        if not more:
-            sys.exit(0)  # the director is gone already
-        line += more
-    return msgspec.json.decode(line, type=Orders)
+def why_here(explained: covey.Explanation, here: str) -> str:
+    """One line of why a shelf runs here."""
+    order = " > ".join(explained.ranking)
+    reason = f"of {order} its hash ranks it first" if explained.ranking[:1] == (here,) else order
+    return "; ".join([f"{explained.id!s} runs on {here}: {reason}", *explained.reasons])
 
 
-def _watch_input(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
-    """Runs in a thread. The end of the input means that the director wants us to end, or is dead: no orphan stays."""
-    while os.read(0, 4096):
-        pass
-    with contextlib.suppress(RuntimeError):  # the loop has ended before
-        loop.call_soon_threadsafe(ended.set)
-    threading.Event().wait(END_SECONDS_MAX)
-    os._exit(1)
-
-
-async def _work(orders: Orders) -> None:
-    ended = asyncio.Event()
-    threading.Thread(target=_watch_input, args=(asyncio.get_running_loop(), ended), daemon=True).start()
+async def work(orders: Orders, commands: asyncio.Queue[Command | None], report: Callable[[Report], None]) -> None:
+    """Run a worker until None comes instead of a command."""
+    network = CuttingEnvironment()
     node = covey.Node(
         orders.cluster,
+        name=orders.name,
         listen="127.0.0.1:0",
         seeds=orders.seeds,
         secret=orders.secret,
-        storage=orders.storage,
+        storage=orders.storage or None,
         config=covey.Config.laptop(),
+        _environment=network,
     )
-    work = asyncio.create_task(Worker(node, orders, _write).run())
-    ending = asyncio.create_task(ended.wait())
-    await asyncio.wait((work, ending), return_when=asyncio.FIRST_COMPLETED)
-    ending.cancel()
-    if ended.is_set():
-        work.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await work
-
-
-def main() -> None:
-    """Take orders, work, and end when the input ends."""
-    logs.configure()
-    orders = _read_orders()
+    worker = Worker(node, network, orders, report)
+    working = asyncio.create_task(worker.run())
     try:
-        run(_work(orders))
-    except BaseException as error:
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        if not isinstance(error, BrokenPipeError):
-            _write(Failed(f"{type(error).__name__}: {error}"))
-        raise
-
-
-if __name__ == "__main__":
-    main()
+        while True:
+            hearing = asyncio.create_task(commands.get())
+            await asyncio.wait((working, hearing), return_when=asyncio.FIRST_COMPLETED)
+            if not hearing.done():
+                hearing.cancel()
+                break
+            if (command := hearing.result()) is None:
+                break
+            worker.obey(command)
+    finally:
+        working.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await working

@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from covey.core.errors import CoveyError, DeadlineExceeded, invariant
 from covey.core.ids import Origin, Site
 from covey.core.vocabulary import Refuse, Resolve
@@ -119,7 +121,7 @@ class Batches:
                 if error is not None:
                     batch.errors.append(error)
                 else:
-                    batch.missing[new.id] = self._ground.places.host(new.id)
+                    batch.missing[new.id] = None  # its row, once it is shown, tells who is to start it
                     self._waiting.setdefault(new.id, {})[request] = None
             if batch.errors and not batch.unwritten:
                 self._look(request, now_us)
@@ -163,6 +165,7 @@ class Batches:
             batch.started[id] = place
             batch.missing[id] = place.life[0]
         elif id in book.children:
+            batch.missing[id] = self._ground.places.host(id)
             failed = next((life for life, one in book.running(id).items() if one.state is State.FAILED), None)
             if failed is None:
                 return
@@ -242,7 +245,8 @@ class Batches:
     def _end_start(self, request: int, batch: Starting) -> None:
         del self._starting[request]
         self._ground.calm("batch", request)
-        outcome = StartOutcome(tuple(batch.started.values()), tuple(batch.errors), batch.taking_back)
+        errors = tuple([_with_host(error, batch.started) for error in batch.errors])
+        outcome = StartOutcome(tuple(batch.started.values()), errors, batch.taking_back)
         if request > 0:
             self._ground.say(Resolve(request, outcome))
         else:
@@ -272,7 +276,8 @@ class Batches:
                 batch.errors.append(ChildError(new.id, None, Trouble.NO_RESPONSE, reason))
             batch.unwritten.clear()
             if not batch.taking_back:
-                for id, site in batch.missing.items():
+                for id, known in batch.missing.items():
+                    site = self._ground.places.host(id) or known
                     batch.errors.append(ChildError(id, site, Trouble.NO_RESPONSE, "nothing was heard of it in time"))
                 for site in batch.watched or ():
                     for id in batch.started:
@@ -386,6 +391,12 @@ class Batches:
         for request, batch in list(self._starting.items()):
             if batch.watched is not None:
                 self._look(request, now_us)
+
+
+def _with_host(error: ChildError, started: dict[bytes, Place]) -> ChildError:
+    """Who runs a child that one batch named twice is known only when it runs."""
+    place = started.get(error.id) if error.trouble is Trouble.EXISTS and error.site is None else None
+    return error if place is None else msgspec.structs.replace(error, site=place.life[0])
 
 
 def _runs(id: bytes, running: dict[Origin, Running]) -> Place | None:

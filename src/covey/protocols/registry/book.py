@@ -79,13 +79,13 @@ class Book:
     def fold_running(self, key: bytes, value: bytes | None, life: Origin) -> bool:
         """Somebody runs a child, otherwise than before or not any more; returns whether that is so."""
         id = key[1:]
-        read = None if value is None else read_running(key, value)
+        read = None if value is None else read_running(key, value, id in self.children)
         self.nonsense += value is not None and read is None
         lives = self._running.get(id)
         if read is not None:
             if lives is None:
                 lives = self._running[id] = {}
-            lives[life] = read[1]
+            lives[life] = read
             return True
         if lives is None or lives.pop(life, None) is None:
             return False

@@ -155,7 +155,11 @@ class Calls:
             self._later(pending, now_us)
 
     def _host(self, pending: Pending, id: bytes) -> Origin | None:
-        """Who runs a child; of several the one that it belongs to, or else the lowest. Or who is to run it."""
+        """Who runs a child; of several the one that it belongs to, or else the lowest. Or where it went.
+
+        Another node that is to run it hears nothing before it shows that it does: it may not know of it yet, and
+        whatever it turns away would arrive after what is sent later.
+        """
         ground = self._ground
         placed = ground.places.host(id)
         runs = [
@@ -164,10 +168,9 @@ class Calls:
         ]  # fmt: skip
         if runs:
             return next((life for life in runs if life[0] == placed), min(runs))
-        for site in (pending.hint, placed):
-            if site is not None and (life := ground.life_of(site)) is not None:
-                return life
-        return None
+        if pending.hint is not None and (life := ground.life_of(pending.hint)) is not None:
+            return life
+        return ground.me if placed == ground.me[0] else None
 
     def _later(self, pending: Pending, now_us: int) -> None:
         config = self._ground.config

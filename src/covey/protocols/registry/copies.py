@@ -58,8 +58,8 @@ class Hosted:
 
     __slots__ = (
         "active_us", "announced", "arrived", "births", "carried", "copy", "delivered", "ends", "epoch", "error",
-        "failures", "first", "fresh", "id", "letters", "mailbox", "move", "phase", "reason", "restarts", "spec",
-        "started_us", "state", "stuck", "theirs", "until_us", "waits",
+        "failures", "first", "fresh", "id", "letters", "mailbox", "move", "phase", "reason", "refused", "restarts",
+        "spec", "started_us", "state", "stuck", "theirs", "until_us", "waits",
     )  # fmt: skip
 
     def __init__(self, id: bytes, spec: Spec, births: tuple[Dot, ...], copy: Copy, config: RegistryConfig) -> None:
@@ -80,6 +80,7 @@ class Hosted:
         self.state: bytes | None = None  # what the copy before left
         self.theirs: bytes | None = None  # what a duplicate left
         self.move: Move | None = None
+        self.refused: tuple[Origin, int] | None = None  # who could not take it over, and until when it is not asked
         self.arrived: tuple[Site, int, int] | None = None  # whose life it came from and by which move; not confirmed
         self.carried: dict[tuple[Origin, int], None] = {}  # letters that came with it: its former host has them too
         self.error = ""

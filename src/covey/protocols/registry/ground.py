@@ -47,6 +47,7 @@ class Wires:
         self.me = me
         self.lives: dict[Site, Contact] = {}  # the latest that is known of each site
         self.linked: dict[Site, int] = {}  # the life on the other end of a data link
+        self.doubted: dict[Origin, int] = {}  # lives that others hold for down and we are linked to; until when
         self._unsent: dict[Site, list[tuple[Any, int]]] = {}
         self._number = 0
 
@@ -59,6 +60,14 @@ class Wires:
     def life(self) -> Origin:
         """Ours."""
         return self.me.site, self.me.incarnation
+
+    def is_doubtful(self, now_us: int) -> bool:
+        """Whether somebody was just said to be down whose link says otherwise: if it lives, it is about to say so.
+
+        After a split has healed, each side hears of the other that those around it are down.
+        """
+        self.doubted = {life: until_us for life, until_us in self.doubted.items() if until_us > now_us}
+        return bool(self.doubted)
 
     def is_over(self, life: Origin) -> bool:
         """Whether a later life of its site is known, or the site belongs no more."""
@@ -228,11 +237,11 @@ class Ground:
         return Member(site, "" if known is None else known.name)
 
     def is_complete(self) -> bool:
-        """Whether we know of everybody who holds the rows of this hub what it runs.
+        """Whether we know of everybody who holds the rows of this hub what it runs, as far as it can be known.
 
         Rows of one owner come all at once, or in the order in which it wrote them, and the first says that it takes
         part: so whoever takes part was heard out.
         """
-        if not self.rows.is_told(self.hub):
+        if not self.rows.is_told(self.hub) or self.wires.is_doubtful(self.now_us):
             return False
         return all(site in self.book.participants for site in self.rows.holders(self.hub))

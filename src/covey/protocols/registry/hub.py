@@ -11,10 +11,10 @@ from itertools import islice
 from typing import Any
 
 from covey.core import children as c
-from covey.core.errors import CoveyError, UnknownName, UsageError, invariant
+from covey.core.errors import CoveyError, UnknownName, invariant
 from covey.core.ids import Origin, Site
 from covey.core.rows import RowsChanged, SharedChanged
-from covey.core.vocabulary import Emit, Refuse, Resolve
+from covey.core.vocabulary import Emit, Resolve
 from covey.protocols.registry import rows
 from covey.protocols.registry.batches import Batches
 from covey.protocols.registry.calls import Calls
@@ -98,8 +98,7 @@ class Hub:
         self._opening = command.request
         self._statics = command.static
         self.ground.opened_us = now_us
-        me = self.ground.me[0]
-        self.synchronizing.open([site for site in self.ground.rows.holders(self.ground.hub) if site != me])
+        self.synchronizing.open()
         self._say_participant()
         self.ground.alarm("settled", None, now_us + self.ground.config.joined_settle_us)
 
@@ -143,12 +142,11 @@ class Hub:
         self.batches.start(StartChildren(-1, self.ground.hub, missing, STATICS_US), now_us)
 
     def _statics_done(self, outcome: StartOutcome, _: int) -> None:
-        error = next(iter(outcome.errors), None)
-        if error is None or not self._opening:
+        if outcome.errors and self._opening:
+            request, self._opening = self._opening, 0
+            self.ground.say(Resolve(request, outcome))  # whoever opens it hears which failed, and closes it
+        else:
             self._opened()
-            return
-        request, self._opening = self._opening, 0
-        self.ground.say(Refuse(request, UsageError(f"{error.id!r}: {error.reason}")))
 
     def _opened(self) -> None:
         if self._opening:
@@ -238,7 +236,9 @@ class Hub:
         if after == before:
             return
         self.ground.say(Emit(ChildChanged(self.ground.hub, id, before, after)))
-        self.ground.looks[id] = None
+        ground = self.ground
+        if id in self.hosting.hosted or ground.places.host(id) == ground.me[0]:  # else it is nothing to us
+            ground.looks[id] = None
         self.batches.touched(id, now_us)
         self.calls.touched(id, now_us)
 
@@ -251,6 +251,8 @@ class Hub:
         after = [(one.site, one.incarnation) for one in view.hosts], [one.site for one in view.others]
         self._stable_us = now_us
         ground.alarm("stable", None, now_us + ground.config.stable_us)
+        if ground.closing:  # nothing waits for a stable view then
+            ground.looks |= dict.fromkeys(self.hosting.hosted)
         if before != after:
             hosts = tuple(one.site for one in view.hosts)
             others = tuple(one.site for one in view.others)
@@ -329,6 +331,7 @@ class Hub:
         self._firsts.pop(id, None)
         hosted = self.hosting.begin(child, now_us, first=first)
         self.hosting.run(hosted, child, now_us)
+        self.calls.touched(id, now_us)  # who waited for it comes before who asks next
 
     def _runs_elsewhere(self, id: bytes) -> bool:
         return any(life != self.ground.me for life in self.book.running(id))
@@ -338,9 +341,11 @@ class Hub:
         ground = self.ground
         placed = ground.places.host(child.id)
         ours = ground.places.view.config == rows.digest_of(ground.options.settings)
-        if ground.closing and (placed is None or ground.life_of(placed) is None or self._drains(placed)):
-            self.hosting.end(hosted, "closed", now_us)
-            return
+        if ground.closing:
+            placed = ground.places.place_anew(child.id)  # what is kept may be of the view in which we stayed
+            if placed is None or ground.life_of(placed) is None or self._drains(placed):
+                self.hosting.end(hosted, "closed", now_us)
+                return
         if placed == ground.me[0] or (placed is None and ours):
             self.moves.unwant(child.id)
             return

@@ -54,6 +54,7 @@ from covey.protocols.registry.config import RegistryConfig
 from covey.protocols.registry.copies import Hosted
 from covey.protocols.registry.ground import Ground, RowsView, Wires
 from covey.protocols.registry.hub import Hub
+from covey.protocols.registry.rows import PREFIX
 from covey.wire.messages import registry as wire
 
 Effect = Any
@@ -252,7 +253,7 @@ class Registry:
         closing = hub.ground.closing
         hub.end()
         outcome = [Resolve(closing)] if closing > 0 else []
-        return [*hub.ground.flush(), ReleaseInstance(instance), *outcome]
+        return [*hub.ground.flush(), ReleaseInstance(instance, True), *outcome]
 
     def _on_start(self, command: h.StartChildren, now_us: int) -> None:
         if not command.children:
@@ -269,14 +270,14 @@ class Registry:
     def _on_won(self, fact: ClaimWon, now_us: int) -> list[Effect] | None:
         hub = self.hubs.get(fact.id[0])
         if hub is None:
-            return [Relinquish(fact.id)]
+            return [Relinquish(fact.id)] if fact.id[0].startswith(PREFIX) else []
         hub.hosting.won(fact.id[1], fact.token, now_us)
         return None
 
     def _on_lease_ended(self, fact: LeaseEnded, now_us: int) -> list[Effect] | None:
         hub = self.hubs.get(fact.id[0])
         if hub is None:
-            return [Relinquish(fact.id)]
+            return [Relinquish(fact.id)] if fact.id[0].startswith(PREFIX) else []
         hub.hosting.fence(fact.id[1], fact.ended_us, now_us)
         return None
 
@@ -409,6 +410,7 @@ class Registry:
             self._relinked(site, now_us)
             if isinstance(fact, PeerLost) and self._wires.linked.get(site) == fact.contact.incarnation:
                 del self._wires.linked[site]
+                self._wires.doubted.pop((site, fact.contact.incarnation), None)
 
     def _relinked(self, site: Site, now_us: int) -> None:
         known = self._wires.linked.get(site)
@@ -430,6 +432,11 @@ class Registry:
                 self._unknown[site] = None
         elif fact.state is not Liveness.UNKNOWN:
             self._unknown.pop(site, None)
+            life = site, contact.incarnation
+            if fact.state is Liveness.DOWN and fact.cause == "told" and self._wires.linked.get(site) == life[1]:
+                self._wires.doubted[life] = now_us + self._config.doubt_us
+            else:
+                self._wires.doubted.pop(life, None)
             if fact.state is Liveness.ALIVE and self._joined_us is None:
                 self._joined_us = now_us
 
@@ -444,6 +451,7 @@ class Registry:
         self._wires.me = Contact(me.site, fact.incarnation, me.address)
         self._wires.lives.clear()
         self._wires.linked.clear()
+        self._wires.doubted.clear()
         self._unknown.clear()
         self._joined_us = None
         if anew:

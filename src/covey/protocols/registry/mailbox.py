@@ -74,7 +74,7 @@ class Mailbox:
         known = self._lows.get(letter.sender, 0)
         if low > known:
             self._lower(letter.sender, known, low)
-        if letter.number < known:
+        if letter.number < max(known, low):
             return Put.OLD
         key = letter.key
         if key in self._known:

@@ -25,6 +25,7 @@ from covey.protocols.registry.copies import Hosted, Move, Phase
 from covey.protocols.registry.ground import Ground
 from covey.protocols.registry.hosting import Hosting
 from covey.protocols.registry.mailbox import Letter, Reply
+from covey.protocols.registry.placement import runs
 from covey.protocols.registry.vocabulary import MoveFailed
 from covey.wire.messages import registry as wire
 
@@ -80,6 +81,7 @@ class Moves:
             moves = hosted is not None and hosted.move is not None and hosted.move.number == number
             invariant(moves, "who moves is hosted here")
         most = max(self._ground.config.leaving_moves_max, self._ground.config.moves_max)
+        invariant(len(self._arriving) <= self._ground.config.arriving_max, "what arrives is bounded")
         invariant(len(self._under_way) <= most + len(self._hosting.hosted), "moves are bounded")
 
     # --- here -------------------------------------------------------------------------------------------------------
@@ -104,7 +106,8 @@ class Moves:
             if hosted is None or hosted.phase is not Phase.RUNNING or hosted.move is not None:
                 continue
             target = self._target(id)
-            if target is not None:
+            refused, until_us = hosted.refused or (None, 0)
+            if target is not None and (target != refused or now_us >= until_us):
                 self._prepare(hosted, target, now_us)
 
     def _target(self, id: bytes) -> Origin | None:
@@ -159,9 +162,12 @@ class Moves:
         ground = self._ground
         assert hosted.move is not None
         self.counts["move_failed"] += 1
-        ground.say(Emit(MoveFailed(ground.hub, hosted.id, hosted.move.target[0], error)))
+        target = hosted.move.target
+        ground.say(Emit(MoveFailed(ground.hub, hosted.id, target[0], error)))
         self._cancel(hosted)
-        ground.alarm("retry", hosted.id, now_us + ground.config.prepare_us)
+        # Each attempt may cost the child its time, so it stays for a while, even if it is looked at meanwhile.
+        hosted.refused = target, now_us + (ground.config.retry_us if ground.closing else ground.config.prepare_us)
+        ground.alarm("retry", hosted.id, hosted.refused[1])
         if hosted.phase is Phase.SENDING:
             self._hosting.run_again(hosted, now_us)
 
@@ -278,9 +284,11 @@ class Moves:
             why = "no such child is known there yet"
         elif ground.closing:
             why = "it leaves"
+        elif len(self._arriving) >= ground.config.arriving_max:
+            why = "too many are on their way there"
         elif message.id in self._hosting.hosted:
             why = "it runs there already"
-        elif child.spec.start not in ground.options.starts:
+        elif not runs(ground.options.starts, child.spec.start):
             why = f"it does not run {child.spec.start!r}"
         if why or child is None:
             ground.send(peer[0], wire.Prepared(ground.hub, message.move, message.id, why))
@@ -334,6 +342,8 @@ class Moves:
             return
         arriving = self._arriving.get(key)
         if arriving is None:
+            if len(self._arriving) >= self._ground.config.arriving_max:
+                return  # it is said again
             arriving = self._arriving[key] = Arriving(message.id)
             self._ground.alarm("arriving", key, now_us + 2 * self._ground.config.prepare_us)
         arriving.parts[message.part] = message
@@ -356,7 +366,7 @@ class Moves:
         error = ""
         if child is None:
             error = "no such child is known there"
-        elif ground.closing or hosted is not None or child.spec.start not in ground.options.starts:
+        elif ground.closing or hosted is not None or not runs(ground.options.starts, child.spec.start):
             error = "it cannot run there any more"
         if error or child is None:
             self._settle(key, message.id, error)

@@ -22,6 +22,7 @@ from covey.core.rendezvous import best
 WEIGHT_MAX = 64  # tickets of one participant; each costs one hash, about a microsecond
 
 
+WHOLE = ".*"  # behind the name of a module: everything in it, and in its submodules
 STARTS_MAX = 1_024  # whose able hosts a view remembers: peers may name any. Guess
 
 
@@ -47,6 +48,14 @@ class Participant(msgspec.Struct, frozen=True, array_like=True, gc=False):
 Able: TypeAlias = list[tuple[Participant, tuple[bytes, ...]]]
 
 
+def runs(starts: Iterable[str], start: str) -> bool:
+    """Whether somebody who says this runs `start`: by its name, or as part of a module that is allowed as a whole."""
+    if start in starts:
+        return True
+    module = start.partition(":")[0] + "."
+    return any(one.endswith(WHOLE) and module.startswith(one.removesuffix(WHOLE) + ".") for one in starts)
+
+
 class View:
     """The participants as one node sees them.
 
@@ -59,7 +68,7 @@ class View:
         counts = Counter(one.config for one in everybody)
         self.config = min(counts, key=lambda config: (-counts[config], config), default=b"")
         self.hosts = [one for one in everybody if one.config == self.config]
-        self._ables: dict[str, Able] = {}
+        self._ables: dict[str | None, Able] = {}
         self.others = [one for one in everybody if one.config != self.config]
 
     def place(self, id: bytes, start: str, assigned: Site | None = None) -> Participant | None:
@@ -71,16 +80,19 @@ class View:
             return able[0][0] if able else None
         return max([(best(id, tickets), one.site, one) for one, tickets in able])[2]
 
-    def ranked(self, id: bytes, start: str) -> list[Participant]:
-        """All who can run a child, the one it belongs to first. Who is draining is only asked where nobody else is."""
+    def ranked(self, id: bytes, start: str | None) -> list[Participant]:
+        """All who can run a child, the one it belongs to first. Who is draining is only asked where nobody else is.
+
+        Without a `start`: all who can run any.
+        """
         ranked = sorted([(best(id, tickets), one.site, one) for one, tickets in self._able(start)], reverse=True)
         return [one for _, _, one in ranked]
 
-    def _able(self, start: str) -> Able:
+    def _able(self, start: str | None) -> Able:
         """Who can run this, with its tickets: found once for each view."""
         known = self._ables.get(start)
         if known is None:
-            able = [one for one in self.hosts if one.weight > 0 and start in one.starts]
+            able = [one for one in self.hosts if one.weight > 0 and (start is None or runs(one.starts, start))]
             staying = [one for one in able if not one.draining]
             known = [(one, _tickets(one)) for one in staying or able]
             if len(self._ables) < STARTS_MAX:

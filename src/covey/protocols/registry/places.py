@@ -90,6 +90,14 @@ class Places:
                     changed.append(id)
         return changed
 
+    def place_anew(self, id: bytes) -> Site | None:
+        """Place one child in the view as it is, due or not; returns who has to run it."""
+        if id in self._children:
+            self._orphans.pop(id, None)
+            self._due.pop(id, None)
+            self._place(id)
+        return self._hosts.get(id)
+
     def _place(self, id: bytes) -> bool:
         start, assigned = self._children[id]
         expected = self._expected.pop(id, None)

@@ -9,7 +9,6 @@ Owned rows are who takes part, and which children run where: they are shown whil
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from enum import IntEnum
 
@@ -123,21 +122,28 @@ def running_key(id: bytes) -> bytes:
 
 def read_child(id: bytes, row: SharedRow) -> Child | None:
     """A child from its shared row; None for what no covey writes. Of fields that make no sense the default counts."""
-    births: list[tuple[Dot, Birth]] = []
-    for dot, value in row.births:
-        with contextlib.suppress(ValueError, RecursionError):
-            births.append((dot, _birth_decoder.decode(value)))
-    if not births or not is_key(id):
+    births = row.births if len(row.births) == 1 else tuple([one for one in row.births if _birth(one[1]) is not None])
+    birth = _birth(births[-1][1]) if births else None
+    if birth is None or not is_key(id):
         return None
-    birth = births[-1][1]
+    first = None if birth.first is None else (Site(birth.first[0]), birth.first[1])
+    if len(births) == 1 and not row.fields:  # nearly always
+        return Child(id, birth.spec, birth.meta, None, _bounded(birth.epoch), first, (births[0][0],))
     assigned = row.get(ASSIGNED)
     site = Site(assigned) if assigned is not None and len(assigned) == SITE_BYTES else None
     meta = row.get(META)
     raised = [_epoch(value) for value in row.values(EPOCH)]
-    epochs = [_bounded(one.epoch) for _, one in births] + raised
-    first = None if birth.first is None else (Site(birth.first[0]), birth.first[1])
+    begun = [_bounded(one.epoch) for _, value in births if (one := _birth(value)) is not None]
     dots = tuple([dot for dot, _ in births])
-    return Child(id, birth.spec, birth.meta if meta is None else meta, site, max(epochs), first, dots, bool(raised))
+    meta = birth.meta if meta is None else meta
+    return Child(id, birth.spec, meta, site, max(begun + raised), first, dots, bool(raised))
+
+
+def _birth(value: bytes) -> Birth | None:
+    try:
+        return _birth_decoder.decode(value)
+    except (ValueError, RecursionError):
+        return None
 
 
 def read_participant(value: bytes, site: Site, incarnation: int) -> Participant | None:
@@ -149,12 +155,15 @@ def read_participant(value: bytes, site: Site, incarnation: int) -> Participant 
     return said if (said.site, said.incarnation) == (site, incarnation) else None
 
 
-def read_running(key: bytes, value: bytes) -> tuple[bytes, Running] | None:
-    """Which child runs, from an owned row; None for another kind of row, and for nonsense."""
-    if not key.startswith(_RUNNING) or not is_key(key[1:]):
+def read_running(key: bytes, value: bytes, known: bool = False) -> Running | None:
+    """What runs, from the owned row of a child; None for another kind of row, and for nonsense.
+
+    `known`: the id behind the key is one.
+    """
+    if not key.startswith(_RUNNING) or not (known or is_key(key[1:])):
         return None
     try:
-        return key[1:], _running_decoder.decode(value)
+        return _running_decoder.decode(value)
     except (ValueError, RecursionError):
         return None
 

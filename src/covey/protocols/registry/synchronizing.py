@@ -24,21 +24,19 @@ from covey.core.ids import Site
 from covey.core.rng import jittered
 from covey.core.rows import TakeOperations, TakeRows
 from covey.core.vocabulary import Emit
+from covey.protocols.registry.strategies.checking import check_step, check_strategy
 from covey.protocols.registry.strategies.delta import Delta
 from covey.protocols.registry.strategies.strategy import (
-    FUNCTIONS,
     AllRows,
     CrossNodeRequest,
     Data,
     HubView,
     Member,
     OurRows,
-    Step,
     Tell,
 )
 from covey.protocols.registry.vocabulary import StrategyFailed
 from covey.wire.messages import registry as wire
-from covey.wire.messages.rows import OwnedOps, SharedOps
 
 Effect = Any
 POUR_US = 10_000  # between two pieces of a telling. Guess
@@ -120,20 +118,16 @@ class Synchronizing:
 
     # --- what happens -----------------------------------------------------------------------------------------------
 
-    def open(self, joiners: list[Site]) -> None:
+    def open(self) -> None:
         """The hub is opened here: who holds it already is new to us, as we are to it."""
         try:
             strategy = self.strategy.init(self._view())
-            missing = next((name for name in FUNCTIONS if not callable(getattr(strategy, name, None))), None)
-            if missing is not None:
-                raise TypeError(f"init returned {strategy!r:.80}, which has no {missing}")
-            if type(strategy.sync_interval) not in (int, float, type(None)):
-                raise TypeError(f"its sync_interval is {strategy.sync_interval!r:.80}, and must be seconds or None")
+            check_strategy(strategy, "it begins as")
             self.strategy = strategy
         except Exception as error:
             self._report("init", error)
             self.strategy = Delta()
-        for site in joiners:
+        for site in self._nodes():
             self.joined(site)
         self._again()
 
@@ -198,7 +192,8 @@ class Synchronizing:
     def _step(self, function: str, instead: Callable[[], list[Tell]], *arguments: Any) -> None:
         try:
             step = getattr(self.strategy, function)(self._view(), *arguments)
-            tells = self._checked(step)
+            check_step(step, self._ways.hub, dict.fromkeys(self._nodes()), self.strategy.sync_interval)
+            tells = list(step.tells)
             if step.strategy is not None:
                 self.strategy = step.strategy
         except Exception as error:
@@ -206,32 +201,6 @@ class Synchronizing:
             tells = instead()
         for tell in tells:
             self._say(tell, function in ("broadcast_local_data", "handle_node_join_data"))
-
-    def _checked(self, step: Any) -> list[Tell]:
-        """What it wants told. Raises for what makes no sense; then nothing of it is told."""
-        if not isinstance(step, Step) or not isinstance(step.tells, tuple):
-            raise TypeError(f"it returned {step!r:.80}, and must return a Step of a tuple of Tells")
-        known = dict.fromkeys(self._nodes())
-        for tell in step.tells:
-            if not isinstance(tell, Tell) or not isinstance(tell.to, tuple) or not isinstance(tell.note, bytes):
-                raise TypeError(f"one of its tells is {tell!r:.80}, and must be a Tell of a tuple of sites")
-            if stranger := next((site for site in tell.to if site not in known), None):
-                raise ValueError(f"it tells {stranger!r:.80}, who is none of the other members")
-            if len(tell.note) > wire.NOTE_BYTES_MAX:
-                raise ValueError(f"its note has {len(tell.note)} bytes, and may have {wire.NOTE_BYTES_MAX}")
-            if isinstance(tell.what, (OurRows, AllRows)):
-                continue
-            if not isinstance(tell.what, tuple) or not all(map(self._is_request, tell.what)):
-                raise TypeError(f"it tells {tell.what!r:.80}, and must tell OurRows, AllRows or a tuple of requests")
-        strategy = step.strategy
-        if strategy is not None and not all(callable(getattr(strategy, name, None)) for name in FUNCTIONS):
-            raise TypeError(f"it goes on as {strategy!r:.80}, which has not all six functions")
-        if strategy is not None and strategy.sync_interval != self.strategy.sync_interval:
-            raise ValueError(f"it goes on as {strategy!r:.80}, and its sync_interval must stay as it is")
-        return list(step.tells)
-
-    def _is_request(self, request: Any) -> bool:
-        return isinstance(request, (OwnedOps, SharedOps)) and request.instance == self._ways.hub
 
     def _say(self, tell: Tell, joins: bool) -> None:
         if not tell.to:

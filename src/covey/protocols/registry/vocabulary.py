@@ -39,7 +39,10 @@ class HubOptions(msgspec.Struct, frozen=True):
 
 
 class OpenHub(msgspec.Struct, frozen=True, gc=False):
-    """Take part in a hub. Resolved once this node places children and all of `static` run somewhere."""
+    """Take part in a hub. Resolved once this node places children and all of `static` run somewhere.
+
+    With a `StartOutcome` where some of these did not start; the hub is open all the same.
+    """
 
     request: int
     hub: bytes

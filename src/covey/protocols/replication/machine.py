@@ -331,7 +331,7 @@ class Replication:
         for owner in table.owners():
             incarnation = table.position(owner).incarnation
             effects += self._changed(instance, owner, incarnation, table.drop(owner))
-        effects += self.shared.close(instance)
+        effects += self.shared.close(instance, command.keep)
         return effects + self.owned.write(SYSTEM, [(instance, None)])
 
     def _changed(

@@ -48,6 +48,7 @@ class Saving:
         self._able = stored is not None
         self._found: dict[bytes, Keeping] = {}  # on the disk, and not held in this life
         self._kept: dict[bytes, Keeping] = {}
+        self._resting: dict[bytes, None] = {}  # of these, what is kept and not held
         self._void: dict[bytes, _Void] = {}
         self._under_way: dict[bytes, int] = {}  # by instance: the last piece that has anything of it
         self._asked = self._stored = 0  # pieces
@@ -65,6 +66,7 @@ class Saving:
         for instance, keeping in self._kept.items():
             keeping.check()
             invariant(instance not in self._found, "what is held was found before, or not at all")
+        invariant(self._resting.keys() <= self._kept.keys(), "what rests is kept")
         invariant(self._stored <= self._asked, "only what was asked for is stored")
 
     # --- instances --------------------------------------------------------------------------------------------------
@@ -72,6 +74,9 @@ class Saving:
     def open(self, instance: bytes, durable: bool) -> SharedTable:
         """The table of an instance that is held from now on: as it was found, or a new one."""
         found = self._found.pop(instance, None)
+        if instance in self._resting:
+            del self._resting[instance]
+            found = self._kept.pop(instance)
         if not (self._able and durable):
             if found is not None:
                 self._let_go(found)
@@ -79,10 +84,12 @@ class Saving:
         keeping = self._kept[instance] = found or Keeping(instance)
         return keeping.table
 
-    def close(self, instance: bytes) -> None:
-        """It is not held any more: what is kept of it goes. Not where the whole node ends: it may be held again."""
+    def close(self, instance: bytes, keep: bool) -> None:
+        """It is not held any more: what is kept of it goes, or stays as it is for whoever holds it again."""
         keeping = self._kept.get(instance)
-        if keeping is not None and not self._ending:
+        if keeping is not None and keep:
+            self._resting[instance] = None
+        elif keeping is not None:
             del self._kept[instance]
             self._let_go(keeping)
 

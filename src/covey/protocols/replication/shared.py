@@ -107,15 +107,16 @@ class Shared:
         self.retiring.open(instance, table, now_us)
         return changed(instance, table)
 
-    def close(self, instance: bytes) -> list[Effect]:
+    def close(self, instance: bytes, keep: bool) -> list[Effect]:
         """It does not any more: nothing of it is shown. Those who hold it are told the last of what we did."""
         effects = self._say(instance, self._unsaid.pop(instance, []))
         table = self.tables.pop(instance)
-        self.saving.close(instance)
+        self.saving.close(instance, keep)
         self.exchanges.close(instance)
         self.retiring.close(instance)
         self._alike = {key: seen for key, seen in self._alike.items() if key[0] != instance}
         gone = tuple((key, None) for key in table.view())
+        table.untell()
         return [*effects, SharedChanged(instance, gone)] if gone else effects
 
     def greet(self, instance: bytes, peer: Site) -> list[Effect]:

@@ -109,7 +109,7 @@ class Children:
 
         `resolve(id, ours, theirs)`, plain or async, makes one state of what two copies of a child left.
         """
-        self.hubs[hub] = Hub(dict(starts), handle, resolve)
+        self.hubs[hub] = Hub(starts, handle, resolve)
 
     def close(self, hub: bytes) -> None:
         """Start no more children of `hub`. What still runs of it is cancelled."""

@@ -5,32 +5,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio import subprocess
+from asyncio.subprocess import PIPE
 from collections import deque
 from collections.abc import Callable
 
 import msgspec
 
-from covey.cli.demo.reports import Orders, Report
+from covey.cli.demo.reports import Command, Orders, Report
 from covey.cli.demo.screen import Column
 
 END_SECONDS_MAX = 4.0
 
 
-class Child:
+class Process:
     """One worker's process, and what is shown of it."""
 
-    def __init__(self, process: Process, column: Column) -> None:
+    def __init__(self, process: subprocess.Process, column: Column) -> None:
         self.column = column
         self.last_words: deque[str] = deque(maxlen=5)  # of its stderr
         self._process = process
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def command(self, orders: Orders) -> None:
-        """Write the first line it waits for."""
+    async def tell(self, said: Orders | Command) -> None:
+        """Write a line for it to read: first its orders, then commands."""
         assert self._process.stdin is not None
         with contextlib.suppress(ConnectionError):  # it ended, which is reported elsewhere
-            self._process.stdin.write(msgspec.json.encode(orders) + b"\n")
+            self._process.stdin.write(msgspec.json.encode(said) + b"\n")
             await self._process.stdin.drain()
 
     def kill(self) -> None:
@@ -38,15 +39,15 @@ class Child:
         self.column.state = "killed"
         self._process.kill()
 
-    def listen(self, hear: Callable[[Child, Report], None], lose: Callable[[Child, str], None]) -> None:
+    def listen(self, hear: Callable[[Process, Report], None], lose: Callable[[Process, str], None]) -> None:
         """Call `hear` with every report, and `lose` with the reason when the process has ended."""
         errors = asyncio.create_task(self._listen_to_errors())
         self._tasks = [errors, asyncio.create_task(self._listen(hear, lose, errors))]
 
     async def _listen(
         self,
-        hear: Callable[[Child, Report], None],
-        lose: Callable[[Child, str], None],
+        hear: Callable[[Process, Report], None],
+        lose: Callable[[Process, str], None],
         errors: asyncio.Task[None],
     ) -> None:
         assert self._process.stdout is not None
@@ -80,15 +81,15 @@ class Child:
                 task.cancel()
 
 
-async def start_child(name: str) -> Child:
+async def start_process(name: str) -> Process:
     """Start a worker's process. It waits for its orders."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "covey.cli.demo.worker",
+        "covey.cli.demo.worker_main",
         stdin=PIPE,
         stdout=PIPE,
         stderr=PIPE,
         start_new_session=True,  # Ctrl-C is for the director
     )
-    return Child(process, Column(name, pid=process.pid))
+    return Process(process, Column(name, pid=process.pid))

@@ -1,0 +1,187 @@
+"""Hubs that are opened wrongly, nodes that differ, and peers that lie: explained, and nothing of it is run."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import msgspec
+import pytest
+
+import covey
+from covey import ChildSpec
+from covey.protocols.registry import rows
+from covey.testing import Cluster, run
+from covey.wire.keys import encode_key
+from tests.api.hub_children import session, waits
+from tests.api.hubs_open import flock, machine, owners, specs, unread
+from tests.testing.virtual import next_of, until
+
+
+async def not_allowed(ctx: covey.Context) -> None:
+    """A child that no hub of these tests lists."""
+
+
+# --- specs from peers -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", ["os:system", "shutil:rmtree", "antigravity:open", "tests.api.hub_children:secret"])
+def test_a_spec_of_a_peer_that_names_what_this_node_does_not_allow_runs_and_imports_nothing(start, caplog):
+    """A peer writes what no covey writes: its row is there, explained, and nobody runs it."""
+
+    async def test(cluster: Cluster) -> None:
+        async with flock(cluster, 2) as f:
+            modules = set(sys.modules)
+            id = encode_key("evil")
+            child = rows.Birth(
+                rows.Spec(start, b"\x92\x91\xa4true\x80", rows.Restart.PERMANENT, 0, 0), b"\x80", 1, None
+            )
+            hub = machine(f.hubs[0])
+            hub.ground.begin(id, rows.encode(child))
+            f.hubs[0].cast("nobody", start=session)  # anything that has the rows written
+            await until(lambda: "evil" in f.hubs[1].dump(), 5)
+            await asyncio.sleep(5)
+            explained = f.hubs[1].explain("evil")
+            assert any(start in reason and "no node" in reason for reason in explained.reasons)
+            assert owners(f.hubs[1])["evil"] == ""
+            with pytest.raises(covey.PeerUnreachable):
+                await f.hubs[1].call("evil", 1, timeout=1)
+            assert set(sys.modules) == modules
+            (await f.hubs[1].stop_children(["evil"])).raise_for_errors()
+
+    run(test)
+
+
+def test_a_peer_that_claims_to_allow_it_does_not_make_others_run_it():
+    """Placed at a node that then does not know the start: refused there, reported with the fix, never imported."""
+
+    async def test(cluster: Cluster) -> None:
+        async with flock(cluster, 2, children=[session, waits]) as f:
+            lied = machine(f.hubs[1]).ground
+            lied.options = msgspec.structs.replace(lied.options, starts=(*lied.options.starts, "os:system"))
+            machine(f.hubs[1])._say_participant()
+            f.hubs[1].cast("nobody", start=session)
+            await until(lambda: any("os:system" in node.starts for node in f.hubs[0].nodes()))
+            hub = machine(f.hubs[0])
+            child = rows.Birth(
+                rows.Spec("os:system", b"\x92\x91\xa4true\x80", rows.Restart.TRANSIENT, 0, 0), b"\x80", 1, None
+            )
+            hub.ground.begin(encode_key("evil"), rows.encode(child))
+            f.hubs[0].cast("nobody", 2)
+            await until(lambda: "failed" in [c.state for c in f.hubs[0].dump().values()], 60)
+            assert "does not run 'os:system'" in f.hubs[0].dump()["evil"].error
+
+    run(test)
+
+
+# --- the hub itself -------------------------------------------------------------------------------------------------
+
+
+def test_a_hub_without_a_choice_for_splits_explains_the_choice():
+    async def test(cluster: Cluster) -> None:
+        (node,) = await cluster.start(1)
+        for wrong in (None, "one", "majority", ["a", "b", "c"], 3):
+            with pytest.raises(covey.ConfigError, match=r"on_split: must be chosen.*'both'.*covey\.Majority\(\["):
+                node.hub("h", children=[session], on_split=wrong)  # type: ignore[arg-type]
+        with pytest.raises(covey.ConfigError, match="on_split"):
+            node.singleton("s", waits)
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    "voters, says",
+    [
+        ([], "three"),
+        (["a"], "with one nothing runs"),
+        (["a", "b"], "even number"),
+        (["a", "b", "c", "d"], "even number"),
+        (list("abcdefg"), "five"),
+        (["a", "b", "a"], "twice"),
+        (["a", "b", ""], "names of nodes"),
+        (["a", "b", 3], "names of nodes"),
+        ("abc", "list of names"),
+    ],
+)
+def test_a_majority_of_wrong_voters_says_what_to_do(voters, says):
+    with pytest.raises(covey.ConfigError, match=says):
+        covey.Majority(voters)
+
+
+def test_a_voter_without_a_storage_is_refused():
+    async def test(cluster: Cluster) -> None:
+        (node,) = await cluster.start(1, name="a")
+        with pytest.raises(covey.ConfigError, match=r"'a', is to vote and has no storage"):
+            node.hub("h", children=[session], on_split=covey.Majority(["a", "b", "c"]))
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        ({"children": session}, "list"),
+        ({"weight": -1}, "weight"),
+        ({"weight": True}, "weight"),
+        ({"weight": 65}, "weight"),
+        ({"app_version": 3}, "app_version"),
+        ({"resolve": "newest"}, "resolve"),
+        ({"static": [ChildSpec("x", not_allowed)]}, "children="),
+        ({"static": [ChildSpec("x", session), ChildSpec("x", session)]}, "twice"),
+    ],
+)
+def test_options_of_a_hub_that_cannot_work_are_refused(options, says):
+    async def test(cluster: Cluster) -> None:
+        (node,) = await cluster.start(1)
+        with pytest.raises(covey.ConfigError, match=says):
+            node.hub("h", **{"children": [session], "on_split": "both", **options})
+
+    run(test)
+
+
+def test_one_hub_twice_on_a_node_is_shared_with_equal_options_and_refused_with_others():
+    async def test(cluster: Cluster) -> None:
+        async with flock(cluster, 1) as f:
+            second = f.hub_of(f.nodes[0])
+            async with second:
+                await second.start_child(ChildSpec("x", session))
+            assert f.copies.running() == 1, "the first handle keeps it open"
+            with pytest.raises(covey.ConfigError, match="other options"):
+                await f.hub_of(f.nodes[0], weight=2).start()
+            with pytest.raises(covey.ClosedError):
+                await f.nodes[0].hub("other", children=[session], on_split="both").call("x", 1)
+
+    run(test)
+
+
+# --- nodes that differ ----------------------------------------------------------------------------------------------
+
+
+def test_two_configurations_are_explained_and_only_one_of_them_places():
+    """Both nodes hear of it, with both settings; one of them runs all children, and calls go through the other."""
+
+    async def test(cluster: Cluster) -> None:
+        async with flock(cluster, 1) as f, f.hubs[0].events() as events:
+            (await f.hubs[0].start_children(specs(10))).raise_for_errors()
+            other = f.hub_of(await f.node(), resolve=lambda id, ours, theirs: ours)
+            await f.enter(other)
+            async with other.events() as others:
+                told = await next_of(events, covey.ConfigMismatch)
+                assert "resolve=no" in told.ours
+                ((site, theirs),) = told.theirs
+                assert site == f.nodes[1].site and "resolve=yes" in theirs
+                await until(lambda: f.copies.running() == 10, 10)
+                await asyncio.sleep(10)
+                assert f.copies.running() == 10
+                places = [node.name for node in other.nodes() if node.places]
+                assert len(places) == 1
+                assert set(owners(f.hubs[0]).values()) == set(places)
+                assert [node.places for node in f.hubs[0].nodes()].count(False) == 1
+                for hub in (f.hubs[0], other):
+                    assert await hub.call(3, "x") >= 1
+                    assert any("another configuration" in reason for reason in hub.explain(3).reasons)
+                result = await f.hubs[0].start_children([ChildSpec("new", session)])
+                assert [child.node for child in result] == places
+                assert len(unread(events, covey.ConfigMismatch)) <= 1 and not unread(others, covey.ConfigMismatch)
+
+    run(test)
