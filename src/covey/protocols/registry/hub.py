@@ -313,6 +313,9 @@ class Hub:
         if hosted.phase is Phase.CLAIMING and hosted.arrived is None and self._runs_elsewhere(id):
             self.hosting.end(hosted, "it runs elsewhere", now_us)
             return
+        if hosted.phase is Phase.FAILED and self.duplicates.gives_way(id):
+            self.hosting.end(hosted, "duplicate", now_us)
+            return
         hosted.births, hosted.spec = child.births, child.spec
         self.hosting.raise_epoch(hosted, child, now_us)
         self.duplicates.look(hosted, now_us)
