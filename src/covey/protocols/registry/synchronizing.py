@@ -225,8 +225,7 @@ class Synchronizing:
         key = function, type(error).__name__
         if key not in self._failed:
             self._failed[key] = None
-            reason = f"{type(error).__name__}: {error}"[:REASON_MAX]
-            self._ways.say(Emit(StrategyFailed(self._ways.hub, function, reason)))
+            self._ways.say(Emit(StrategyFailed(self._ways.hub, function, _reason(error))))
 
     # --- all rows ---------------------------------------------------------------------------------------------------
 
@@ -278,3 +277,11 @@ def _some(requests: list[CrossNodeRequest]) -> tuple[tuple[CrossNodeRequest, ...
         if at and (size > BYTES_AT_ONCE or at >= wire.REQUESTS_MAX):
             return tuple(requests[:at]), requests[at:]
     return tuple(requests), []
+
+
+def _reason(error: Exception) -> str:
+    """What it says, if it can."""
+    try:
+        return f"{type(error).__name__}: {error}"[:REASON_MAX]
+    except Exception:
+        return type(error).__name__[:REASON_MAX]
