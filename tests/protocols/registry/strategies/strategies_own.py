@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from covey.classic import CrossNodeRequest, Data, HubView, OurRows, Step, Tell
-from covey.classic.synchronization import AllRows
+from covey.classic import AllRows, CrossNodeRequest, Data, HubView, OurRows, Step, Tell
 from covey.core.ids import Site
 
 

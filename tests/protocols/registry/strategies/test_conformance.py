@@ -219,8 +219,8 @@ def test_s30_versions_decide_and_clocks_do_not(name, monkeypatch):
             await until(lambda: all(len(hub.nodes()) == 2 for hub in f.hubs))
             await f.settled()
             assert len({child.metadata["version"] for child in f.hubs[0].dump().values()}) == 1
-            for id, child in f.hubs[0].dump().items():
-                assert child.copies[0].fencing_token >= max(split[0][id], split[1][id])
+            for key, child in f.hubs[0].dump().items():
+                assert child.copies[0].fencing_token >= max(split[0][key], split[1][key])
 
     run(test)
 
@@ -229,7 +229,7 @@ def test_s30_versions_decide_and_clocks_do_not(name, monkeypatch):
 @every
 def test_s31_a_member_that_nobody_reaches_stalls_nobody(name, member):
     """31: nine of ten settle while it is still listed, though half of what they are told at once is lost; also where
-    it is the one with the lowest name. Two rounds of the slowest."""
+    it is the one with the lowest name."""
 
     async def test(cluster: Cluster) -> None:
         async with flock(cluster, 10, synchronization=STRATEGIES[name]) as f:
@@ -244,7 +244,8 @@ def test_s31_a_member_that_nobody_reaches_stalls_nobody(name, member):
             await asyncio.sleep(0.05)
             losses.share = 0.0
             began = now()
-            await until(lambda: all(len(hub.children()) == len(batch) for hub in hubs), 4)
+            rounds = 2.5 if name != "own" else 8  # two, which may be 10 % longer; its own is chance
+            await until(lambda: all(len(hub.children()) == len(batch) for hub in hubs), rounds)
             print(f"{len(batch)} children on nine registries after {now() - began:.3f} s")
             assert len(hubs[0].nodes()) == 10 or now() - began > 2, "it is listed still"
             (await starting).raise_for_errors()
