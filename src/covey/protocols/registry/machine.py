@@ -251,6 +251,7 @@ class Registry:
             if key[0] == instance:
                 self._timers.cancel(key)
         closing = hub.ground.closing
+        hub.synchronizing.on_turn_ended()
         hub.end()
         outcome = [Resolve(closing)] if closing > 0 else []
         return [*hub.ground.flush(), ReleaseInstance(instance, True), *outcome]
@@ -295,6 +296,11 @@ class Registry:
         hub = self.hubs.get(fact.instance)
         if hub is not None:
             hub.synchronizing.gather(fact.operations)
+            return
+        message = wire.Requests(fact.instance, b"", fact.operations)  # its last word: nobody is left to say to whom
+        for site in self._rows.holders(fact.instance):
+            if site != self._wires.me.site:
+                self._wires.put(site, message, BYTES_AT_ONCE)
 
     def _on_rows(self, fact: RowsChanged, now_us: int) -> None:
         for key, value in fact.changes if not fact.instance else ():  # the instance of who holds what

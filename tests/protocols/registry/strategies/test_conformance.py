@@ -268,3 +268,24 @@ def test_who_restarts_has_everything_again_and_is_shown_with_its_new_life(name):
             assert set(owners(again).values()) == {"n0", "n1", "n3"}
 
     run(test)
+
+
+@every
+def test_what_is_done_last_before_a_hub_is_closed_is_told(name):
+    """The strategy is gone by then, and what it did not say yet is said all the same; no round comes to help."""
+
+    async def test(cluster: Cluster) -> None:
+        seldom: Any = {"pubsub": covey.PubSub(600), "own": TwoAtRandom(600)}.get(name, STRATEGIES[name])
+        if name.startswith("gossip"):
+            seldom = covey.Gossip(600, seldom.recipients, seldom.restricted_init)
+        async with flock(cluster, 3, synchronization=seldom) as f:
+            (await f.hubs[0].start_children(specs(30))).raise_for_errors()
+            await f.settled()
+            stopping = asyncio.create_task(f.hubs[0].stop_children(range(30), timeout=0))
+            await asyncio.sleep(0)
+            await f.hubs[0].aclose()
+            with contextlib.suppress(covey.DeadlineExceeded):
+                await stopping
+            await until(lambda: not f.hubs[1].children() and not f.hubs[2].children(), 5)
+
+    run(test)
