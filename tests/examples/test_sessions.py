@@ -43,6 +43,8 @@ async def test_sessions_outlive_a_worker_and_never_answer_from_two(tmp_path):
     assert all(one.ended >= killed for one in failed), "nothing fails while all workers live"
     assert len(failed) <= 3 * load.clients, "each client sees the gap, and not much more of it"
     assert max(one.ended - one.began for one in load.answers) < 10
+    gap = max(load.good(user, killed)[0].ended for user in USERS) - killed
+    print(f"answers: {len(load.answers) - len(failed)}, failed: {len(failed)}, longest gap: {gap * 1000:.0f} ms")
     workers = {one.body["worker"] for user in USERS for one in load.good(user)}
     assert all(map(has_ended, workers))
 

@@ -12,6 +12,7 @@ from covey.protocols.claims.config import check_claims
 from covey.protocols.detector.config import DetectorConfig
 from covey.protocols.links.config import LinksConfig
 from covey.protocols.overlay.config import OverlayConfig
+from covey.protocols.registry.config import RegistryConfig
 from covey.runtime.addresses import check_ports, parse_listen
 from covey.runtime.discovery import parse_seed
 
@@ -86,7 +87,12 @@ class Config(msgspec.Struct, frozen=True):
             congested_us_max=3 * SECOND_US,
         )
         defaults: dict[str, object] = {
-            "engine": EngineConfig(links=links, overlay=overlay, detector=DetectorConfig.laptop())
+            "engine": EngineConfig(
+                links=links,
+                overlay=overlay,
+                detector=DetectorConfig.laptop(),
+                registry=RegistryConfig(settle_us=SECOND_US),  # seeds of this host are tried four times in that
+            )
         }
         return _make(cls, "laptop", {"listen": LOOPBACK_LISTEN, "user_secret": True, **defaults}, changes)
 
