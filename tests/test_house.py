@@ -47,7 +47,7 @@ LINES_AIM = 300
 LINES_MAX = 600
 LARGE: dict[str, int] = {
     "src/covey/api/hub_node.py": 390,
-    "src/covey/api/hubs.py": 310,
+    "src/covey/api/hubs.py": 320,
     "src/covey/api/mailboxes.py": 370,
     "src/covey/api/node.py": 580,
     "src/covey/core/vocabulary.py": 400,
@@ -62,10 +62,10 @@ LARGE: dict[str, int] = {
     "src/covey/protocols/overlay/machine.py": 600,
     "src/covey/protocols/registry/batches.py": 410,
     "src/covey/protocols/registry/calls.py": 340,
-    "src/covey/protocols/registry/hosting.py": 460,
-    "src/covey/protocols/registry/hub.py": 460,
-    "src/covey/protocols/registry/machine.py": 440,
-    "src/covey/protocols/registry/moves.py": 460,
+    "src/covey/protocols/registry/hosting.py": 470,
+    "src/covey/protocols/registry/hub.py": 470,
+    "src/covey/protocols/registry/machine.py": 450,
+    "src/covey/protocols/registry/moves.py": 470,
     "src/covey/protocols/replication/machine.py": 460,
     "src/covey/protocols/replication/shared.py": 360,
     "src/covey/rows/shared.py": 440,
