@@ -154,7 +154,14 @@ EVENTS = {
     "replication": {"RowsDiffer"},
     "groups": {"GroupChanged", "MailReceived", "LifeEnded"},
     "claims": {"VotersDiffer", "EpochsAhead", "SeatEmpty"},
-    "registry": {"ChildChanged", "ParticipantsChanged", "ConfigDiffers", "CopyEnded", "MoveFailed"},
+    "registry": {
+        "ChildChanged",
+        "ParticipantsChanged",
+        "ConfigDiffers",
+        "CopyEnded",
+        "MoveFailed",
+        "StrategyFailed",
+    },  # fmt: skip
     "gate": {"StorageTrouble", "StorageRecovered"},
     "roster": {"MemberChanged", "PartitionSuspected"},
 }

@@ -294,7 +294,7 @@ class Registry:
 
     def _on_to_tell(self, fact: RowsToTell, now_us: int) -> None:
         hub = self.hubs.get(fact.instance)
-        if hub is not None:
+        if hub is not None and hub.synchronizing.driven:
             hub.synchronizing.gather(fact.operations)
             return
         message = wire.Requests(fact.instance, b"", fact.operations)  # its last word: nobody is left to say to whom
