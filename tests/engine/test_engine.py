@@ -154,14 +154,7 @@ EVENTS = {
     "replication": {"RowsDiffer"},
     "groups": {"GroupChanged", "MailReceived", "LifeEnded"},
     "claims": {"VotersDiffer", "EpochsAhead", "SeatEmpty"},
-    "registry": {
-        "ChildChanged",
-        "ParticipantsChanged",
-        "ConfigDiffers",
-        "CopyEnded",
-        "MoveFailed",
-        "StrategyFailed",
-    },  # fmt: skip
+    "registry": {*"ChildChanged ParticipantsChanged ConfigDiffers CopyEnded MoveFailed StrategyFailed".split()},
     "gate": {"StorageTrouble", "StorageRecovered"},
     "roster": {"MemberChanged", "PartitionSuspected"},
 }
