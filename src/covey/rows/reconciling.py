@@ -115,13 +115,19 @@ class Reconciliation:
 def bring_to_life(table: SharedTable, entries: Iterable[Entry], about: Callable[[Dot | None], None] = _nobody) -> None:
     """What is alive elsewhere, and was never heard of here, is alive here, too. `about` is told which dot is next.
 
-    All of it is known before any of it lives, for to make it known one by one costs as much as is known, each time.
-    Births come first: a birth that is known and is not alive is dead, and a field does not live without one.
+    All of it is known before any of it lives, for to make it known one by one costs as much as is known, each time. So
+    births come first, all of them, and only then is anything judged by them: a birth that is known and is not alive is
+    dead, and what was written to dead ones goes.
     """
     fresh = [entry for entry in entries if entry[2] not in table.context]
     table.context.add_many([dot for _, _, dot, _, _ in fresh])
-    for key, field, dot, births, value in sorted(fresh, key=lambda entry: entry[1] is not None):
-        about(dot)
-        table.revive(key, field, dot, () if field is None else births, value)
-        table.heard((dot,))
+    for key, field, dot, _, value in fresh:
+        if field is None:
+            about(dot)
+            table.revive(key, None, dot, (), value)
+    table.heard([dot for _, _, dot, _, _ in fresh])
+    for key, field, dot, births, value in fresh:
+        if field is not None:
+            about(dot)
+            table.revive(key, field, dot, births, value)
     about(None)
