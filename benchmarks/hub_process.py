@@ -158,7 +158,7 @@ class HubNode(Covey):
                 begin_s = time.monotonic()
                 await self._hub.call(id, 0)
                 times.append((time.monotonic() - begin_s) * 1e3)
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(0.005)  # it asks how long a call takes, and is not to be the load itself
 
         self._busy = asyncio.create_task(ask(), name="busy")
         say("busy")
@@ -194,7 +194,7 @@ class HubNode(Covey):
     async def do_one(self, count: int) -> None:
         for number in range(count):
             await self._hub.start_child(self._spec(f"one-{number}", number))
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.002)  # each start by itself: what waits in one turn would be measured together
         say("ones")
 
 

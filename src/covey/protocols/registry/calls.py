@@ -8,7 +8,6 @@ already has it does not take it twice. When a host is gone nobody can know.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
@@ -320,10 +319,6 @@ class Calls:
         self._requests.pop(pending.command.request, None)
         self._ground.calm("deadline", number)
         self._ground.calm("again", number)
-
-    def statistics(self) -> dict[str, Any]:
-        """How many wait."""
-        return {"calls": len(self._pending)}
 
 
 def _may_have_run(life: Origin | None, why: str) -> DeadlineExceeded:

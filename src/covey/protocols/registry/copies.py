@@ -6,6 +6,7 @@ from collections import deque
 from enum import IntEnum
 
 from covey.core.children import Copy
+from covey.core.claims import Freed
 from covey.core.ids import Dot, Origin, Site
 from covey.protocols.registry.config import RegistryConfig
 from covey.protocols.registry.mailbox import Letter, Mailbox
@@ -38,15 +39,18 @@ STATES = {
 
 
 class Move:
-    """One child on its way to another host, or a duplicate on its way to the copy that stays."""
+    """One child on its way to another host, or a duplicate on its way to the copy that stays.
 
-    __slots__ = ("answers", "freed", "letters", "merges", "number", "prepared", "target")
+    `freed`: its claim, once that has been given back.
+    """
+
+    __slots__ = ("freed", "merges", "number", "target")
 
     def __init__(self, number: int, target: Origin, merges: bool) -> None:
         self.number = number
         self.target = target
         self.merges = merges
-        self.prepared = False
+        self.freed: Freed | None = None
 
 
 class Hosted:

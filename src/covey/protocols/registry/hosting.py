@@ -129,11 +129,10 @@ class Hosting:
         if hosted is not None and hosted.phase is Phase.STARTING and hosted.announced is None:
             self.announce(hosted)
 
-    def raise_epoch(self, hosted: Hosted, child: Child, now_us: int) -> None:
-        """A row must not lie below what runs; and who stays of two copies has a token above both."""
-        ground = self._ground
+    def raise_epoch(self, hosted: Hosted, child: Child) -> None:
+        """A row must not lie below what runs."""
         if child.epoch < hosted.epoch:
-            ground.put(child.id, EPOCH, rows.encode(hosted.epoch))
+            self._ground.put(child.id, EPOCH, rows.encode(hosted.epoch))
 
     def raise_token(self, hosted: Hosted, above: int, now_us: int) -> None:
         """Another copy ran under a higher token, and is over: this one gets one above it."""

@@ -309,7 +309,7 @@ class Hub:
             self.hosting.end(hosted, "it runs elsewhere", now_us)
             return
         hosted.births, hosted.spec = child.births, child.spec
-        self.hosting.raise_epoch(hosted, child, now_us)
+        self.hosting.raise_epoch(hosted, child)
         self.duplicates.look(hosted, now_us)
         self._stay_or_go(child, hosted, now_us)
 

@@ -12,8 +12,6 @@ again, or moved elsewhere. A duplicate goes the same way to the copy that stays,
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from covey.core import children as c
@@ -68,7 +66,6 @@ class Moves:
         self._arriving: dict[Key, Arriving] = {}
         self._done: dict[Key, str] = {}  # what was answered to a handover, should it be said again
         self.hints: dict[bytes, Site] = {}  # where children went that were here
-        self._freed: dict[int, Any] = {}
         self.counts = dict.fromkeys(("moved", "arrived", "move_failed"), 0)
 
     def __len__(self) -> int:
@@ -154,7 +151,6 @@ class Moves:
         if hosted.move is not None:
             self._ground.calm("move", hosted.move.number)
             self._under_way.pop(hosted.move.number, None)
-            self._freed.pop(hosted.move.number, None)
             hosted.move = None
 
     def _fail(self, hosted: Hosted, error: str, now_us: int) -> None:
@@ -193,7 +189,7 @@ class Moves:
             self._hosting.announce(hosted)
         elif hosted.announced is not None:  # it is one too many: its end is shown at once
             self._hosting.hide(hosted)
-        self._freed[move.number] = self._hosting.free(hosted.id)
+        move.freed = self._hosting.free(hosted.id)
         self.say(move.number, now_us)
 
     def say(self, number: int, now_us: int) -> None:
@@ -211,7 +207,7 @@ class Moves:
         parts = self._parts(hosted, number, now_us)
         for part in parts:
             ground.send(move.target[0], part, PART_BYTES)
-        state, freed = hosted.state, self._freed.get(number)
+        state, freed = hosted.state, move.freed
         message = wire.Handover(ground.hub, number, hosted.id, hosted.epoch, state, move.merges, freed, len(parts))
         ground.send(move.target[0], message, len(state or b"") + 128)
 
