@@ -30,7 +30,7 @@ def compiled(example: str) -> CodeType:
 
 
 def test_there_are_examples_and_each_print_says_what_comes():
-    assert len(EXAMPLES) == 12
+    assert len(EXAMPLES) == 13
     for example in EXAMPLES:
         assert example.count("print(") == len(PRINTED.findall(example)), example
 

@@ -47,6 +47,7 @@ from covey.api.hub_values import (
     MoveFailed,
     StartResult,
     StopResult,
+    StrategyFailed,
 )
 from covey.api.hubs import Explanation, Hub, Singleton
 from covey.api.lifespan import lifespan
@@ -93,6 +94,9 @@ from covey.core.errors import (
 )
 from covey.core.ids import Site
 from covey.protocols.membership.vocabulary import Outcome
+from covey.protocols.registry.strategies.delta import Delta
+from covey.protocols.registry.strategies.gossip import Gossip
+from covey.protocols.registry.strategies.pubsub import PubSub
 from covey.runtime.children import Call, Cast, Context, Handover
 from covey.runtime.storage import MemoryStorage, Storage, Stored
 
@@ -122,9 +126,11 @@ __all__ = [
     "CoveyError",
     "DeadlineExceeded",
     "DecodeError",
+    "Delta",
     "Deposed",
     "Explanation",
     "FrameError",
+    "Gossip",
     "Group",
     "GroupCall",
     "GroupJoined",
@@ -173,6 +179,7 @@ __all__ = [
     "PresenceJoined",
     "PresenceLeft",
     "ProtocolViolation",
+    "PubSub",
     "Scope",
     "ScopeEvent",
     "Singleton",
@@ -185,6 +192,7 @@ __all__ = [
     "StorageRecovered",
     "StorageTrouble",
     "Stored",
+    "StrategyFailed",
     "Subscription",
     "TypeMismatch",
     "UnavailableError",

@@ -22,8 +22,12 @@ from covey.protocols.groups.vocabulary import Kind
 from covey.protocols.links.handshake import Identity
 from covey.protocols.membership.vocabulary import SyncMessage
 from covey.protocols.registry.rows import Restart
+from covey.protocols.registry.strategies.delta import Delta
+from covey.protocols.registry.strategies.strategy import SynchronizationStrategy
 from covey.wire.messages.membership import Sync
 from covey.wire.messages.overlay import Affirm
+from covey.wire.messages.registry import WholeKnown
+from covey.wire.messages.rows import OwnedOps
 
 ME = Site(b"m" * 16)
 PEER = Site(b"p" * 16)
@@ -49,9 +53,18 @@ BY_ANNOTATION: dict[Any, Any] = {
     Exception: ValueError("why"),
     tuple[str, ...]: ("peer:1", "other:1"),
     msgspec.Raw: msgspec.Raw(b"\xc0"),
+    SynchronizationStrategy: Delta(),
     SyncMessage: SyncMessage(ClusterId(b"c" * 16), PEER, 7, Sync(0, 0, 0, (), bytes(8), False)),
 }
-BY_FIELD: dict[str, Any] = {"message": Affirm(), "messages": (Affirm(), Affirm()), "values": (b"\xc0",)}
+BY_FIELD: dict[str, Any] = {
+    "message": Affirm(),
+    "messages": (Affirm(), Affirm()),
+    "values": (b"\xc0",),
+    "operations": (OwnedOps(b"bytes", PEER, 7, 1, ((b"key", b"value"),), False),),
+    "piece": WholeKnown(b"bytes", 1, 0, (), True),
+    "function": "init_sync",
+    "arguments": ((PEER,),),
+}
 
 
 def build(config: EngineConfig | None = None, logs: dict[str, dict[bytes, bytes]] | None = None) -> Engine:

@@ -63,6 +63,7 @@ MACHINES = [
     "clients",
     "roster",
 ]
+HUB_OWN = ("StrategyFailed",)
 ROUTED = [(kind, name) for kind, hearers in ENGINE.routes.items() for name, _ in hearers]
 
 
@@ -154,7 +155,7 @@ EVENTS = {
     "replication": {"RowsDiffer"},
     "groups": {"GroupChanged", "MailReceived", "LifeEnded"},
     "claims": {"VotersDiffer", "EpochsAhead", "SeatEmpty"},
-    "registry": {"ChildChanged", "ParticipantsChanged", "ConfigDiffers", "CopyEnded", "MoveFailed"},
+    "registry": {"ChildChanged", "ParticipantsChanged", "ConfigDiffers", "CopyEnded", "MoveFailed", *HUB_OWN},
     "gate": {"StorageTrouble", "StorageRecovered"},
     "roster": {"MemberChanged", "PartitionSuspected"},
 }

@@ -253,3 +253,23 @@ def test_entries_that_are_known_already_do_not_come_to_life():
     made.finish()
     a.fold()
     assert (alive(a.table), (*B, 1) in a.table.received) == ({}, True)
+
+
+def test_what_waits_for_two_births_that_come_together_stays():
+    """A field was here before the births that it names; neither is judged before both live."""
+    teller = SharedTable()
+    site = life(1)[0]
+    first, second, field = (site, 1, 1), (site, 1, 2), (site, 1, 3)
+    for dot in (first, second):
+        teller.apply(dot, teller.birth(K, b"v"))
+    op = (K, b"f", b"w", (second,), ())
+    other = (K, b"g", b"w", (first,), ())
+    taker = SharedTable()
+    for dot, written in ((field, op), ((site, 1, 4), other)):
+        teller.apply(dot, written)
+        taker.apply(dot, written)
+    assert taker.view() == {}
+    reconcile(taker, teller, 1 << 20)
+    taker.check()
+    assert taker.view() == teller.view()
+    assert taker.digest == teller.digest

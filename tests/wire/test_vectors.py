@@ -69,8 +69,12 @@ from covey.wire.messages.registry import (
     Kept,
     Prepare,
     Prepared,
+    Requests,
     Watch,
     Watched,
+    WholeKnown,
+    WholeOwner,
+    WholeRows,
 )
 from covey.wire.messages.rows import (
     OwnedOps,
@@ -226,6 +230,20 @@ EXAMPLES: dict[str, Any] = {
     "Kept": Kept(b"hub:h", b"\xa1c"),
     "Watch": Watch(b"hub:h", 4, (b"\xa1c", b"\xa1d")),
     "Watched": Watched(b"hub:h", 4),
+    "Requests": Requests(
+        b"hub:h",
+        b"note",
+        (
+            OwnedOps(b"hub:h", A, 1_700_000_000_000, 1, ((b"p", b""), (b"r", None)), False),
+            SharedOps(b"hub:h", A, 1_700_000_000_000, 12, ((b"\xa1c", None, b"birth", (), ()),)),
+        ),
+    ),
+    "WholeOwner": WholeOwner(b"hub:h", A, 1_700_000_000_000, 2, None, ((b"p", b""),), True),
+    "WholeRows": WholeRows(b"hub:h", ((b"\xa1c", None, BIRTH, (), b"birth"), (b"\xa1c", b"m", CHANGE, (BIRTH,), b""))),
+    "WholeKnown": WholeKnown(b"hub:h", 3, 0, ((A, 1_700_000_000_000, ((1, 11),)),), False),
+    "WholeKnown for one that came": WholeKnown(
+        b"hub:h", 3, 1, (), True, ((A, 1_700_000_000_000, ((1, 12),)),), bytes(range(8)), True, True, b"note"
+    ),
 }
 
 SHORTER = ("RowSum", "SharedSums", "SharedHave", "SharedHave of nothing")  # as they were before a field was appended

@@ -12,6 +12,7 @@ from covey.api.hub_specs import (
     Majority,
     Runs,
     check_on_split,
+    check_synchronization,
     new_child,
     settings_of,
     starts_of,
@@ -22,12 +23,15 @@ from covey.api.options import Options
 from covey.core.errors import ConfigError
 from covey.protocols.registry.placement import WEIGHT_MAX, runs
 from covey.protocols.registry.rows import PREFIX
+from covey.protocols.registry.strategies.delta import Delta
+from covey.protocols.registry.strategies.strategy import SynchronizationStrategy
 from covey.protocols.registry.vocabulary import HubOptions as MachineOptions
 from covey.protocols.registry.vocabulary import NewChild
 from covey.runtime.children import Resolve, Start
 from covey.wire.keys import Key, encode_key
 
 STATIC_MAX = 10_000
+DELTA = Delta()
 
 
 def make_hub(
@@ -43,15 +47,19 @@ def make_hub(
     app_version: str = "",
     resolve: Resolve | None = None,
     allow: Iterable[str] = (),
+    synchronization: SynchronizationStrategy = DELTA,
 ) -> Hub:
     """A handle of the hub `name`.
 
     `weight`: how many children this node gets, against that of others (0 to 64; with 0 it only calls them). `zone`:
     where it stands; by default what its `meta` says. `app_version`: of the program, for people. `resolve(id, ours,
     theirs)`: makes one state of what two copies of a child left after a split. `allow`: names of modules: this node
-    also runs what is in them, and imports them when a child needs it. Raises `ConfigError`.
+    also runs what is in them, and imports them when a child needs it. `synchronization`: when and to whom rows travel,
+    the same on all nodes: `covey.Delta()` (pushed, compared and asked for), `covey.PubSub(…)`, `covey.Gossip(…)`, or
+    one of your own. Raises `ConfigError`.
     """
     split = check_on_split(on_split)
+    strategy = check_synchronization(synchronization)
     if type(weight) is not int or not 0 <= weight <= WEIGHT_MAX:
         raise ConfigError(f"weight: must be an int from 0 to {WEIGHT_MAX}, not {weight!r}")
     if not isinstance(app_version, str) or len(app_version) > 255:
@@ -74,9 +82,9 @@ def make_hub(
         raise ConfigError(f"static: there are {len(declared)}, at most {STATIC_MAX} are allowed; start the rest later")
     if len({one.id for one in declared}) < len(declared):
         raise ConfigError("static: an id is there twice; each child has its own")
+    settings = settings_of(split, resolve is not None, strategy)
     options = MachineOptions(
-        node.name, starts.said, settings_of(split, resolve is not None), voters, resolve is not None, weight,
-        zone[:255], app_version,
+        node.name, starts.said, settings, voters, resolve is not None, weight, zone[:255], app_version, strategy,
     )  # fmt: skip
     return Hub(hubs, name, PREFIX + encode_key(name), HubOptions(options, starts, declared, resolve))
 

@@ -25,6 +25,7 @@ from covey.api.hub_values import (
     HubNode,
     HubNodesChanged,
     MoveFailed,
+    StrategyFailed,
     error_of,
 )
 from covey.core.children import Copy, StartChild
@@ -158,6 +159,9 @@ class OpenHub:
                 told = MoveFailed(decode_key(id), target, error)
                 log.warning("event=move_failed hub=%s id=%r target=%s reason=%r",
                             self.text, told.id, self.name_of(target), error)  # fmt: skip
+            case h.StrategyFailed(_, function, reason):
+                told = StrategyFailed(function, reason)
+                log.error("event=strategy_failed hub=%s function=%s reason=%r", self.text, function, reason)
             case _:
                 return
         self.events.publish(told)

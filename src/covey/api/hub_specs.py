@@ -8,6 +8,9 @@ from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeAlias, get
 
 from covey.core.errors import ConfigError, UsageError
 from covey.protocols.registry.rows import Restart, Spec
+from covey.protocols.registry.strategies.delta import Delta
+from covey.protocols.registry.strategies.pubsub import check_interval
+from covey.protocols.registry.strategies.strategy import FUNCTIONS, SynchronizationStrategy, described
 from covey.protocols.registry.vocabulary import NewChild
 from covey.runtime.children import Context, Start, encode_arguments, name_of
 from covey.wire.keys import Key, encode_key
@@ -24,6 +27,7 @@ Executor: TypeAlias = Literal["task", "process"]
 SHUTDOWN_TIMEOUT = 5.0  # seconds a child has to end before it is cancelled. Guess
 SECONDS_MAX = 86_400
 META_BYTES_MAX = 16_384  # of one child: every node of the hub keeps it. Guess
+SETTINGS_MAX = 1_000  # characters of how a strategy is written. Guess
 VOTERS = (3, 5)  # majority.md: three or five
 
 
@@ -189,10 +193,30 @@ def encode_value(value: Any) -> bytes:
     return encode_payload(value, "value", META_BYTES_MAX, "nothing was looked for", "ask for less")
 
 
-def settings_of(on_split: OnSplit, resolves: bool) -> str:
+def settings_of(on_split: OnSplit, resolves: bool, synchronization: SynchronizationStrategy) -> str:
     """What all nodes of a hub must have alike, in words."""
     split = "both" if on_split == "both" else f"majority of {', '.join(sorted(on_split.voters))}"
-    return f"on_split={split}; resolve={'yes' if resolves else 'no'}"
+    return f"on_split={split}; resolve={'yes' if resolves else 'no'}; synchronization={described(synchronization)}"
+
+
+def check_synchronization(strategy: Any) -> SynchronizationStrategy:
+    """When and to whom the rows of a hub travel. Raises `ConfigError` for what cannot say that."""
+    if isinstance(strategy, type):
+        raise ConfigError(f"synchronization: must be a strategy, not a class of them; write {strategy.__name__}()")
+    missing = [name for name in FUNCTIONS if not callable(getattr(strategy, name, None))]
+    if missing:
+        raise ConfigError(
+            f"synchronization: {strategy!r:.60} has no {', '.join(missing)}; use covey.Delta(), covey.PubSub(), "
+            "covey.Gossip(), or something with all six functions of covey.classic.SynchronizationStrategy"
+        )
+    interval = getattr(strategy, "sync_interval", None)
+    if interval is not None:
+        check_interval(interval)
+    elif not isinstance(strategy, Delta):
+        raise ConfigError(f"synchronization: {strategy!r:.60} has no sync_interval, in seconds")
+    if len(described(strategy)) > SETTINGS_MAX:
+        raise ConfigError(f"synchronization: its repr has more than {SETTINGS_MAX} characters: {strategy!r:.60}")
+    return strategy  # type: ignore[no-any-return]
 
 
 def _microseconds(name: str, seconds: Any, least: float) -> int:

@@ -197,8 +197,26 @@ class ConfigMismatch(msgspec.Struct, frozen=True):
     places: bool
 
 
+class StrategyFailed(msgspec.Struct, frozen=True):
+    """This function of the hub's synchronisation strategy raised, or returned what makes no sense. Said once for each.
+
+    Rows travel all the same: instead of what it would have said, what is new goes to all nodes, and one at random is
+    told everything.
+    """
+
+    function: str
+    reason: str
+
+
 HubEvent = (
-    ChildRegistered | ChildUpdated | ChildUnregistered | CopyEnded | MoveFailed | HubNodesChanged | ConfigMismatch
+    ChildRegistered
+    | ChildUpdated
+    | ChildUnregistered
+    | CopyEnded
+    | MoveFailed
+    | HubNodesChanged
+    | ConfigMismatch
+    | StrategyFailed
 )
 
 STATE_NAMES = {state: state.name.lower() for state in State}

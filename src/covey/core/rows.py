@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from covey.core.errors import CoveyError
@@ -13,10 +15,13 @@ class HoldInstance(msgspec.Struct, frozen=True, gc=False):
 
     `durable`: where the node has storage its shared rows are kept there, and are here again when a later life of the
     node holds the instance durably again. To hold it otherwise, or to release it, takes away what was kept.
+    `driven`: somebody else decides when and to whom its rows travel. Then what is done here is said in `RowsToTell`,
+    nothing is pushed, compared or asked for, and what arrives is given back in `TakeOperations` and `TakeRows`.
     """
 
     instance: bytes
     durable: bool = False
+    driven: bool = False
 
 
 class ReleaseInstance(msgspec.Struct, frozen=True, gc=False):
@@ -27,6 +32,30 @@ class ReleaseInstance(msgspec.Struct, frozen=True, gc=False):
 
     instance: bytes
     keep: bool = False
+
+
+class RowsToTell(msgspec.Struct, frozen=True, gc=False):
+    """This was done here to rows of an instance that is driven, and nobody was told: operations as messages have
+    them."""
+
+    instance: bytes
+    operations: tuple[Any, ...]
+
+
+class TakeOperations(msgspec.Struct, frozen=True, gc=False):
+    """A peer tells what was done to rows of an instance, by whomever, in whatever order and however often."""
+
+    instance: bytes
+    peer: Site
+    operations: tuple[Any, ...]
+
+
+class TakeRows(msgspec.Struct, frozen=True, gc=False):
+    """A peer tells all that it knows of an instance; this is one piece of it, as a message has it."""
+
+    instance: bytes
+    peer: Site
+    piece: Any
 
 
 class WriteRows(msgspec.Struct, frozen=True, gc=False):

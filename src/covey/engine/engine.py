@@ -183,9 +183,10 @@ class Engine:
             (groups, hubs): (row.RowsChanged,),
             (hubs,): (
                 hub.OpenHub, hub.CloseHub, hub.StartChildren, hub.StopChildren, hub.CallChild, hub.UpdateChild,
+                hub.Synchronize,
                 child.ChildPrepared, child.ChildStarted, child.ChildReceives, child.ChildReplied, child.HandoverGiven,
                 child.ChildStuck, child.ChildExited, child.StatesResolved, row.SharedChanged, row.SharedRefused,
-                lease.ClaimWon, lease.LeaseEnded,
+                row.RowsToTell, lease.ClaimWon, lease.LeaseEnded,
             ),
             (claims, voter): (lease.Elect,),
             (voter,): (claim.ForVoter,),
@@ -198,8 +199,8 @@ class Engine:
             (detector, rows): (v.Stop,),
             (detector,): (detection.PeerSpoke, v.DigestsChanged, v.LoopLagged),
             (rows,): (
-                row.HoldInstance, row.ReleaseInstance, row.WriteRows, row.WriteShared, v.PeerProbed,
-                replicated.RowsStored,
+                row.HoldInstance, row.ReleaseInstance, row.WriteRows, row.WriteShared, row.TakeOperations, row.TakeRows,
+                v.PeerProbed, replicated.RowsStored,
             ),
             (self._named("shelf"),): (replicated.StoreRows,),
             (groups, rows, hubs, links): (v.TurnEnded,),

@@ -45,8 +45,11 @@ class DotSet:
         self.digest = 0
         self.changed: dict[Origin, None] | None = None  # whoever stores it puts a dict here: lives that changed
         for site, incarnation, intervals in told:
+            life = site, incarnation
             for first, last in intervals:
-                self.add_run((site, incarnation), first, last)
+                self._put(life, first, last)
+            if life in self._lives:
+                self._count(life, self._lives[life])
 
     # --- queries ----------------------------------------------------------------------------------------------------
 
@@ -113,6 +116,19 @@ class DotSet:
 
     def add_run(self, life: Origin, first: int, last: int) -> None:
         """The dots `first … last` of one life."""
+        self._count(life, self._put(life, first, last))
+
+    def add_many(self, dots: Iterable[Dot]) -> None:
+        """Many dots: what a life has is hashed once, not once for each."""
+        numbers: dict[Origin, list[int]] = {}
+        for site, incarnation, number in dots:
+            numbers.setdefault((site, incarnation), []).append(number)
+        for life, some in numbers.items():
+            for number in sorted(some):
+                self._put(life, number, number)
+            self._count(life, self._lives[life])
+
+    def _put(self, life: Origin, first: int, last: int) -> list[int]:
         bounds = self._lives.get(life)
         if bounds is None:
             bounds = self._lives[life] = [first, last + 1]
@@ -122,13 +138,14 @@ class DotSet:
             low, high = bisect_right(bounds, first - 1), bisect_right(bounds, last + 1)
             # An odd place is inside an interval (or touches its end): that interval is part of the new one.
             bounds[low:high] = ([] if low % 2 else [first]) + ([] if high % 2 else [last + 1])
-        self._count(life, bounds)
+        return bounds
 
     def update(self, other: DotSet) -> None:
         """All that another set has."""
         for life, bounds in other._lives.items():
             for at in range(0, len(bounds), 2):
-                self.add_run(life, bounds[at], bounds[at + 1] - 1)
+                self._put(life, bounds[at], bounds[at + 1] - 1)
+            self._count(life, self._lives[life])
 
     def drop(self, life: Origin) -> None:
         """Nothing of this life is had any more."""

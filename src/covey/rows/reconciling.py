@@ -10,12 +10,16 @@ told; what it does then comes as any operation does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 from covey.core.ids import Dot
 from covey.rows.dots import DotSet, Told
 from covey.rows.shared import Entry, Place, SharedTable, bucket_of, differing
+
+
+def _nobody(dot: Dot | None) -> None:
+    """Nobody need know."""
 
 
 class Reconciliation:
@@ -62,18 +66,14 @@ class Reconciliation:
         if any(bucket_of(key) != bucket for key, _ in places):
             return False
         self._compare(bucket, cursor, None if last else places[-1], dict.fromkeys(places))
-        table = self._table
-        for key, field, dot, births, value in entries:
-            if dot not in table.context:
-                table.context.add(dot)
-                self._listed = dot
-                table.revive(key, field, dot, births if field is not None else (), value)
-                table.heard((dot,))
-        self._listed = None
+        bring_to_life(self._table, entries, self._lists)
         if last:
             self._left.pop(0)
         self._cursor = None if last else places[-1]
         return True
+
+    def _lists(self, dot: Dot | None) -> None:
+        self._listed = dot
 
     def _compare(self, bucket: int, after: Place | None, until: Place | None, told: dict[Place, None]) -> None:
         """What is alive here between two places, and not there though it is known there, was removed there."""
@@ -110,3 +110,24 @@ class Reconciliation:
     def abandon(self) -> None:
         """The other one does not go on: what came stays, nothing goes."""
         self._table.witness = None
+
+
+def bring_to_life(table: SharedTable, entries: Iterable[Entry], about: Callable[[Dot | None], None] = _nobody) -> None:
+    """What is alive elsewhere, and was never heard of here, is alive here, too. `about` is told which dot is next.
+
+    All of it is known before any of it lives, for to make it known one by one costs as much as is known, each time. So
+    births come first, all of them, and only then is anything judged by them: a birth that is known and is not alive is
+    dead, and what was written to dead ones goes.
+    """
+    fresh = [entry for entry in entries if entry[2] not in table.context]
+    table.context.add_many([dot for _, _, dot, _, _ in fresh])
+    for key, field, dot, _, value in fresh:
+        if field is None:
+            about(dot)
+            table.revive(key, None, dot, (), value)
+    table.heard([dot for _, _, dot, _, _ in fresh])
+    for key, field, dot, births, value in fresh:
+        if field is not None:
+            about(dot)
+            table.revive(key, field, dot, births, value)
+    about(None)

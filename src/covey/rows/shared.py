@@ -15,7 +15,7 @@ Where logs do not go back far enough, or tables differ though they received the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -149,6 +149,12 @@ class SharedTable:
     def has_alive(self, life: Origin) -> bool:
         """Whether a dot of this life is alive."""
         return life in self._alive
+
+    def dots(self) -> Iterator[tuple[bytes, bytes | None, Dot]]:
+        """Every dot that is alive, with its key and field."""
+        for key, row in self._rows.items():
+            for field, dot in row.dots():
+                yield key, field, dot
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -11,6 +11,7 @@ is lost when a node joins.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from random import Random
 from typing import Any
 
 import msgspec
@@ -22,6 +23,10 @@ from covey.engine.gate import Store
 from covey.protocols.registry import vocabulary as h
 from covey.protocols.registry.copies import Phase
 from covey.protocols.registry.rows import PREFIX, State
+from covey.protocols.registry.strategies.delta import Delta
+from covey.protocols.registry.strategies.gossip import Gossip
+from covey.protocols.registry.strategies.pubsub import PubSub
+from covey.protocols.registry.strategies.strategy import SynchronizationStrategy, described
 from covey.sim.hub_children import SimChild, SimChildren
 from covey.sim.hub_user import HubUser
 from covey.sim.node import SimNode
@@ -36,9 +41,18 @@ HUB = PREFIX + encode_key("h")
 class HubWorld(World):
     """A world in which every process takes part in one hub, and somebody knows what every child did."""
 
-    def __init__(self, *arguments: Any, voters: tuple[str, ...] = (), failing: float = 0.02, **options: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        voters: tuple[str, ...] = (),
+        failing: float = 0.02,
+        strategy: SynchronizationStrategy | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(*arguments, **options)
         self.voters = voters
+        self.strategy = Delta() if strategy is None else strategy
+        self.settings = f"both, {described(self.strategy)}"
         self.failing = failing  # the share of what children do that goes wrong
         self.chance = derive(self.seed, "children")
         self.users: dict[int, HubUser] = {}  # by process
@@ -138,6 +152,13 @@ class HubWorld(World):
 
 
 _FOLDED = (h.ChildChanged,)
+
+
+def draw_strategy(rng: Random) -> SynchronizationStrategy:
+    """How the rows of a hub travel in this run: half of them leave it to the row machine."""
+    interval = rng.choice((1.0, 2.0))
+    gossip = Gossip(interval, rng.choice((1, 2, 3)), rng.random() < 0.7)
+    return rng.choice((Delta(), Delta(), PubSub(interval), gossip))
 
 
 def user_of(node: SimNode) -> HubUser:

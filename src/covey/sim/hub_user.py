@@ -49,7 +49,9 @@ class HubUser:
     def open(self, name: str) -> None:
         """Take part."""
         self._name = name
-        options = h.HubOptions(name, STARTS, "both", self.world.voters)
+        options = h.HubOptions(
+            name, STARTS, self.world.settings, self.world.voters, synchronization=self.world.strategy
+        )
         self.is_open = True
         self.shown.clear()
         self.node.feed(h.OpenHub(0, HUB, options))

@@ -20,7 +20,7 @@ from covey.sim.commands import Commander
 from covey.sim.faults import KINDS, FaultInjector, draw_plan
 from covey.sim.gatherings import People
 from covey.sim.groups import GroupsWorld, check_groups, check_mail, groups_pending
-from covey.sim.hub import HubWorld, check_hubs, finish_hubs, hubs_pending, user_of
+from covey.sim.hub import HubWorld, check_hubs, draw_strategy, finish_hubs, hubs_pending, user_of
 from covey.sim.kept_rows import Blackouts
 from covey.sim.life_laws import LifeLaws, LifeProgress, lives_pending
 from covey.sim.pace import Pace
@@ -292,7 +292,8 @@ def build_hub(seed: int, telling: bool) -> Scene:
     membership = MembershipConfig(ephemeral=not fenced and rng.random() < 0.4)
     config = EngineConfig(membership=membership, replication=rows, registry=registry)
     voters = tuple(f"n{index}" for index in range(5 if count >= 5 and rng.random() < 0.3 else 3)) if fenced else ()
-    world = HubWorld(seed, config=config, faults=plan.network(rng), telling=telling, voters=voters)
+    faults, strategy = plan.network(rng), draw_strategy(derive(seed, "strategy"))
+    world = HubWorld(seed, config=config, faults=faults, telling=telling, voters=voters, strategy=strategy)
     seeds = tuple(f"n{index}:1" for index in range(min(count, rng.choice((1, 2, 3)))))
     world.start_node(seeds)
     keep_disk = 1.0 if fenced else 0.7  # a voter that loses its disk votes no more

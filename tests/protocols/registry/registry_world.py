@@ -280,6 +280,8 @@ class RegistryWorld:
 class _View:
     """What the row machine would show."""
 
+    driven: Any = None  # every hub here has Delta
+
     def __init__(self, world: RegistryWorld, me: Site) -> None:
         self._world = world
         self._me = me

@@ -9,6 +9,7 @@ from covey.core.rows import RowsChanged
 from covey.core.vocabulary import MessagesReceived
 from covey.protocols.registry import rows
 from covey.protocols.registry import vocabulary as h
+from covey.protocols.registry.config import RegistryConfig
 from covey.wire.keys import encode_key
 from covey.wire.messages.registry import Duplicate, HandedOver, Handover, Kept
 from tests.protocols.registry.registry_world import HUB, RegistryWorld, site
@@ -99,3 +100,30 @@ def test_a_moment_of_two_copies_is_no_duplicate():
     world.advance(5)
     assert world.passed(Duplicate) == []
     assert "a" in world.runs(id)
+
+
+def given_up(*names: str) -> tuple[RegistryWorld, int]:
+    """A child that belongs to `b`, runs on `a` as well, and was given up by some of them."""
+    world = RegistryWorld("ab", RegistryConfig(restarts_max=0))
+    (id,) = world.home("b")
+    world.start(id)
+    world.hide("b", by="a")
+    for name in names:
+        world.give(name, c.ChildExited(world.copy(name, id), c.Ending.RAISED, "ValueError: no"))
+    return world, id
+
+
+def test_a_copy_that_was_given_up_makes_room_for_one_that_runs():
+    world, id = given_up("b")
+    assert world.runs(id) == {"a": "RUNNING"}
+    world.show("b", by="a")
+    world.advance(5)
+    assert world.runs(id) == {"b": "RUNNING"}, "and it moves where it belongs"
+
+
+def test_of_two_copies_that_were_given_up_the_one_where_it_belongs_is_shown():
+    world, id = given_up("a", "b")
+    assert world.runs(id) == {"a": "FAILED", "b": "FAILED"}
+    world.show("b", by="a")
+    world.advance(5)
+    assert world.runs(id) == {"b": "FAILED"}

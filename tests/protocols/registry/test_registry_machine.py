@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import msgspec
 import pytest
@@ -49,6 +50,7 @@ class Rows:
 
     others: tuple[Site, ...] = (A,)
     told = True
+    driven: Any = None
 
     def holders(self, instance: bytes) -> list[Site]:
         return list(self.others)

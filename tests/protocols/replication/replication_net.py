@@ -20,6 +20,7 @@ from covey.core.rows import (
     ReleaseInstance,
     Remove,
     RowsChanged,
+    RowsToTell,
     SharedChanged,
     SharedRow,
     SharedWrite,
@@ -88,6 +89,7 @@ class Node:
         self.facts: list[RowsChanged] = []
         self.shared: dict[bytes, dict[bytes, SharedRow]] = {}
         self.events: list[Any] = []
+        self.to_tell: list[Any] = []  # of what is driven
 
     def feed(self, fact: Any) -> list[Any]:
         effects = list(self.machine.handle(fact, self.net.now_us))
@@ -129,6 +131,8 @@ class Node:
                         shared[key] = row
             case Emit(event):
                 self.events.append(event)
+            case RowsToTell(_, operations):
+                self.to_tell += operations
             case Send(to, message, _, channel):
                 net.send(self.site, to, message, channel)
             case Multicast(sites, message, channel):

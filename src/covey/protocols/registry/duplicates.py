@@ -35,10 +35,22 @@ class Duplicates:
         running = ground.book.running(id)
         return [life for life, one in running.items() if life != ground.me and one.state in COPIES]
 
+    def gives_way(self, id: bytes) -> bool:
+        """Whether a copy of ours that was given up is nothing any more: the child runs elsewhere, or was given up there
+        as well and that one counts."""
+        ground = self._ground
+        if self._others(id):
+            return True
+        running = ground.book.running(id)
+        failed = [life for life, one in running.items() if life != ground.me and one.state is State.FAILED]
+        return bool(failed) and self._first(id, [ground.me, *failed]) != ground.me
+
     def _winner(self, id: bytes) -> Origin:
         """Whose copy stays, as far as is shown here."""
+        return self._first(id, [self._ground.me, *self._others(id)])
+
+    def _first(self, id: bytes, lives: list[Origin]) -> Origin:
         ground = self._ground
-        lives = [ground.me, *self._others(id)]
         placed = ground.places.host(id)
         people = ground.book.participants
         return min(

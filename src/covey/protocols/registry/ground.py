@@ -15,6 +15,8 @@ from covey.core.timers import Timers
 from covey.protocols.registry.book import Book
 from covey.protocols.registry.config import RegistryConfig
 from covey.protocols.registry.places import Places
+from covey.protocols.registry.strategies.strategy import Member
+from covey.protocols.registry.synchronizing import WholeView
 from covey.protocols.registry.vocabulary import HubOptions
 from covey.wire.messages.registry import ChildAnswer
 
@@ -30,6 +32,11 @@ class RowsView(Protocol):
 
     def is_told(self, instance: bytes) -> bool:
         """Whether all that is shown of an instance has been told in `RowsChanged`."""
+        ...
+
+    @property
+    def driven(self) -> WholeView:
+        """What it can tell where a strategy says when and to whom."""
         ...
 
 
@@ -220,6 +227,18 @@ class Ground:
         """The life of a site that takes part."""
         known = self.book.participants.get(site)
         return None if known is None else (known.site, known.incarnation)
+
+    def members(self) -> tuple[Member, ...]:
+        """The others who hold the rows of this hub, in order, with the names they are known by."""
+        return tuple(self._member(site) for site in sorted(self.rows.holders(self.hub)) if site != self.me[0])
+
+    def myself(self) -> Member:
+        """This node."""
+        return Member(self.me[0], self.options.name)
+
+    def _member(self, site: Site) -> Member:
+        known = self.book.participants.get(site)
+        return Member(site, "" if known is None else known.name)
 
     def is_complete(self) -> bool:
         """Whether we know of everybody who holds the rows of this hub what it runs, as far as it can be known.

@@ -26,6 +26,7 @@ from covey.protocols.registry.mailbox import Letter
 from covey.protocols.registry.moves import Moves
 from covey.protocols.registry.placement import Participant
 from covey.protocols.registry.rows import META, PARTICIPANT, Child
+from covey.protocols.registry.synchronizing import Synchronizing
 from covey.protocols.registry.vocabulary import (
     ChildChanged,
     ConfigDiffers,
@@ -58,6 +59,7 @@ class Hub:
         self.moves = Moves(ground, self.hosting, self.calls)
         self.duplicates = Duplicates(ground, self.hosting, self.moves)
         self.batches = Batches(ground, self._statics_done)
+        self.synchronizing = Synchronizing(ground, ground.rows.driven, ground.options.synchronization)
         self.hosting.ended = self._tell_author
         self._firsts: dict[bytes, None] = {}  # children that we are to run as the first ones
         self._statics: tuple[NewChild, ...] = ()
@@ -72,6 +74,7 @@ class Hub:
         self.moves.check()
         self.calls.check()
         self.batches.check()
+        self.synchronizing.check()
         self.ground.places.check()
         shown = {(one.site, one.incarnation) for one in self.ground.book.participants.values()}
         view = self.ground.places.view
@@ -95,6 +98,7 @@ class Hub:
         self._opening = command.request
         self._statics = command.static
         self.ground.opened_us = now_us
+        self.synchronizing.open()
         self._say_participant()
         self.ground.alarm("settled", None, now_us + self.ground.config.joined_settle_us)
 
@@ -165,7 +169,9 @@ class Hub:
     def is_busy(self) -> bool:
         """Whether something is to be done at the end of the turn."""
         ground = self.ground
-        return bool(ground.looks) or not ground.places.is_settled or self.batches.is_writing
+        return (
+            bool(ground.looks) or not ground.places.is_settled or self.batches.is_writing or self.synchronizing.is_busy
+        )
 
     def new_life(self, now_us: int) -> None:
         """What runs here runs in another life from now on: whoever of others knows of it knows it as new.
@@ -307,6 +313,9 @@ class Hub:
             return
         if hosted.phase is Phase.CLAIMING and self._runs_elsewhere(id):
             self.hosting.end(hosted, "it runs elsewhere", now_us)
+            return
+        if hosted.phase is Phase.FAILED and self.duplicates.gives_way(id):
+            self.hosting.end(hosted, "duplicate", now_us)
             return
         hosted.births, hosted.spec = child.births, child.spec
         self.hosting.raise_epoch(hosted, child)

@@ -19,7 +19,15 @@ from covey.core.claims import ClaimWon, Elect, Freed, Id, LeaseEnded, Relinquish
 from covey.core.clock import HybridClock
 from covey.core.errors import ClosedError, NameTaken, Overloaded, UnknownName, UsageError, invariant
 from covey.core.ids import Contact, Origin, Site
-from covey.core.rows import HoldInstance, ReleaseInstance, RowsChanged, SharedChanged, SharedRefused, Start
+from covey.core.rows import (
+    HoldInstance,
+    ReleaseInstance,
+    RowsChanged,
+    RowsToTell,
+    SharedChanged,
+    SharedRefused,
+    Start,
+)
 from covey.core.timers import Timers
 from covey.core.vocabulary import (
     Abandon,
@@ -123,6 +131,10 @@ class Registry:
             RowsChanged: self._on_rows,
             SharedChanged: self._on_shared,
             SharedRefused: self._on_refused,
+            RowsToTell: self._on_to_tell,
+            h.Synchronize: lambda command, now_us: self._hub(command.hub).synchronizing.run(
+                command.function, *command.arguments
+            ),
             TurnEnded: self._on_turn_ended,
             Tick: self._on_tick,
             PeerConnected: self._on_connected,
@@ -148,6 +160,7 @@ class Registry:
             wire.Kept: lambda hub, peer, message, now_us: hub.duplicates.on_kept(peer, message, now_us),
             wire.Watch: lambda hub, peer, message, now_us: hub.batches.on_watch(peer, message),
             wire.Watched: lambda hub, peer, message, now_us: hub.batches.on_watched(peer[0], message.number, now_us),
+            **dict.fromkeys((wire.Requests, wire.WholeOwner, wire.WholeRows, wire.WholeKnown), _tell_strategy),
         }  # fmt: skip
 
     # --- the machine's door -----------------------------------------------------------------------------------------
@@ -226,7 +239,7 @@ class Registry:
         hub.open(command, now_us)
         options = command.options
         elect = [Elect(instance, options.voters, options.name)] if options.voters else []
-        return [HoldInstance(instance, True), *elect]
+        return [HoldInstance(instance, True, hub.synchronizing.driven), *elect]
 
     def _on_close(self, command: h.CloseHub, now_us: int) -> None:
         self._hub(command.hub).close(command.request, now_us)
@@ -238,6 +251,7 @@ class Registry:
             if key[0] == instance:
                 self._timers.cancel(key)
         closing = hub.ground.closing
+        hub.synchronizing.on_turn_ended()
         hub.end()
         outcome = [Resolve(closing)] if closing > 0 else []
         return [*hub.ground.flush(), ReleaseInstance(instance, True), *outcome]
@@ -278,7 +292,20 @@ class Registry:
 
     # --- rows -------------------------------------------------------------------------------------------------------
 
+    def _on_to_tell(self, fact: RowsToTell, now_us: int) -> None:
+        hub = self.hubs.get(fact.instance)
+        if hub is not None and hub.synchronizing.driven:
+            hub.synchronizing.gather(fact.operations)
+            return
+        message = wire.Requests(fact.instance, b"", fact.operations)  # its last word: nobody is left to say to whom
+        for site in self._rows.holders(fact.instance):
+            if site != self._wires.me.site:
+                self._wires.put(site, message, BYTES_AT_ONCE)
+
     def _on_rows(self, fact: RowsChanged, now_us: int) -> None:
+        for key, value in fact.changes if not fact.instance else ():  # the instance of who holds what
+            if value is not None and key in self.hubs and fact.owner != self._wires.me.site:
+                self.hubs[key].synchronizing.joined(fact.owner)
         hub = self.hubs.get(fact.instance)
         if hub is not None:
             hub.on_owned(fact, now_us)
@@ -333,6 +360,7 @@ class Registry:
         self._wanted = False
         effects: list[Effect] = []
         for hub in self.hubs.values():
+            hub.synchronizing.on_turn_ended()
             hub.look_at_some(now_us)
             effects += hub.ground.flush()
         return effects + self._send()
@@ -363,6 +391,10 @@ class Registry:
                     hub.duplicates.due(key, now_us)
                 case "look" | "retry":
                     hub.ground.looks[key] = None
+                case "sync":
+                    hub.synchronizing.on_interval()
+                case "pour":
+                    hub.synchronizing.pour()
                 case "stable":
                     hub.on_stable()
                 case "settled":
@@ -438,6 +470,10 @@ class Registry:
 
 
 _NIL = msgspec.Raw(b"\xc0")
+
+
+def _tell_strategy(hub: Hub, peer: Origin, message: Any, now_us: int) -> None:
+    hub.synchronizing.on_message(peer[0], message)
 
 
 def _kept(message: wire.HandoverPart) -> wire.HandoverPart:

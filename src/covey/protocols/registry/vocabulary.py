@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 import msgspec
 
 from covey.core.ids import Origin, Site
 from covey.protocols.registry.rows import Child, Running, Spec
+from covey.protocols.registry.strategies.delta import Delta
+from covey.protocols.registry.strategies.strategy import SynchronizationStrategy
 
 
 class NewChild(msgspec.Struct, frozen=True, gc=False):
@@ -29,6 +32,7 @@ class HubOptions(msgspec.Struct, frozen=True):
     weight: int = 1
     zone: str = ""
     app_version: str = ""
+    synchronization: SynchronizationStrategy = Delta()
 
 
 # --- commands -------------------------------------------------------------------------------------------------------
@@ -98,6 +102,14 @@ class UpdateChild(msgspec.Struct, frozen=True, gc=False):
     hub: bytes
     id: bytes
     meta: bytes
+
+
+class Synchronize(msgspec.Struct, frozen=True, gc=False):
+    """Call one of the functions of a hub's strategy (`init_sync`, …) by hand, with all its arguments but the hub."""
+
+    hub: bytes
+    function: str
+    arguments: tuple[Any, ...]
 
 
 # --- outcomes -------------------------------------------------------------------------------------------------------
@@ -211,3 +223,14 @@ class MoveFailed(msgspec.Struct, frozen=True, gc=False):
     id: bytes
     target: Site
     error: str
+
+
+class StrategyFailed(msgspec.Struct, frozen=True, gc=False):
+    """The event: this function of the hub's strategy raised, or returned what makes no sense; said once for each kind.
+
+    What the strategy would have said is not said; rows travel all the same.
+    """
+
+    hub: bytes
+    function: str
+    reason: str

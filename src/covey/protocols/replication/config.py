@@ -20,6 +20,7 @@ class ReplicationConfig(msgspec.Struct, frozen=True):
     bytes_aim: int = FRAME_AIM_BYTES  # of operations or rows in one message
     positions_max: int = 2_048  # in one message: 64 KiB of them, about
     log_bytes_min: int = FRAME_AIM_BYTES  # a log may be as long as this, or as the rows themselves. Guess
+    ahead_max: int = 1_024  # messages of owners that came before those in front of them. Guess
     changes_max: int = 500  # rows told in one turn: 2-3 ms for whoever hears it, measured with groups
     waiting_max: int = 100_000  # rows that are still to be told; above it others' are not taken. Guess: 30 MB
     trimmed_max: int = 5_000  # operations looked at in one turn to forget them: 3 ms, measured

@@ -24,7 +24,15 @@ from typing import Any, assert_never
 from covey.core.errors import Overloaded, UnknownName, ValueTooLarge, invariant
 from covey.core.ids import Contact, Site
 from covey.core.rng import jittered
-from covey.core.rows import HoldInstance, ReleaseInstance, RowsChanged, WriteRows, WriteShared
+from covey.core.rows import (
+    HoldInstance,
+    ReleaseInstance,
+    RowsChanged,
+    TakeOperations,
+    TakeRows,
+    WriteRows,
+    WriteShared,
+)
 from covey.core.timers import Timers
 from covey.core.vocabulary import (
     AddressLearned,
@@ -45,6 +53,7 @@ from covey.core.vocabulary import (
 )
 from covey.protocols.replication.audience import Audience
 from covey.protocols.replication.config import ReplicationConfig
+from covey.protocols.replication.driven import Driven
 from covey.protocols.replication.facts import Facts
 from covey.protocols.replication.holders import base_of, value_of
 from covey.protocols.replication.owned import Owned
@@ -92,6 +101,7 @@ class Replication:
         self.owned = Owned(config, self._timers, self._audience, self.facts, self._changed)
         self.tables = self.owned.tables
         self.shared = Shared(config, self._timers, self._audience, stored)
+        self.driven = Driven(config, self._audience, self.facts, self.owned, self.shared, self._changed)
         self._numbered = 0  # at least as high as any number of ours in an instance that we have let go of
         self._mismatches = 0
         self._open(SYSTEM)
@@ -101,6 +111,8 @@ class Replication:
             MessagesReceived: self._on_messages,
             WriteRows: self._on_write,
             WriteShared: self._on_write_shared,
+            TakeOperations: self.driven.take_operations,
+            TakeRows: self.driven.take,
             TurnEnded: self._on_turn_ended,
             Tick: self._on_tick,
             HoldInstance: self._on_hold,
@@ -142,6 +154,7 @@ class Replication:
         self.facts.check()
         self.owned.check()
         self.shared.check()
+        self.driven.check()
         invariant(
             [*self.shared.tables] == [held for held in self.tables if held != SYSTEM], "shared rows of what is held"
         )
@@ -290,9 +303,11 @@ class Replication:
                 f"this node holds {len(self.tables)} instances, which is the bound: release one; this one is not held"
             )
         self._open(instance)
+        if command.driven:
+            self._audience.driven[instance] = None
         effects = self.shared.open(instance, command.durable, now_us)
-        effects += self.owned.write(SYSTEM, [(instance, value_of(self._numbered))])
-        holders = self._audience.others(instance)
+        effects += self.owned.write(SYSTEM, [(instance, value_of(self._numbered, command.driven))])
+        holders = [site for site in self._audience.others(instance) if self._audience.shares(instance, site)]
         for site in self._rng.sample(holders, min(len(holders), self._config.first_holders)):
             effects += self._greet(instance, site)
         return effects
@@ -309,6 +324,7 @@ class Replication:
         instance = command.instance
         if instance not in self.tables or instance == SYSTEM:
             return []
+        self.driven.close(instance)  # first: whoever drove it is gone, so we push the last word ourselves
         table = self.owned.close(instance)
         self._numbered = max(self._numbered, table.position(self._audience.me.site).seq + 1)
         effects: list[Effect] = []
@@ -328,7 +344,7 @@ class Replication:
         effects: list[Effect] = [RowsChanged(instance, owner, incarnation, tuple(changes))]
         for key, value in changes:
             if key != SYSTEM:  # that one is held by all, whoever says what
-                self._holders.set(key, owner, value is not None)
+                self._holders.set(key, owner, value)
                 effects += self._on_held(key, owner, value)
         return effects
 
@@ -342,7 +358,8 @@ class Replication:
         if value is not None:
             changes = table.void(owner, base_of(value)) if value else []
             changes += table.admit(owner, incarnation, self._shows(instance, owner))
-            if self._audience.me.site < owner and len(self._audience.others(instance)) <= self._config.direct_max:
+            near = self._audience.me.site < owner and self._audience.shares(instance, owner)
+            if near and len(self._audience.others(instance)) <= self._config.direct_max:
                 return [*self._changed(instance, owner, incarnation, changes), *self._greet(instance, owner)]
         else:
             changes = table.admit(owner, incarnation, False)
@@ -392,6 +409,7 @@ class Replication:
         if incarnation != before:
             self.owned.logs.forget(site)
             self.shared.retiring.forget(site)
+            self.driven.forget(site)
             self._unlink(site)
         return effects
 
@@ -419,7 +437,8 @@ class Replication:
             if instance != SYSTEM:
                 self.owned.anew.add(instance, rows, size)
             elif rows:  # every instance is counted from the beginning
-                effects += self.owned.write(instance, [(held, b"") for held in rows])
+                driven = self._audience.driven
+                effects += self.owned.write(instance, [(held, value_of(0, held in driven)) for held in rows])
         return effects + self.owned.write_anew()
 
     def _on_address(self, fact: AddressLearned, now_us: int) -> list[Effect]:

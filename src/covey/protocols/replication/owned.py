@@ -176,7 +176,7 @@ class Owned:
 
     def _pull(self, instance: bytes, owner: Site, holder: Site, now_us: int) -> list[Effect]:
         """Ask one holder for what is missing of one owner, unless that is under way."""
-        if self.pulls.get(instance, owner) is not None or self.pulls.full:
+        if instance in self._audience.driven or self.pulls.get(instance, owner) is not None or self.pulls.full:
             return []
         position = self.tables[instance].position(owner)
         self.pulls.begin(instance, owner, holder, position.seq, now_us)

@@ -77,7 +77,9 @@ class Retiring:
         for instance, table in self._tables.items():
             others = self._audience.others(instance)
             equal = {site: self._equal.get(site, {}).get(instance, 0) for site in others}
-            table.log.trim(self._config.shared_log_bytes_max, min(equal.values(), default=table.version))
+            driven = instance in self._audience.driven  # there nobody asks for operations
+            seen = table.version if driven else min(equal.values(), default=table.version)
+            table.log.trim(self._config.shared_log_bytes_max, seen)
             for life in table.received.lives():
                 if self._is_current(life) or table.has_alive(life):
                     continue

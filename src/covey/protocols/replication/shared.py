@@ -57,7 +57,7 @@ class Shared:
         self._minted: dict[bytes, int] = {}  # our numbers in this life, also in instances that we have let go of
         self._minted_before = 0  # at least as high as any number in those that `_minted` had no room for
         self._unsaid: dict[bytes, Ops] = {}
-        self.exchanges = Exchanges(config, timers, audience, self.tables, self._clip)
+        self.exchanges = Exchanges(config, timers, audience, self.tables, self.clip)
         self.retiring = Retiring(config, audience, self.tables)
         self._alike: dict[tuple[bytes, Site], tuple[int, int]] = {}  # (version, how often) they should have been alike
         self.counts = dict.fromkeys(("written", "applied", "differing", "overfull"), 0)
@@ -230,7 +230,7 @@ class Shared:
         if table is None or not all(map(sensible, message.ops)):
             return []
         last = message.first + len(message.ops) - 1
-        if last > wire.SEQ_MAX or self._invented(message.instance, life, last) or self._overfull(table):
+        if last > wire.SEQ_MAX or self.invented(message.instance, life, last) or self.overfull(table):
             return []
         fresh = 0
         for at, op in enumerate(message.ops):
@@ -242,25 +242,26 @@ class Shared:
             return effects  # the answer
         if fresh:
             effects += self._audience.push(message.instance, message, message.site, peer)
-        if asked is None and table.lacks([(*life, ((1, last),))]):
+        driven = message.instance in self._audience.driven
+        if asked is None and not driven and table.lacks([(*life, ((1, last),))]):
             effects += self.exchanges.pull(message.instance, peer, ((*life, ((1, last),)),), now_us)
         return effects
 
-    def _overfull(self, table: SharedTable) -> bool:
+    def overfull(self, table: SharedTable) -> bool:
         """Whether there is more than anybody may write: then nothing is taken until there is less."""
         full = table.bytes > 2 * self._config.shared_bytes_max
         self.counts["overfull"] += full
         return full
 
-    def _invented(self, instance: bytes, life: Origin, last: int) -> bool:
+    def invented(self, instance: bytes, life: Origin, last: int) -> bool:
         """Whether somebody tells of operations of this life of ours that we never did."""
         return life == self._me and last > self._minted.get(instance, self._minted_before)
 
-    def _clip(self, instance: bytes, told: Iterable[Told]) -> tuple[Told, ...]:
+    def clip(self, instance: bytes, told: Iterable[Told]) -> tuple[Told, ...]:
         """What somebody told, without what we know better."""
         clipped: list[Told] = []
         for site, incarnation, intervals in told:
-            if self._invented(instance, (site, incarnation), max((last for _, last in intervals), default=0)):
+            if self.invented(instance, (site, incarnation), max((last for _, last in intervals), default=0)):
                 most = self._minted.get(instance, self._minted_before)
                 intervals = tuple((first, min(last, most)) for first, last in intervals if first <= most)
             sound = tuple((first, last) for first, last in intervals if first <= last)
@@ -304,9 +305,9 @@ class Shared:
 
     def _on_have(self, peer: Site, message: wire.SharedHave, now_us: int) -> list[Effect]:
         instance, table = message.instance, self.tables.get(message.instance)
-        if table is None:
+        if table is None or instance in self._audience.driven:
             return []
-        told = self._clip(instance, message.received)
+        told = self.clip(instance, message.received)
         theirs = {(site, incarnation): intervals for site, incarnation, intervals in (*message.retired, *told)}
         effects: list[Effect] = []
         missing = table.lacks(told)

@@ -1,4 +1,5 @@
-"""Messages between the nodes of one hub: calls of children, and children on their way. Tags 160-175."""
+"""Messages between the nodes of one hub: calls of children, children on their way, and rows where a strategy decides
+when and to whom they travel. Tags 160-175."""
 
 from __future__ import annotations
 
@@ -9,11 +10,23 @@ import msgspec
 from covey.core.clock import STAMP_MAX
 from covey.core.ids import IncarnationField, SiteField
 from covey.wire.limits import KEY_BYTES_MAX
-from covey.wire.messages.rows import INSTANCE_BYTES_MAX
+from covey.wire.messages.rows import (
+    INSTANCE_BYTES_MAX,
+    Digest,
+    OwnedOps,
+    RowKey,
+    RowTuple,
+    Seq,
+    SharedEntries,
+    SharedOps,
+    ToldTuple,
+)
 
 TEXT_MAX = 4_096  # characters of a reason
 LETTERS_MAX = 4_096  # in one message
 NUMBER_MAX = 2**53
+NOTE_BYTES_MAX = 65_536  # what a strategy writes for itself
+REQUESTS_MAX = 1_024  # in one message
 
 HubField: TypeAlias = Annotated[bytes, msgspec.Meta(max_length=INSTANCE_BYTES_MAX)]
 IdField: TypeAlias = Annotated[bytes, msgspec.Meta(max_length=KEY_BYTES_MAX)]
@@ -178,6 +191,58 @@ class Watched(msgspec.Struct, frozen=True, array_like=True, tag=171, gc=False):
     number: Number
 
 
+# --- rows, where a strategy decides when and to whom they travel ----------------------------------------------------
+
+NoteField: TypeAlias = Annotated[bytes, msgspec.Meta(max_length=NOTE_BYTES_MAX)]
+
+
+class Requests(msgspec.Struct, frozen=True, array_like=True, tag=172, gc=False):
+    """What was done to rows, by the sender or by others. `note` is the strategy's own."""
+
+    hub: HubField
+    note: NoteField
+    requests: Annotated[tuple[OwnedOps | SharedOps, ...], msgspec.Meta(max_length=REQUESTS_MAX)]
+
+
+class WholeOwner(msgspec.Struct, frozen=True, array_like=True, tag=173, gc=False):
+    """All rows that a life owned at `seq`, in parts: these stand behind `cursor`. `last`: nothing comes behind."""
+
+    hub: HubField
+    owner: SiteField
+    incarnation: IncarnationField
+    seq: Seq
+    cursor: RowKey | None
+    rows: RowTuple
+    last: bool
+
+
+class WholeRows(msgspec.Struct, frozen=True, array_like=True, tag=174, gc=False):
+    """Some of the shared rows that are alive at the sender."""
+
+    hub: HubField
+    entries: SharedEntries
+
+
+class WholeKnown(msgspec.Struct, frozen=True, array_like=True, tag=175, gc=False):
+    """These operations on shared rows are known to the sender, and nothing of them is alive any more.
+
+    It is part `part` of telling `number`; with the `last` one all is told, and it says what the sender has received,
+    the digest of what is alive there, whether all of it is on its disk, and the strategy's own `note`. `joins`: the
+    sender told it because somebody came.
+    """
+
+    hub: HubField
+    number: Number
+    part: Number
+    dead: ToldTuple
+    last: bool
+    received: ToldTuple = ()
+    alive: Digest = bytes(8)
+    saved: bool = False
+    joins: bool = False
+    note: NoteField = b""
+
+
 RegistryMessage: TypeAlias = (
     ChildCall
     | ChildAnswer
@@ -191,4 +256,8 @@ RegistryMessage: TypeAlias = (
     | Kept
     | Watch
     | Watched
+    | Requests
+    | WholeOwner
+    | WholeRows
+    | WholeKnown
 )

@@ -119,6 +119,7 @@ ToldLife: TypeAlias = tuple[
 ]
 ToldTuple: TypeAlias = Annotated[tuple[ToldLife, ...], msgspec.Meta(max_length=LIVES_MAX)]
 SharedEntry: TypeAlias = tuple[RowKey, FieldName | None, DotField, DotTuple, RowValue]
+SharedEntries: TypeAlias = Annotated[tuple[SharedEntry, ...], msgspec.Meta(max_length=OPS_MAX)]
 SharedPlace: TypeAlias = tuple[RowKey, DotField]
 Bucket: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=BUCKETS - 1)]
 
@@ -204,7 +205,7 @@ class SharedPart(msgspec.Struct, frozen=True, array_like=True, tag=125, gc=False
     instance: Instance
     bucket: Bucket
     cursor: SharedPlace | None
-    entries: Annotated[tuple[SharedEntry, ...], msgspec.Meta(max_length=OPS_MAX)]
+    entries: SharedEntries
     last: bool
 
 
