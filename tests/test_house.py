@@ -46,7 +46,7 @@ WORLDLY = {"asyncio", "datetime", "logging", "os", "random", "secrets", "socket"
 LINES_AIM = 300
 LINES_MAX = 600
 LARGE: dict[str, int] = {
-    "src/covey/api/hub_node.py": 390,
+    "src/covey/api/hub_node.py": 410,
     "src/covey/api/hubs.py": 320,
     "src/covey/api/mailboxes.py": 370,
     "src/covey/api/node.py": 580,
@@ -89,7 +89,7 @@ LARGE: dict[str, int] = {
     "tests/protocols/replication/test_replication_shared.py": 320,
     "tests/runtime/test_nodes_over_tcp.py": 430,
     "tests/runtime/transport/test_memory.py": 360,
-    "tests/test_house.py": 350,
+    "tests/test_house.py": 340,
     "tests/test_setup.py": 320,
     "tests/wire/test_vectors.py": 350,
 }

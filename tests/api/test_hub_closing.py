@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
 import covey
 from covey.testing import Cluster, run
+from tests.api.hub_children import copies
+from tests.api.hubs_open import flock
 from tests.api.together import together
+from tests.testing.virtual import until
 
 CHILDREN = 12
 
@@ -19,6 +23,25 @@ async def session(ctx: covey.Context, name: str) -> covey.Handover:
         lines.append(call.payload)
         call.reply(len(lines))
     return covey.Handover(lines)
+
+
+async def unhurried(ctx: covey.Context, name: str) -> covey.Handover:
+    """A session that takes a second to leave."""
+    with copies.copy(ctx):
+        left = await session(ctx, name)
+        await asyncio.sleep(1)
+    return left
+
+
+async def stubborn(ctx: covey.Context) -> None:
+    """It ignores being cancelled, until a test lets it go."""
+    with copies.copy(ctx):
+        while ctx.id not in let_go:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(1)
+
+
+let_go: set[str] = set()
 
 
 async def opened(cluster: Cluster, count: int) -> list[covey.Hub]:
@@ -55,5 +78,57 @@ def test_whoever_stays_has_all_children_with_what_they_had():
             await hub.aclose()
         assert len(stays.children("local")) == CHILDREN
         assert {await stays.call(f"s{number}", "another") for number in range(CHILDREN)} == {2}
+
+    run(test)
+
+
+def test_a_hub_that_opens_while_it_still_closes_there_waits_and_leaves_the_children_that_move_alone():
+    """They were ended by whoever opened it anew, with all that they knew."""
+
+    async def test(cluster: Cluster) -> None:
+        async with flock(cluster, 2, children=[unhurried]) as f:
+            ids = list(range(6))
+            for id in ids:
+                await f.hubs[0].call(id, "a line", start=unhurried)
+            await f.settled()
+            assert f.hubs[1].children("local")
+            closing = asyncio.create_task(f.hubs[1].aclose())
+            await asyncio.sleep(0.3)
+            async with f.hub_of(f.nodes[1]), f.hub_of(f.nodes[1]) as again:
+                assert closing.done()
+                await f.settled(f.hubs[0], again)
+                assert {await again.call(id, "another") for id in ids} == {2}
+            assert max(f.copies.most.values()) == 1
+
+    run(test)
+
+
+def test_a_hub_whose_children_do_not_end_is_not_opened_anew_and_that_is_explained():
+    async def test(cluster: Cluster) -> None:
+        async with flock(cluster, 1, children=[stubborn]) as f:
+            await f.hubs[0].start_child(covey.ChildSpec("x", stubborn).with_options(shutdown_timeout=0.1))
+            await f.hubs[0].aclose()
+            with pytest.raises(covey.UnavailableError, match="1 of its children .* still .*try again"):
+                await f.hub_of(f.nodes[0]).start()
+            assert f.copies.running() == 1
+            let_go.add("x")
+            await until(lambda: not f.copies.running())
+            async with f.hub_of(f.nodes[0]) as again:
+                assert again.dump() == {}
+
+    run(test)
+
+
+def test_whoever_gives_up_waiting_for_the_end_of_a_hub_does_not_end_the_children_that_move():
+    async def test(cluster: Cluster) -> None:
+        async with flock(cluster, 2, children=[unhurried]) as f:
+            for id in range(6):
+                await f.hubs[0].call(id, "a line", start=unhurried)
+            await f.settled()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.3):
+                    await f.hubs[1].aclose()
+            await until(lambda: len(f.hubs[0].nodes()) == 1)
+            assert {await f.hubs[0].call(id, "another") for id in range(6)} == {2}
 
     run(test)

@@ -208,7 +208,7 @@ class Hubs:
         self.events_max = events_max
         self._close_timeout = close_timeout
         self._open: dict[bytes, OpenHub] = {}
-        self._ending: dict[asyncio.Task[None], None] = {}
+        self._ending: dict[bytes, asyncio.Task[None]] = {}  # of hubs whose children are still on their way out
         self._claims = engine.claims
         self.children = Children(runner.feed, runner.now_us, self._lease_us)
         self._guard = Guard(watchdog, self.machine.watch_us, self._on_no_watchdog)
@@ -248,9 +248,12 @@ class Hubs:
     async def enter(self, instance: bytes, wanted: HubOptions, handle: Any) -> OpenHub:
         """Open a hub, or share one that is open already. Raises `ConfigError` for other options than it has.
 
-        `handle` is what its children find as `ctx.hub`.
+        `handle` is what its children find as `ctx.hub`. One that still closes here is waited for, and where its
+        children ignore even being cancelled `UnavailableError` is raised.
         """
-        runner = self.live(False)
+        self.live(False)
+        await self._over(instance)
+        self.live(False)
         hub = self._open.get(instance)
         if hub is not None and not hub.wanted.same(wanted):
             raise ConfigError(
@@ -258,7 +261,7 @@ class Hubs:
             )
         if hub is None:
             hub = self._open[instance] = OpenHub(self, instance, wanted)
-            beginning = self._begin(runner, hub, handle)
+            beginning = self._begin(hub, handle)
             hub.ready = asyncio.get_running_loop().create_task(beginning, name=f"covey hub {hub.text}")
         hub.users += 1
         assert hub.ready is not None
@@ -269,20 +272,28 @@ class Hubs:
             raise
         return hub
 
-    async def _begin(self, runner: Runner, hub: OpenHub, handle: Any) -> None:
+    async def _over(self, instance: bytes) -> None:
+        """Wait until a hub that closes here is over: whoever opens it anew must not end the children that move."""
+        while (ending := self._ending.get(instance)) is not None:
+            await asyncio.wait([ending])
+        if instance in self._open or instance not in self.machine.hubs:
+            return
+        await self.children.wait_ended(instance)  # they were cancelled a moment ago
+        if instance not in self._open and (machine := self.machine.hubs.get(instance)) is not None:
+            count = len(machine.hosting.hosted)
+            raise UnavailableError(
+                f"the hub {decode_key(instance[4:])!r} was closed on this node, and {count} of its children have still "
+                "not ended there; it was not opened: try again later, or open it in another process"
+            )
+
+    async def _begin(self, hub: OpenHub, handle: Any) -> None:
         wanted = hub.wanted
         self.children.open(hub.instance, wanted.starts, handle, wanted.resolve)
-        try:
-            if wanted.options.voters:
-                self._watch()
-            outcome = await self.ask(lambda request: h.OpenHub(request, hub.instance, wanted.options, wanted.static))
-            if outcome is not None:
-                raise error_of(errors_of(hub, outcome.errors))
-        except BaseException:
-            if hub.instance in self.machine.hubs and runner.is_open:
-                with contextlib.suppress(ClosedError, UnknownName):
-                    runner.feed(h.CloseHub(0, hub.instance))
-            raise
+        if wanted.options.voters:
+            self._watch()
+        outcome = await self.ask(lambda request: h.OpenHub(request, hub.instance, wanted.options, wanted.static))
+        if outcome is not None:
+            raise error_of(errors_of(hub, outcome.errors))
 
     def _watch(self) -> None:
         """Children of this node need leases from now on. Raises `UnavailableError` where no watchdog can be had."""
@@ -296,22 +307,28 @@ class Hubs:
         log.critical("event=no_watchdog reason=%r so='hubs with on_split=Majority are closed on this node'", why)
         for hub in list(self._open.values()):
             if hub.wanted.options.voters:
-                task = asyncio.get_running_loop().create_task(self._end(hub), name=f"covey hub {hub.text} ends")
-                self._ending[task] = None
-                task.add_done_callback(lambda done: self._ending.pop(done, None))
+                self._end(hub)
 
     async def leave(self, hub: OpenHub) -> None:
         """One handle fewer; with the last one this node takes part no more, once its children have moved or ended."""
         hub.users -= 1
         if hub.users == 0 and self._open.get(hub.instance) is hub:
-            await self._end(hub)
+            self._end(hub)
+        if (ending := self._ending.get(hub.instance)) is not None:
+            await asyncio.shield(ending)
 
-    async def _end(self, hub: OpenHub) -> None:
+    def _end(self, hub: OpenHub) -> None:
+        """Begin to close it. That goes on to its end, whoever gives up waiting for it."""
         del self._open[hub.instance]
         if hub.ready is not None and not hub.ready.done():
             hub.ready.cancel()
+        task = asyncio.get_running_loop().create_task(self._move_out(hub), name=f"covey hub {hub.text} ends")
+        self._ending[hub.instance] = task
+        task.add_done_callback(lambda _: self._ending.pop(hub.instance))
+
+    async def _move_out(self, hub: OpenHub) -> None:
         try:
-            if hub.instance in self.machine.hubs and not self.machine.hubs[hub.instance].ground.closing:
+            if hub.instance in self.machine.hubs:
                 async with asyncio.timeout(self._close_timeout):
                     await self.ask(lambda request: h.CloseHub(request, hub.instance), closing=True)
         except (ClosedError, UnknownName):
@@ -324,7 +341,9 @@ class Hubs:
 
     async def aclose(self) -> None:
         """The node ends: every hub does, within the time that closing may take."""
-        await asyncio.gather(*self._ending, *[self._end(hub) for hub in list(self._open.values())])
+        for hub in list(self._open.values()):
+            self._end(hub)
+        await asyncio.gather(*self._ending.values())
         await self.children.aclose()
         self._guard.close()
 

@@ -117,6 +117,12 @@ class Children:
         for run in [run for run in self._runs.values() if run.copy.hub == hub]:
             run.end(Told.STOP, "stop", 0)
 
+    async def wait_ended(self, hub: bytes) -> None:
+        """Wait until nothing runs of a hub that is closed, or what runs on is stuck."""
+        tasks = [run.task for run in self._runs.values() if run.copy.hub == hub and run.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=self.config.stuck_after_us / 1e6)
+
     async def aclose(self, grace: float = 0.0) -> int:
         """Start nothing more, and end all that runs: told first, cancelled after `grace` seconds.
 
