@@ -108,7 +108,7 @@ def test_a_hub_whose_children_do_not_end_is_not_opened_anew_and_that_is_explaine
         async with flock(cluster, 1, children=[stubborn]) as f:
             await f.hubs[0].start_child(covey.ChildSpec("x", stubborn).with_options(shutdown_timeout=0.1))
             await f.hubs[0].aclose()
-            with pytest.raises(covey.UnavailableError, match="1 of its children .* still .*try again"):
+            with pytest.raises(covey.UnavailableError, match=r"1 of its children .* still .*try again"):
                 await f.hub_of(f.nodes[0]).start()
             assert f.copies.running() == 1
             let_go.add("x")
