@@ -10,7 +10,7 @@ import pytest
 import covey
 from covey import ChildSpec
 from covey.testing import Cluster, run
-from tests.api.hub_children import Late, done, fails, session
+from tests.api.hub_children import Late, done, fails, session, waits
 from tests.api.hubs_open import belongs, flock, is_settled, machine, now, owners, shown, specs, unread
 from tests.testing.virtual import until
 
@@ -203,6 +203,75 @@ def test_s7_a_static_child_that_fails_fails_the_hub_with_its_reason():
             await until(lambda: not f.copies.running(), 10)
             hub = await f.enter(f.hub_of(node))
             assert hub.dump() == {}
+
+    run(test)
+
+
+def test_s7_what_a_newer_version_declares_is_there_when_its_first_node_is_ready():
+    """7, in a rolling restart: each node is replaced by one that declares more; what was stopped stays stopped."""
+
+    async def test(cluster: Cluster) -> None:
+        async with flock(cluster, 0) as f:
+            for _ in range(3):
+                await f.join(static=specs(4))
+            await f.settled()
+            (await f.hubs[0].stop_children([2])).raise_for_errors()
+            for number in range(3):
+                await f.nodes[number].close()
+                newer = f.hub_of(await f.node(seeds=[f.nodes[-1].address]), static=specs(6))
+                f.hubs.append(await f.enter(newer))
+                assert {id for id, child in newer.dump().items() if child.copies} >= {0, 1, 3, 4, 5}
+                await f.settled(*f.hubs[number + 1 :])
+                assert set(newer.dump()) == {0, 1, 3, 4, 5}
+            assert max(f.copies.most.values()) == 1
+
+    run(test)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_s7_when_whoever_comes_first_dies_before_all_are_started_the_others_start_the_rest(seed):
+    async def test(cluster: Cluster) -> None:
+        async with flock(cluster, 0) as f:
+            nodes = [await f.node() for _ in range(3)]
+            for node in nodes:
+                await node.wait_members(3)
+            hubs = [f.hub_of(node, static=specs(1_200, waits)) for node in nodes]
+            opening = [asyncio.create_task(hub.start()) for hub in hubs]
+            inside = [hub._hubs.machine.hubs for hub in hubs]
+            await until(lambda: any(hub.ground.ready for one in inside for hub in one.values()))
+            first = next(number for number, one in enumerate(inside) if any(hub.ground.ready for hub in one.values()))
+            await asyncio.sleep(seed / 1_000)
+            await cluster.kill(nodes[first])
+            opening[first].cancel()
+            stay = [hub for number, hub in enumerate(hubs) if number != first]
+            await asyncio.gather(*[task for number, task in enumerate(opening) if number != first])
+            for hub in stay:
+                assert len(hub.dump()) == 1_200
+            await f.settled(*stay)
+            for hub in stay:
+                await hub.aclose()
+
+    run(test)
+
+
+def test_a_singleton_runs_before_any_of_the_nodes_that_name_it_is_ready():
+    async def test(cluster: Cluster) -> None:
+        async with flock(cluster, 0) as f:
+            nodes = [await f.node() for _ in range(3)]
+            for node in nodes:
+                await node.wait_members(3)
+            singletons = [node.singleton("one", Late, 2.0, on_split="both") for node in nodes]
+
+            async def opens(one: covey.Singleton) -> None:
+                async with one:
+                    child = one.lookup()
+                    assert child is not None and child.state == "running"
+                    await until(lambda: len(one.hub.nodes()) == 3)
+                    assert f.copies.started["one"] == 1
+                    await asyncio.sleep(1)
+
+            await asyncio.gather(*map(opens, singletons))
+            assert f.copies.most["one"] == 1
 
     run(test)
 

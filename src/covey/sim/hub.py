@@ -4,8 +4,8 @@ Safety, at every node: the fold of `ChildChanged` is its book; of each child a p
 applies a letter twice, whatever was handed over to it included; what was said not to have been delivered is applied
 nowhere, ever; tokens of the copies of one process grow. With `Majority` no two processes run a child at one time, and
 each start has a higher token than all before it.
-Liveness: all show the same children, and each runs exactly once, where it belongs. Then nothing that was acknowledged
-is lost when a node joins.
+Liveness: all show the same children, and each runs exactly once, where it belongs; what a node declares is one of them,
+unless it failed as it started. Then nothing that was acknowledged is lost when a node joins.
 """
 
 from __future__ import annotations
@@ -193,6 +193,10 @@ def hubs_pending(world: World) -> tuple[str, list[Site]] | None:
             return f"n{node.index} shows {len(hub.book.participants)} participants, not {len(nodes)}", about
         if user.calls or hub.is_busy:
             return f"n{node.index} waits for {len(user.calls)} calls", about
+        if user.is_opening:
+            return f"n{node.index} waits for what it declares", about
+        if missing := [id for id in user.declared if id not in user.shown]:
+            return f"n{node.index} declares {missing[0]!r}, which is no child", about
         if first is None:
             first = node
         elif user.shown != user_of(first).shown:

@@ -18,6 +18,7 @@ from covey.core.rows import (
     RowsChanged,
     SharedChanged,
     SharedRow,
+    Start,
     WriteRows,
     WriteShared,
 )
@@ -97,6 +98,7 @@ class RegistryWorld:
         self._queue: list[tuple[Site, Any]] = []
         self._turns: dict[Site, None] = {}
         self._dots: dict[Site, int] = {}
+        self.born: list[bytes] = []  # the children of which births were written
         self._busy = False
         self._config = config or RegistryConfig()
         self._options = options
@@ -106,8 +108,8 @@ class RegistryWorld:
 
     # --- nodes ------------------------------------------------------------------------------------------------------
 
-    def add(self, name: str, **options: Any) -> None:
-        """One node more, which opens the hub."""
+    def add(self, name: str, *static: h.NewChild, request: int = 0, **options: Any) -> None:
+        """One node more, which opens the hub and declares these."""
         me = site(name)
         claims = self.claims[me] = Claims()
         self.machines[me] = Registry(
@@ -119,7 +121,7 @@ class RegistryWorld:
                 contact = Contact(two, 1, "x:1")
                 self.feed(one, LivenessChanged(contact, Liveness.ALIVE, "a test"))
         said = {"name": name, "starts": (START,), "settings": "both", **self._options, **options}
-        self.feed(me, h.OpenHub(0, HUB, h.HubOptions(**said)))
+        self.feed(me, h.OpenHub(request, HUB, h.HubOptions(**said), static))
 
     def vanish(self, name: str) -> None:
         """A node is gone: its rows are not shown any more, and nothing reaches it."""
@@ -229,6 +231,7 @@ class RegistryWorld:
         self._queue += [(to, fact) for to in self.machines]
 
     def _change(self, me: Site, change: Any) -> None:
+        self.born += [change.key] if type(change) is Start else []
         self._dots[me] = self._dots.get(me, 0) + 1
         change_row(self.shared, change, (me, 1, self._dots[me]))
 

@@ -127,7 +127,7 @@ def test_what_fails_as_it_is_run_there_runs_here_again_with_what_it_left_and_sta
     world.state[encode_key(id)] = b"\x91\x01"
     world.add("b")
     world.auto.discard(c.StartChild)
-    world.advance(3)
+    world.advance(2.5)
     (start,) = [effect for effect in world.take("b") if isinstance(effect, c.StartChild)]
     assert world.runs(id) == {"a": "MOVING", "b": "STARTING"}
     world.take("a")

@@ -7,7 +7,6 @@ shown by a row again; so a batch only writes rows and watches. What fails as it 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -17,7 +16,7 @@ from covey.core.ids import Origin, Site
 from covey.core.vocabulary import Refuse, Resolve
 from covey.protocols.registry import rows
 from covey.protocols.registry.ground import Ground
-from covey.protocols.registry.rows import Running, State
+from covey.protocols.registry.rows import RUNS, Running, State
 from covey.protocols.registry.vocabulary import (
     ChildError,
     NewChild,
@@ -32,8 +31,6 @@ from covey.wire.messages.registry import LETTERS_MAX, Watch, Watched
 from covey.wire.messages.rows import ROW_VALUE_BYTES_MAX
 
 WATCHES_MAX = 1_024  # of others: the oldest is forgotten, and its batch ends with its deadline. Guess
-
-RUNS = (State.RUNNING, State.MOVING, State.STUCK)
 
 
 class Starting:
@@ -69,9 +66,8 @@ class Batches:
     Law: every command has one outcome, by its deadline. Invariants: what is missing is waited for, and by whom.
     """
 
-    def __init__(self, ground: Ground, statics_done: Callable[[StartOutcome, int], None]) -> None:
+    def __init__(self, ground: Ground) -> None:
         self._ground = ground
-        self._statics_done = statics_done
         self._starting: dict[int, Starting] = {}
         self._stopping: dict[int, Stopping] = {}
         self._waiting: dict[bytes, dict[int, None]] = {}  # which requests wait for a child
@@ -252,10 +248,7 @@ class Batches:
         self._ground.calm("batch", request)
         errors = tuple([_with_host(error, batch.started) for error in batch.errors])
         outcome = StartOutcome(tuple(batch.started.values()), errors, batch.taking_back)
-        if request > 0:
-            self._ground.say(Resolve(request, outcome))
-        else:
-            self._statics_done(outcome, -request)
+        self._ground.say(Resolve(request, outcome))
 
     def _end_stop(self, request: int, batch: Stopping) -> None:
         del self._stopping[request]
@@ -313,9 +306,8 @@ class Batches:
     def close(self) -> None:
         """This node takes part no more."""
         for request in [*self._starting, *self._stopping]:
-            if request > 0:
-                error = DeadlineExceeded("the hub was closed; what was asked for may still happen")
-                self._ground.say(Refuse(request, error))
+            error = DeadlineExceeded("the hub was closed; what was asked for may still happen")
+            self._ground.say(Refuse(request, error))
             self._ground.calm("batch", request)
         self._starting.clear()
         self._stopping.clear()

@@ -25,23 +25,22 @@ from covey.protocols.registry.hosting import Hosting
 from covey.protocols.registry.mailbox import Letter
 from covey.protocols.registry.moves import Moves
 from covey.protocols.registry.placement import Participant
-from covey.protocols.registry.rows import META, PARTICIPANT, Child
+from covey.protocols.registry.rows import BEGUN, META, PARTICIPANT, Child
+from covey.protocols.registry.statics import Statics
 from covey.protocols.registry.synchronizing import Synchronizing
 from covey.protocols.registry.vocabulary import (
     ChildChanged,
+    ChildError,
     ConfigDiffers,
     NewChild,
     OpenHub,
     ParticipantsChanged,
     Place,
     Shown,
-    StartChildren,
     StartOutcome,
     UpdateChild,
 )
 from covey.wire.messages import registry as wire
-
-STATICS_US = 60 * 1_000_000  # how long the children declared by a hub may take to start. Guess
 
 
 class Hub:
@@ -58,11 +57,11 @@ class Hub:
         self.calls = Calls(ground, self._deliver, self._start)
         self.moves = Moves(ground, self.hosting, self.calls)
         self.duplicates = Duplicates(ground, self.hosting, self.moves)
-        self.batches = Batches(ground, self._statics_done)
+        self.batches = Batches(ground)
+        self.statics = Statics(ground, self.batches.give_birth, self._opened)
         self.synchronizing = Synchronizing(ground, ground.rows.driven, ground.options.synchronization)
         self.hosting.ended = self._tell_author
         self._firsts: dict[bytes, None] = {}  # children that we are to run as the first ones
-        self._statics: tuple[NewChild, ...] = ()
         self._opening = 0
         self._stable_us = 0  # since when the view is what it is
         self._said: Participant | None = None
@@ -74,6 +73,7 @@ class Hub:
         self.moves.check()
         self.calls.check()
         self.batches.check()
+        self.statics.check()
         self.synchronizing.check()
         self.ground.places.check()
         shown = {(one.site, one.incarnation) for one in self.ground.book.participants.values()}
@@ -96,7 +96,7 @@ class Hub:
     def open(self, command: OpenHub, now_us: int) -> None:
         """Take part."""
         self._opening = command.request
-        self._statics = command.static
+        self.statics.declare(command.static)
         self.ground.opened_us = now_us
         self.synchronizing.open()
         self._say_participant()
@@ -107,7 +107,6 @@ class Hub:
         said = Participant(
             site, incarnation, options.name, options.weight, options.zone, bool(self.ground.closing),
             tuple(sorted(options.starts)), rows.digest_of(options.settings), options.app_version, options.settings,
-            self.ground.ready,
         )  # fmt: skip
         if said != self._said:
             self._said = said
@@ -124,41 +123,22 @@ class Hub:
         if unknown or now_us < due_us or not ground.is_complete():
             ground.alarm("settled", None, max(due_us, now_us + config.announce_us))
             return
-        first = not any(one.ready for one in self.book.participants.values())
         ground.ready = True
-        self._say_participant()
         ground.looks |= dict.fromkeys(self.book.children)
-        if first:
-            self._start_statics(now_us)
-        elif self._opening:
-            self._opened()
+        self.statics.begin(now_us)
 
-    def _start_statics(self, now_us: int) -> None:
-        """Nobody places here yet: whoever is first starts what is declared, unless it is there already."""
-        missing = tuple(new for new in self._statics if new.id not in self.book.children)
-        if not missing:
-            self._opened()
-            return
-        self.batches.start(StartChildren(-1, self.ground.hub, missing, STATICS_US), now_us)
-
-    def _statics_done(self, outcome: StartOutcome, _: int) -> None:
-        if outcome.errors and self._opening:
-            request, self._opening = self._opening, 0
-            self.ground.say(Resolve(request, outcome))  # whoever opens it hears which failed, and closes it
-        else:
-            self._opened()
-
-    def _opened(self) -> None:
+    def _opened(self, errors: tuple[ChildError, ...]) -> None:
+        """Whoever opens it hears so, or which of the declared children failed, and closes it then."""
         if self._opening:
             request, self._opening = self._opening, 0
-            self.ground.say(Resolve(request))
+            self.ground.say(Resolve(request, StartOutcome((), errors) if errors else None))
 
     def close(self, request: int, now_us: int) -> None:
         """Take part no more: children move, or end."""
         self.ground.closing = request or -1
         self._say_participant()
         self.ground.looks |= dict.fromkeys(self.hosting.hosted)
-        self._opened()
+        self._opened(())
 
     @property
     def is_over(self) -> bool:
@@ -217,6 +197,10 @@ class Hub:
         """Somebody runs other children, or takes part otherwise."""
         life = fact.owner, fact.incarnation
         for key, value in fact.changes:
+            if key == BEGUN:
+                self.book.fold_begun(value, life)
+                self.statics.heard(now_us)
+                continue
             if key == PARTICIPANT:
                 self.book.fold_participant(value, *life)
                 self._on_participants(life, now_us)
@@ -241,6 +225,7 @@ class Hub:
         if id in self.hosting.hosted or ground.places.host(id) == ground.me[0]:  # else it is nothing to us
             ground.looks[id] = None
         self.batches.touched(id, now_us)
+        self.statics.touched(id, now_us)
         self.calls.touched(id, now_us)
 
     def _on_participants(self, life: Origin, now_us: int) -> None:
@@ -281,6 +266,7 @@ class Hub:
     def refused(self, ids: list[bytes], error: CoveyError, now_us: int) -> None:
         """Rows could not be written."""
         self.batches.refused(ids, error, now_us)
+        self.statics.refused(ids, error, now_us)
 
     # --- what must be -----------------------------------------------------------------------------------------------
 
@@ -434,7 +420,7 @@ class Hub:
 
     def _tell_author(self, place: Place, error: str, author: Origin, now_us: int) -> None:
         if author == self.ground.me:
-            self.batches.ended(place, error, now_us)
+            self._ended(place, error, now_us)
         else:
             said = place.running
             message = wire.Ended(self.ground.hub, place.id, said.instance, said.epoch, error)
@@ -443,7 +429,11 @@ class Hub:
     def on_ended(self, peer: Origin, message: wire.Ended, now_us: int) -> None:
         """A child that we started has ended elsewhere."""
         running = rows.Running(message.epoch, message.instance, rows.State.RUNNING)
-        self.batches.ended(Place(message.id, peer, running), message.error, now_us)
+        self._ended(Place(message.id, peer, running), message.error, now_us)
+
+    def _ended(self, place: Place, error: str, now_us: int) -> None:
+        self.batches.ended(place, error, now_us)
+        self.statics.ended(place, error, now_us)
 
     def update(self, command: UpdateChild) -> None:
         """Say something else of a child."""

@@ -397,6 +397,8 @@ class Registry:
                     hub.synchronizing.pour()
                 case "stable":
                     hub.on_stable()
+                case "statics":
+                    hub.statics.look(now_us)
                 case "settled":
                     hub.settle(self._joined_us, bool(self._unknown), now_us)
                 case _:

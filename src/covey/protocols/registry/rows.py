@@ -22,6 +22,8 @@ from covey.wire.keys import is_key
 
 PREFIX = b"hub:"  # of the instances that hold the rows of hubs
 PARTICIPANT = b"p"  # the key of the row by which a node takes part
+BEGUN = b"s"  # the key of the row that says which of the declared children ran once, as far as a node knows
+BEGUN_BYTES = 8  # for each of them
 _RUNNING = b"r"  # before the id of a child that runs here
 META, ASSIGNED, EPOCH = b"m", b"a", b"e"  # fields of a child's row
 
@@ -45,6 +47,9 @@ class State(IntEnum):
     STUCK = 2  # it was told to end, and does not
     MOVING = 3  # it has ended, and what it left is on its way to another host
     FAILED = 4  # it ended too often, and is not started again
+
+
+RUNS = (State.RUNNING, State.MOVING, State.STUCK)
 
 
 class Spec(msgspec.Struct, frozen=True, array_like=True, gc=False):
