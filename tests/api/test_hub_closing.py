@@ -132,3 +132,58 @@ def test_whoever_gives_up_waiting_for_the_end_of_a_hub_does_not_end_the_children
             assert {await f.hubs[0].call(id, "another") for id in range(6)} == {2}
 
     run(test)
+
+
+# --- the watchdog ---------------------------------------------------------------------------------------------------
+
+
+class Recorded:
+    """A watchdog that only remembers: the deadline it was told last, and whether it was told to go."""
+
+    def __init__(self) -> None:
+        self.deadline_us: int | None = None
+        self.is_closed = False
+
+    def start(self) -> None:
+        self.is_closed = False
+
+    def arm(self, deadline_us: int | None) -> None:
+        self.deadline_us = deadline_us
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@pytest.mark.parametrize("how", ["close", "kill"])
+def test_a_copy_that_ignores_its_end_is_watched_when_its_node_is_closed_until_it_is_over(how, monkeypatch):
+    """Nobody watched it then, and it outlived its lease in a process that went on."""
+    watchdogs: list[Recorded] = []
+
+    def watchdog(environment: object) -> Recorded:
+        watchdogs.append(Recorded())
+        return watchdogs[-1]
+
+    monkeypatch.setattr(f"{Cluster.__module__}._VirtualEnvironment.watchdog", watchdog)
+
+    async def test(cluster: Cluster) -> None:
+        loop = asyncio.get_running_loop()
+        let_go.clear()
+        async with flock(cluster, 0, children=[stubborn], on_split=covey.Majority(["a", "b", "c"])) as f:
+            nodes = [await f.node(name=name, storage=covey.MemoryStorage()) for name in "abc"]
+            for node in nodes:
+                await node.wait_members(3)
+            hubs = await asyncio.gather(*[f.enter(f.hub_of(node)) for node in nodes])
+            spec = covey.ChildSpec("x", stubborn).with_options(shutdown_timeout=0.1)
+            child = await hubs[0].start_child(spec, timeout=30)
+            number = next(number for number, node in enumerate(nodes) if node.name == child.node)
+            await (nodes[number].close() if how == "close" else cluster.kill(nodes[number]))
+            assert f.copies.running() == 1 and not watchdogs[number].is_closed
+            deadline_us = watchdogs[number].deadline_us
+            assert deadline_us is not None and deadline_us < loop.time() * 1e6 + 4_800_000
+            await asyncio.sleep(1)
+            assert watchdogs[number].deadline_us == deadline_us
+            let_go.add("x")
+            await until(lambda: not f.copies.running())
+            await until(lambda: watchdogs[number].is_closed, 1)
+
+    run(test)

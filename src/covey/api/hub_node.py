@@ -27,7 +27,7 @@ from covey.api.hub_values import (
     StrategyFailed,
     error_of,
 )
-from covey.core.children import Copy, StartChild
+from covey.core.children import Copy, StartChild, StopChild
 from covey.core.errors import ClosedError, ConfigError, UnavailableError, UnknownName
 from covey.core.ids import Origin, Site, short
 from covey.core.vocabulary import Abandon
@@ -211,11 +211,14 @@ class Hubs:
         self._claims = engine.claims
         self.children = Children(runner.feed, runner.now_us, self._lease_us)
         self._guard = Guard(watchdog, self.machine.watch_us, self._on_no_watchdog)
-        runner.carry_out({**self.children.hands, StartChild: self._start})
+        runner.carry_out({**self.children.hands, StartChild: self._watched, StopChild: self._watched})
 
-    def _start(self, effect: StartChild) -> None:
-        self._guard.need()
-        self.children.hands[StartChild](effect)
+    def _watched(self, effect: StartChild | StopChild) -> None:
+        """Whoever is about to run, or has lost its lease, is watched before its next step."""
+        end_us = self.machine.end_us(effect.copy)
+        if end_us is not None:
+            self._guard.need(end_us)
+        self.children.hands[type(effect)](effect)
 
     def _lease_us(self, copy: Copy) -> int:
         """Until when a copy may run."""
@@ -339,17 +342,20 @@ class Hubs:
             hub.events.close(None)
 
     async def aclose(self) -> None:
-        """The node ends: every hub does, within the time that closing may take."""
+        """The node ends: every hub does, within the time that closing may take.
+
+        Who runs on with a lease, though it was cancelled, is watched until it has ended: else this process does.
+        """
         for hub in list(self._open.values()):
             self._end(hub)
         await asyncio.gather(*self._ending.values())
-        await self.children.aclose()
-        self._guard.close()
+        await self.abort()
 
     async def abort(self) -> None:
         """The node ended without a word: so do its children."""
         await self.children.aclose()
-        self._guard.close()
+        ends = {task: self.machine.end_us(copy) for task, copy in self.children.left.items()}
+        self._guard.close({task: end_us for task, end_us in ends.items() if end_us is not None})
 
     def close(self, cause: BaseException | None) -> None:
         """The node has ended."""

@@ -290,6 +290,15 @@ class Registry:
         ends = [end_us for hub in self.hubs.values() if hub.ground.fenced for end_us in hub.hosting.ends_us()]
         return min(ends, default=None)
 
+    def end_us(self, copy: c.Copy) -> int | None:
+        """The same for one copy; None where it needs no lease, or has none at this moment and hears so next."""
+        hub = self.hubs.get(copy.hub)
+        hosted = None if hub is None else hub.hosting.hosted.get(copy.id)
+        if hub is None or hosted is None or hosted.copy != copy or not hub.ground.fenced:
+            return None
+        lease_us = hub.ground.lease_us(copy.id)
+        return hosted.until_us or (lease_us + self._config.stop_grace_us if lease_us else None)
+
     # --- rows -------------------------------------------------------------------------------------------------------
 
     def _on_to_tell(self, fact: RowsToTell, now_us: int) -> None:
