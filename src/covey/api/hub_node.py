@@ -26,6 +26,7 @@ from covey.api.hub_values import (
     MoveFailed,
     StrategyFailed,
     error_of,
+    explain_mismatch,
 )
 from covey.core.children import Copy, StartChild, StopChild
 from covey.core.errors import ClosedError, ConfigError, UnavailableError, UnknownName
@@ -146,10 +147,9 @@ class OpenHub:
                 told = HubNodesChanged(self.nodes())
                 log.info("event=hub_nodes_changed hub=%s nodes=%d", self.text, len(told.nodes))
             case h.ConfigDiffers(_, ours, theirs, places):
-                told = ConfigMismatch(ours, theirs, places)
-                others = ", ".join(sorted({f"{self.name_of(site)}: {settings}" for site, settings in theirs}))
-                does = "the others run nothing" if places else "this node runs nothing of it"
-                log.error("event=config_mismatch hub=%s ours=%r theirs=%r so=%r", self.text, ours, others, does)
+                others = {self.name_of(site): settings for site, settings in theirs}
+                told = ConfigMismatch(ours, theirs, places, explain_mismatch(ours, others, places) if theirs else "")
+                log.error("event=config_mismatch hub=%s reason=%r", self.text, told.explanation)
             case h.CopyEnded(_, id, epoch, why, winner, error):
                 told = CopyEnded(decode_key(id), why, winner, error)
                 log.warning("event=copy_ended hub=%s id=%r token=%d why=%r winner=%r",
