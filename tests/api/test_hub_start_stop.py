@@ -254,6 +254,26 @@ def test_s7_when_whoever_comes_first_dies_before_all_are_started_the_others_star
     run(test)
 
 
+def test_s7_children_that_came_to_a_node_whose_opening_fails_go_back_with_what_they_had():
+    """They were ended where they were, with all that they knew."""
+
+    async def test(cluster: Cluster) -> None:
+        async with flock(cluster, 1) as f:
+            for id in range(20):
+                await f.hubs[0].call(id, "a line", start=session)
+            node = await f.node()
+            opening = asyncio.create_task(
+                f.hub_of(node, static=[ChildSpec("slow", Late, 9.0), ChildSpec("wrong", fails)]).start()
+            )
+            await until(lambda: len({*owners(f.hubs[0]).values()} - {""}) == 2)
+            with pytest.raises(covey.ChildStartFailed, match="no luck"):
+                await opening
+            assert {await f.hubs[0].call(id, "another") for id in range(20)} == {2}
+            assert {owners(f.hubs[0])[id] for id in range(20)} == {"n0"}
+
+    run(test)
+
+
 def test_a_singleton_runs_before_any_of_the_nodes_that_name_it_is_ready():
     async def test(cluster: Cluster) -> None:
         async with flock(cluster, 0) as f:
