@@ -274,6 +274,31 @@ def test_s7_children_that_came_to_a_node_whose_opening_fails_go_back_with_what_t
     run(test)
 
 
+def test_s7_what_two_sides_of_a_split_declare_is_one_child_soon_after_the_heal():
+    """Each side writes its birth: the last in rank counts, one copy ends, and nobody is told of it again and again."""
+
+    async def test(cluster: Cluster) -> None:
+        async with flock(cluster, 0) as f:
+            nodes = [await f.node() for _ in range(2)]
+            for node in nodes:
+                await node.wait_members(2)
+            cluster.partition(nodes[:1], nodes[1:])
+            await until(lambda: not any(len(node.members()) > 1 and node.neighbours() for node in nodes))
+            hubs = await asyncio.gather(*[f.enter(f.hub_of(node, static=specs(4))) for node in nodes])
+            assert f.copies.running() == 8
+            async with hubs[0].events() as events:
+                cluster.heal()
+                await until(lambda: all(len(hub.nodes()) == 2 for hub in hubs))
+                await until(lambda: f.copies.running() == 4, 10)
+                await f.settled(*hubs)
+                assert f.copies.started.total() == 8
+                assert len(unread(events, covey.ChildUpdated)) <= 4 * 6
+            (await hubs[0].stop_children(range(4))).raise_for_errors()
+            await until(lambda: not f.copies.running() and not hubs[1].dump(), 5)
+
+    run(test)
+
+
 def test_a_singleton_runs_before_any_of_the_nodes_that_name_it_is_ready():
     async def test(cluster: Cluster) -> None:
         async with flock(cluster, 0) as f:
