@@ -74,7 +74,6 @@ LARGE: dict[str, int] = {
     "src/covey/sim/profiles.py": 390,
     "src/covey/sim/world.py": 320,
     "tests/api/test_events.py": 520,
-    "tests/api/test_hub_start_stop.py": 340,
     "tests/api/test_life.py": 320,
     "tests/api/test_options.py": 310,
     "tests/api/test_send.py": 410,
