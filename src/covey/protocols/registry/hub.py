@@ -16,7 +16,6 @@ from covey.core.ids import Origin, Site
 from covey.core.rows import RowsChanged, SharedChanged
 from covey.core.vocabulary import Emit, Resolve
 from covey.protocols.registry import rows
-from covey.protocols.registry.batches import Batches
 from covey.protocols.registry.calls import Calls
 from covey.protocols.registry.copies import Hosted, Phase
 from covey.protocols.registry.duplicates import Duplicates
@@ -26,7 +25,9 @@ from covey.protocols.registry.mailbox import Letter
 from covey.protocols.registry.moves import Moves
 from covey.protocols.registry.placement import Participant
 from covey.protocols.registry.rows import BEGUN, META, PARTICIPANT, Child
+from covey.protocols.registry.starting import Starting
 from covey.protocols.registry.statics import Statics
+from covey.protocols.registry.stopping import Stopping
 from covey.protocols.registry.synchronizing import Synchronizing
 from covey.protocols.registry.vocabulary import (
     ChildChanged,
@@ -57,8 +58,10 @@ class Hub:
         self.calls = Calls(ground, self._deliver, self._start)
         self.moves = Moves(ground, self.hosting, self.calls)
         self.duplicates = Duplicates(ground, self.hosting, self.moves)
-        self.batches = Batches(ground)
-        self.statics = Statics(ground, self.batches.give_birth, self._opened)
+        self.starting = Starting(ground)
+        self.stopping = Stopping(ground)
+        self.watching = self.starting.watching
+        self.statics = Statics(ground, self.starting.give_birth, self._opened)
         self.synchronizing = Synchronizing(ground, ground.rows.driven, ground.options.synchronization)
         self.hosting.ended = self._tell_author
         self._firsts: dict[bytes, None] = {}  # children that we are to run as the first ones
@@ -72,7 +75,8 @@ class Hub:
         self.hosting.check()
         self.moves.check()
         self.calls.check()
-        self.batches.check()
+        self.starting.check()
+        self.stopping.check()
         self.statics.check()
         self.synchronizing.check()
         self.ground.places.check()
@@ -150,7 +154,7 @@ class Hub:
         """Whether something is to be done at the end of the turn."""
         ground = self.ground
         return (
-            bool(ground.looks) or not ground.places.is_settled or self.batches.is_writing or self.synchronizing.is_busy
+            bool(ground.looks) or not ground.places.is_settled or self.starting.is_writing or self.synchronizing.is_busy
         )
 
     def new_life(self, now_us: int) -> None:
@@ -170,7 +174,8 @@ class Hub:
     def end(self) -> None:
         """Nothing is left here."""
         self.calls.close()
-        self.batches.close()
+        self.starting.close()
+        self.stopping.close()
 
     # --- rows -------------------------------------------------------------------------------------------------------
 
@@ -224,7 +229,9 @@ class Hub:
         ground = self.ground
         if id in self.hosting.hosted or ground.places.host(id) == ground.me[0]:  # else it is nothing to us
             ground.looks[id] = None
-        self.batches.touched(id, now_us)
+        self.watching.touched(id)
+        self.starting.touched(id, now_us)
+        self.stopping.touched(id)
         self.statics.touched(id, now_us)
         self.calls.touched(id, now_us)
 
@@ -246,7 +253,7 @@ class Hub:
         if not ground.is_here(life):
             self.calls.gone(life)
             self.moves.gone(life, now_us)
-            self.batches.gone(life, now_us)
+            self.watching.gone(life)
             if ground.wires.is_over(life):  # one that is only held for down may ask again
                 self.hosting.forget(life)
         self._tell_mismatch()
@@ -265,7 +272,7 @@ class Hub:
 
     def refused(self, ids: list[bytes], error: CoveyError, now_us: int) -> None:
         """Rows could not be written."""
-        self.batches.refused(ids, error, now_us)
+        self.starting.refused(ids, error)
         self.statics.refused(ids, error, now_us)
 
     # --- what must be -----------------------------------------------------------------------------------------------
@@ -273,7 +280,7 @@ class Hub:
     def look_at_some(self, now_us: int) -> None:
         """Look at some of those that something changed about."""
         ground, places = self.ground, self.ground.places
-        self.batches.write_more(now_us)
+        self.starting.write_more(now_us)
         most = ground.config.looks_max
         if not places.is_settled:
             ground.looks |= dict.fromkeys(places.look(most))
@@ -387,7 +394,7 @@ class Hub:
 
     def _start(self, new: NewChild, now_us: int) -> CoveyError | None:
         """A child that is called and not there is started."""
-        error = self.batches.give_birth(new, now_us)
+        error = self.starting.give_birth(new, now_us)
         return None if error is None else UnknownName(f"{error.reason}; the call was not delivered")
 
     def _answer(self, letter: Letter, kind: int, payload: bytes, host: Site | None) -> None:
@@ -432,7 +439,7 @@ class Hub:
         self._ended(Place(message.id, peer, running), message.error, now_us)
 
     def _ended(self, place: Place, error: str, now_us: int) -> None:
-        self.batches.ended(place, error, now_us)
+        self.starting.ended(place, error)
         self.statics.ended(place, error, now_us)
 
     def update(self, command: UpdateChild) -> None:

@@ -123,7 +123,7 @@ class Registry:
             LeaseEnded: self._on_lease_ended,
             h.CallChild: lambda command, now_us: self._hub(command.hub).calls.begin(command, now_us),
             h.StartChildren: self._on_start,
-            h.StopChildren: lambda command, now_us: self._hub(command.hub).batches.stop(command, now_us),
+            h.StopChildren: lambda command, now_us: self._hub(command.hub).stopping.stop(command, now_us),
             h.UpdateChild: lambda command, now_us: self._hub(command.hub).update(command),
             h.OpenHub: self._on_open,
             h.CloseHub: self._on_close,
@@ -158,8 +158,8 @@ class Registry:
             wire.HandedOver: lambda hub, peer, message, now_us: hub.moves.on_handed_over(peer, message, now_us),
             wire.Duplicate: lambda hub, peer, message, now_us: hub.duplicates.on_duplicate(peer, message),
             wire.Kept: lambda hub, peer, message, now_us: hub.duplicates.on_kept(peer, message, now_us),
-            wire.Watch: lambda hub, peer, message, now_us: hub.batches.on_watch(peer, message),
-            wire.Watched: lambda hub, peer, message, now_us: hub.batches.on_watched(peer[0], message.number, now_us),
+            wire.Watch: lambda hub, peer, message, now_us: hub.watching.on_watch(peer, message),
+            wire.Watched: lambda hub, peer, message, now_us: hub.watching.on_watched(peer[0], message.number),
             **dict.fromkeys((wire.Requests, wire.WholeOwner, wire.WholeRows, wire.WholeKnown), _tell_strategy),
         }  # fmt: skip
 
@@ -259,12 +259,12 @@ class Registry:
     def _on_start(self, command: h.StartChildren, now_us: int) -> None:
         if not command.children:
             raise UsageError("there are no children to start; nothing was done")
-        self._hub(command.hub).batches.start(command, now_us)
+        self._hub(command.hub).starting.start(command, now_us)
 
     def _on_abandon(self, command: Abandon, now_us: int) -> None:
         for hub in self.hubs.values():
             hub.calls.abandon(command.request)
-            hub.batches.abandon(command.request)
+            hub.starting.abandon(command.request)
 
     # --- claims -----------------------------------------------------------------------------------------------------
 
@@ -382,10 +382,12 @@ class Registry:
                     hub.calls.expired(key)
                 case "again":
                     hub.calls.again(key, now_us)
-                case "batch":
-                    hub.batches.expired(key, now_us)
+                case "starting":
+                    hub.starting.expired(key)
+                case "stopping":
+                    hub.stopping.expired(key)
                 case "gone":
-                    hub.batches.stopped(key[0], key[1], now_us)
+                    hub.starting.stopped(*key)
                 case "announce":
                     hub.hosting.announce_late(key)
                 case "restart":
