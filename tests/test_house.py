@@ -46,7 +46,7 @@ WORLDLY = {"asyncio", "datetime", "logging", "os", "random", "secrets", "socket"
 LINES_AIM = 300
 LINES_MAX = 600
 LARGE: dict[str, int] = {
-    "src/covey/api/hub_node.py": 410,
+    "src/covey/api/hub_node.py": 420,
     "src/covey/api/hubs.py": 320,
     "src/covey/api/mailboxes.py": 370,
     "src/covey/api/node.py": 580,
@@ -66,7 +66,7 @@ LARGE: dict[str, int] = {
     "src/covey/protocols/registry/machine.py": 500,
     "src/covey/protocols/registry/moves.py": 460,
     "src/covey/protocols/replication/machine.py": 480,
-    "src/covey/protocols/replication/shared.py": 360,
+    "src/covey/protocols/replication/shared.py": 350,
     "src/covey/rows/shared.py": 450,
     "src/covey/runtime/runner.py": 410,
     "src/covey/runtime/transport/tcp.py": 340,
@@ -84,7 +84,7 @@ LARGE: dict[str, int] = {
     "tests/protocols/links/test_client_links.py": 310,
     "tests/protocols/links/test_dialling.py": 330,
     "tests/protocols/overlay/test_paper.py": 340,
-    "tests/protocols/registry/registry_world.py": 310,
+    "tests/protocols/registry/registry_world.py": 320,
     "tests/protocols/replication/replication_net.py": 430,
     "tests/protocols/replication/test_replication_shared.py": 320,
     "tests/runtime/test_nodes_over_tcp.py": 430,

@@ -383,6 +383,17 @@ class Hubs:
         """Give the machine a command that has no outcome."""
         self.live(False).feed(command)
 
+    def order(self, command: Callable[[int], Any]) -> None:
+        """Give the machine a command that it carries out at once. Raises why it did not."""
+        runner = self.live(False)
+        request, outcome = runner.request()
+        try:
+            runner.feed(command(request))
+        finally:
+            runner.forget_request(request)
+        if outcome.done():
+            outcome.result()
+
     def subscribe(self, hub: OpenHub, events_max: int | None) -> Subscription[tuple[Child, ...], HubEvent]:
         """A stream of what happens in a hub, from its children as of now."""
         self.live(True)

@@ -136,6 +136,11 @@ class SharedTable:
         row = self._rows.get(key)
         return None if row is None else row.view()
 
+    def births(self, key: bytes) -> int:
+        """How often a row was started."""
+        row = self._rows.get(key)
+        return 0 if row is None else len(row.births)
+
     def view(self) -> dict[bytes, SharedRow]:
         """Every row that is shown."""
         views = ((key, row.view()) for key, row in self._rows.items())

@@ -127,7 +127,7 @@ class HubUser:
             case "crash":
                 self.children.crash_one()
             case "update" if id in self.shown and self.shown[id].child is not None:
-                self.node.feed(h.UpdateChild(HUB, id, msgspec.msgpack.encode({"v": self.world.work()})))
+                self.node.feed(h.UpdateChild(0, HUB, id, msgspec.msgpack.encode({"v": self.world.work()})))
             case "reopen" if self.world.calm_us is None:
                 self.close()
             case "abandon" if self.batches:

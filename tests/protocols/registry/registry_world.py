@@ -11,12 +11,14 @@ from typing import Any
 
 from covey.core import children as c
 from covey.core.claims import Freed, Id
+from covey.core.errors import CoveyError
 from covey.core.ids import Contact, Origin, Site
 from covey.core.rows import (
     HoldInstance,
     ReleaseInstance,
     RowsChanged,
     SharedChanged,
+    SharedRefused,
     SharedRow,
     Start,
     WriteRows,
@@ -86,6 +88,7 @@ class RegistryWorld:
         }
         self.hidden: dict[tuple[Site, Site], None] = {}  # who does not see whom
         self.delivers: Callable[[Site, Any], bool] = lambda to, message: True
+        self.refuses: Callable[[Any], CoveyError | None] = lambda change: None  # a change of a shared row
         self.machines: dict[Site, Registry] = {}
         self.claims: dict[Site, Claims] = {}
         self.said: dict[Site, list[Any]] = {}  # to the world of children
@@ -210,10 +213,17 @@ class RegistryWorld:
                         self.owned[me][key] = value
                 self._to_all(RowsChanged(HUB, me, 1, changes))
             case WriteShared(_, changes):
-                keys = dict.fromkeys(change.key for change in changes)
+                refused = tuple((change, why) for change in changes if (why := self.refuses(change)) is not None)
+                before = dict(self.shared)
                 for change in changes:
-                    self._change(me, change)
-                self._to_all(SharedChanged(HUB, tuple((key, self.shared.get(key)) for key in keys)))
+                    if self.refuses(change) is None:
+                        self._change(me, change)
+                keys = dict.fromkeys(change.key for change in changes)
+                shown = [(key, self.shared.get(key)) for key in keys if self.shared.get(key) != before.get(key)]
+                if shown:
+                    self._to_all(SharedChanged(HUB, tuple(shown)))
+                if refused:
+                    self._queue.append((me, SharedRefused(HUB, refused)))
             case HoldInstance():
                 for owner, theirs in self.owned.items():
                     self._queue.append((me, RowsChanged(HUB, owner, 1, tuple(theirs.items()))))

@@ -115,7 +115,7 @@ def test_what_cannot_be_built_there_stays_and_is_not_tried_again_at_once():
     world.give("b", c.ChildExited(prepare.copy, c.Ending.RAISED, "no device"))
     (event,) = [event for event in world.events[site("a")] if isinstance(event, h.MoveFailed)]
     assert event.error == "no device"
-    world.give("a", h.UpdateChild(HUB, encode_key(id), b"\x80"))
+    world.give("a", h.UpdateChild(0, HUB, encode_key(id), b"\x80"))
     world.advance(9)
     assert world.passed(Prepare) == [("a", "b")]
     world.advance(2)

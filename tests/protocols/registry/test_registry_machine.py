@@ -108,7 +108,7 @@ def test_a_hub_is_open_once_and_so_many_are():
         h.StartChildren(1, HUB, (child("x"),), SECOND_US),
         h.StopChildren(1, HUB, (X,), SECOND_US),
         h.CallChild(1, HUB, X, b"", SECOND_US),
-        h.UpdateChild(HUB, X, b"\x80"),
+        h.UpdateChild(0, HUB, X, b"\x80"),
         h.CloseHub(1, HUB),
     ],
 )
@@ -125,7 +125,7 @@ def test_a_hub_that_is_not_open_or_closes_takes_no_commands(command):
 
 def test_no_children_and_an_update_of_nobody_are_refused():
     world = RegistryWorld()
-    for command in (h.StartChildren(1, HUB, (), SECOND_US), h.UpdateChild(HUB, X, b"\x80")):
+    for command in (h.StartChildren(1, HUB, (), SECOND_US), h.UpdateChild(0, HUB, X, b"\x80")):
         with pytest.raises(UsageError):
             world.machines[A].handle(command, world.now_us)
 
@@ -236,7 +236,7 @@ def test_the_fold_of_the_events_is_the_book():
     world = RegistryWorld("ab")
     here, there = world.home("a") + world.home("b")
     world.start(here, there)
-    world.give("a", h.UpdateChild(HUB, encode_key(here), b"\x81\xa1v\x01"))
+    world.give("a", h.UpdateChild(0, HUB, encode_key(here), b"\x81\xa1v\x01"))
     world.vanish("b")
     world.give("a", h.StopChildren(2, HUB, (encode_key(here),), SECOND_US))
     shown: dict[bytes, h.Shown] = {}

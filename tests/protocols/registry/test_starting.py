@@ -6,14 +6,14 @@ import msgspec
 
 from covey.core import children as c
 from covey.core.errors import DeadlineExceeded, Overloaded
-from covey.core.rows import SharedRefused, Start
+from covey.core.rows import Put
 from covey.core.vocabulary import Abandon
 from covey.protocols.registry import vocabulary as h
 from covey.protocols.registry.config import RegistryConfig
 from covey.protocols.registry.vocabulary import Trouble
 from covey.wire.keys import decode_key, encode_key
 from tests.protocols.registry.outcomes import started, told
-from tests.protocols.registry.registry_world import HUB, SECOND_US, SPEC, RegistryWorld, site
+from tests.protocols.registry.registry_world import HUB, SECOND_US, SPEC, RegistryWorld, child, site
 
 
 def fail(world: RegistryWorld, name: str, id: object, error: str = "Boom") -> None:
@@ -135,14 +135,26 @@ def test_many_children_are_written_some_each_turn_and_all_by_the_end():
     assert len(started(outcome)) == 20
 
 
-def test_rows_that_do_not_fit_are_errors_of_their_children():
+def test_rows_that_do_not_fit_are_errors_of_their_children_and_nothing_else_is_lost():
+    world = RegistryWorld("ab")
+    old, new, none = world.home("b", 3)
+    world.start(old)
+    world.refuses = lambda change: Overloaded("no room") if change.key == encode_key(none) else None
+    world.give("a", h.StartChildren(2, HUB, (child(none), child(new)), SECOND_US))
+    assert (started(world.outcomes[2]), told(world.outcomes[2])) == ({new: "b"}, {none: "REFUSED"})
+    assert world.outcomes[2].errors[0].reason == "no room"
+
+
+def test_an_update_that_does_not_fit_is_refused_to_whoever_asked():
     world = RegistryWorld("ab")
     (there,) = world.home("b")
-    world._change = lambda me, change: None  # type: ignore[method-assign]  # nothing is written
     world.start(there)
-    refused = SharedRefused(HUB, (Start(encode_key(there), b""),), Overloaded("no room"))
-    world.give("a", refused)
-    assert told(world.outcomes[1]) == {there: "REFUSED"}
+    world.refuses = lambda change: Overloaded("no room") if type(change) is Put else None
+    world.give("a", h.UpdateChild(2, HUB, encode_key(there), b"\x80"))
+    assert str(world.outcomes[2]) == "no room"
+    world.refuses = lambda change: None
+    world.give("a", h.UpdateChild(3, HUB, encode_key(there), b"\x80"))
+    assert 3 not in world.outcomes
 
 
 def test_a_child_that_somebody_stops_before_it_ran_is_gone():

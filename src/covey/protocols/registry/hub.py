@@ -13,8 +13,8 @@ from typing import Any
 from covey.core import children as c
 from covey.core.errors import CoveyError, UnknownName, invariant
 from covey.core.ids import Origin, Site
-from covey.core.rows import RowsChanged, SharedChanged
-from covey.core.vocabulary import Emit, Resolve
+from covey.core.rows import Put, RowsChanged, SharedChanged, SharedWrite, Start
+from covey.core.vocabulary import Emit, Refuse, Resolve
 from covey.protocols.registry import rows
 from covey.protocols.registry.calls import Calls
 from covey.protocols.registry.copies import Hosted, Phase
@@ -65,6 +65,7 @@ class Hub:
         self.synchronizing = Synchronizing(ground, ground.rows.driven, ground.options.synchronization)
         self.hosting.ended = self._tell_author
         self._firsts: dict[bytes, None] = {}  # children that we are to run as the first ones
+        self._update: tuple[Put | None, int] = (None, 0)  # the last one: it is refused before there is another
         self._opening = 0
         self._stable_us = 0  # since when the view is what it is
         self._said: Participant | None = None
@@ -270,10 +271,13 @@ class Hub:
                 places = view.config == ours
                 ground.say(Emit(ConfigDiffers(ground.hub, ground.options.settings, mismatch, places)))
 
-    def refused(self, ids: list[bytes], error: CoveyError, now_us: int) -> None:
-        """Rows could not be written."""
-        self.starting.refused(ids, error)
-        self.statics.refused(ids, error, now_us)
+    def refused(self, change: SharedWrite, error: CoveyError, now_us: int) -> None:
+        """A row could not be written: whoever asked for it hears why."""
+        if type(change) is Start:
+            self.starting.refused(change.key, error)
+            self.statics.refused(change.key, error, now_us)
+        elif change == self._update[0]:
+            self.ground.say(Refuse(self._update[1], error))
 
     # --- what must be -----------------------------------------------------------------------------------------------
 
@@ -446,6 +450,7 @@ class Hub:
         """Say something else of a child."""
         if command.id not in self.book.children:
             raise UnknownName("there is no such child; nothing was changed")
+        self._update = Put(command.id, META, command.meta), command.request
         self.ground.put(command.id, META, command.meta)
 
     # --- the world --------------------------------------------------------------------------------------------------

@@ -26,7 +26,6 @@ from covey.core.rows import (
     RowsToTell,
     SharedChanged,
     SharedRefused,
-    Start,
 )
 from covey.core.timers import Timers
 from covey.core.vocabulary import (
@@ -327,7 +326,8 @@ class Registry:
     def _on_refused(self, fact: SharedRefused, now_us: int) -> None:
         hub = self.hubs.get(fact.instance)
         if hub is not None:
-            hub.refused([change.key for change in fact.changes if type(change) is Start], fact.error, now_us)
+            for change, error in fact.refused:
+                hub.refused(change, error, now_us)
 
     # --- messages ---------------------------------------------------------------------------------------------------
 

@@ -164,15 +164,13 @@ class Starting:
             self._waiting.found(request, batch.missing, id)
             self._look(request)
 
-    def refused(self, ids: list[bytes], error: CoveyError) -> None:
-        """Rows could not be written."""
-        for id in ids:
-            for request in self._waiting.of(id):
-                if id not in self._ground.book.children:
-                    batch = self._batches[request]
-                    batch.errors.append(ChildError(id, None, Trouble.REFUSED, str(error)))
-                    self._waiting.found(request, batch.missing, id)
-                    self._look(request)
+    def refused(self, id: bytes, error: CoveyError) -> None:
+        """The row of a child could not be written."""
+        for request in self._waiting.of(id) if id not in self._ground.book.children else ():
+            batch = self._batches[request]
+            batch.errors.append(ChildError(id, None, Trouble.REFUSED, str(error)))
+            self._waiting.found(request, batch.missing, id)
+            self._look(request)
 
     # --- ends -------------------------------------------------------------------------------------------------------
 

@@ -99,12 +99,11 @@ class Statics:
             self._finds(place.id)
         self._soon(now_us)
 
-    def refused(self, ids: list[bytes], error: CoveyError, now_us: int) -> None:
-        """Rows could not be written."""
-        for id in ids:
-            if id in self._missing and id not in self._ground.book.children:
-                self._fails(ChildError(id, None, Trouble.REFUSED, str(error)))
-                self._soon(now_us)
+    def refused(self, id: bytes, error: CoveyError, now_us: int) -> None:
+        """The row of a child could not be written."""
+        if id in self._missing and id not in self._ground.book.children:
+            self._fails(ChildError(id, None, Trouble.REFUSED, str(error)))
+            self._soon(now_us)
 
     def _see(self, id: bytes) -> None:
         """Whether one of those that are missing is seen to."""

@@ -97,8 +97,9 @@ class CallChild(msgspec.Struct, frozen=True, gc=False):
 
 
 class UpdateChild(msgspec.Struct, frozen=True, gc=False):
-    """A child's metadata (encoded) is this from now on."""
+    """A child's metadata (encoded) is this from now on. Refused, at once, where there is no room; never resolved."""
 
+    request: int
     hub: bytes
     id: bytes
     meta: bytes

@@ -1,0 +1,36 @@
+"""What a hub does not do is said to whoever asked, at once."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+import covey
+from covey import ChildSpec
+from covey.testing import Cluster, run
+from tests.api.hub_children import session
+from tests.api.hubs_open import flock, machine, now, specs
+
+
+def test_where_there_is_no_room_children_and_updates_are_refused_and_the_rest_goes_on():
+    async def test(cluster: Cluster) -> None:
+        async with flock(cluster, 2) as f:
+            hub = f.hubs[0]
+            (await hub.start_children(specs(3))).raise_for_errors()
+            shared = machine(hub).ground.rows.shared
+            shared._config = msgspec.structs.replace(shared._config, shared_bytes_max=4_000)
+            began = now()
+            large = [ChildSpec(f"large {number}", session, "x" * 3_000) for number in range(3)]
+            result = await hub.start_children([*large, ChildSpec("small", session)])
+            assert [child.id for child in result.started] == ["large 0", "small"]
+            assert {(error.id, error.trouble) for error in result.errors} == {
+                ("large 1", "refused"),
+                ("large 2", "refused"),
+            }
+            with pytest.raises(covey.Overloaded, match="nothing was written: remove some"):
+                hub.update_child(1, {"tag": "x" * 3_000})
+            hub.update_child(1, {"tag": "y"})
+            assert hub.lookup(1).tag == "y"
+            assert now() - began < 1
+
+    run(test)
