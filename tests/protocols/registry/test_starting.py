@@ -106,6 +106,26 @@ def test_rollback_ends_all_of_a_batch_on_every_node_and_nothing_else():
     assert list(world.shared) == [encode_key(kept)]
 
 
+def test_a_rollback_of_what_was_written_in_the_same_turn_is_done_at_once():
+    world = RegistryWorld("ab")
+    good = [child(id) for id in range(5)]
+    bad = child("bad", msgspec.structs.replace(SPEC, start="app:other"))
+    world.give("a", h.StartChildren(1, HUB, (*good, bad), 10 * SECOND_US, rollback=True))
+    outcome = world.outcomes[1]
+    assert outcome.rolled_back and told(outcome) == {"bad": "NO_HOST"} and not outcome.started
+    assert world.shared == {}
+
+
+def test_a_rollback_does_not_wait_for_children_that_are_done():
+    world = RegistryWorld("ab")
+    here, there = world.home("a") + world.home("b")
+    world.auto.discard(c.StartChild)
+    world.start(here, there, rollback=True)
+    world.give("a", c.ChildExited(world.copy("a", here), c.Ending.RETURNED))
+    fail(world, "b", there)
+    assert world.outcomes[1].rolled_back and set(started(world.outcomes[1])) == {here}
+
+
 def test_without_rollback_the_others_stay():
     world = RegistryWorld("ab")
     here, there = world.home("a") + world.home("b")

@@ -386,6 +386,8 @@ class Registry:
                     hub.starting.expired(key)
                 case "stopping":
                     hub.stopping.expired(key)
+                case "shown":
+                    hub.watching.ask_again(key)
                 case "gone":
                     hub.starting.stopped(*key)
                 case "announce":

@@ -52,6 +52,7 @@ class Starting:
 
     def check(self) -> None:
         """Every invariant."""
+        self.watching.check()
         self._waiting.check({request: batch.missing for request, batch in self._batches.items()})
 
     @property
@@ -123,7 +124,7 @@ class Starting:
     def _touched(self, request: int, batch: Batch, id: bytes, now_us: int) -> None:
         book = self._ground.book
         if batch.taking_back:
-            if not book.running(id) and id not in book.children:
+            if self._is_gone(id):
                 self._waiting.found(request, batch.missing, id)
             return
         place = runs(id, book.running(id))
@@ -193,7 +194,8 @@ class Starting:
     def _end(self, request: int) -> None:
         batch = self._batches.pop(request)
         self._ground.calm("starting", request)
-        self.watching.forget(request)
+        if batch.asks:
+            self.watching.forget(request)
         errors = tuple([_with_host(error, batch.started) for error in batch.errors])
         outcome = StartOutcome(tuple(batch.started.values()), errors, batch.taking_back)
         self._ground.say(Resolve(request, outcome))
@@ -202,16 +204,23 @@ class Starting:
         """One failed, so all end, wherever they run."""
         batch.taking_back = True
         batch.unwritten.clear()
-        for id in [*batch.missing, *batch.started]:
-            self._ground.remove(id)
         for id in batch.started:
             if id not in batch.missing:
                 batch.missing[id] = None
                 self._waiting.add(id, request)
+        for id in list(batch.missing):
+            self._ground.remove(id)
+            if self._is_gone(id):  # over already, or written in this turn: then it is never shown
+                self._waiting.found(request, batch.missing, id)
+
+    def _is_gone(self, id: bytes) -> bool:
+        return not self._ground.book.running(id) and id not in self._ground.book.children
 
     def expired(self, request: int) -> None:
         """Its deadline has come: who was not heard of is named."""
-        batch = self._batches[request]
+        batch = self._batches.get(request)
+        if batch is None:
+            return
         for new in batch.unwritten:
             reason = "there was no time to start it, and it is not started"
             batch.errors.append(ChildError(new.id, None, Trouble.NO_RESPONSE, reason))
@@ -220,9 +229,8 @@ class Starting:
             for id, known in batch.missing.items():
                 site = self._ground.places.host(id) or known
                 batch.errors.append(ChildError(id, site, Trouble.NO_RESPONSE, "nothing was heard of it in time"))
-            for site in self.watching.who(request):
-                for id in batch.started:
-                    batch.errors.append(ChildError(id, site, Trouble.NO_RESPONSE, "it is not shown there yet"))
+            for id, site in self.watching.who(request):
+                batch.errors.append(ChildError(id, site, Trouble.NO_RESPONSE, "it is not shown there yet"))
             if batch.errors and batch.command.rollback:
                 self._take_back(request, batch)
         self._waiting.give_up(request, batch.missing)

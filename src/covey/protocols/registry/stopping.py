@@ -67,7 +67,9 @@ class Stopping:
 
     def expired(self, request: int) -> None:
         """Its deadline has come: who was not heard of is named."""
-        batch = self._batches[request]
+        batch = self._batches.get(request)
+        if batch is None:
+            return
         for id, sites in batch.missing.items():
             batch.errors.append(ChildError(id, sites[0], Trouble.NO_RESPONSE, "it has not ended in time"))
         self._waiting.give_up(request, batch.missing)

@@ -177,7 +177,10 @@ class Kept(msgspec.Struct, frozen=True, array_like=True, tag=169, gc=False):
 
 
 class Watch(msgspec.Struct, frozen=True, array_like=True, tag=170, gc=False):
-    """Tell me when you show all of these running, or some of them gone."""
+    """Tell me when you show all of these running, or some of them gone.
+
+    Of what I ask under one `number` only the last counts; without ids I do not want to know it any more.
+    """
 
     hub: HubField
     number: Number
