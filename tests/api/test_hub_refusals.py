@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+
 import msgspec
 import pytest
 
 import covey
 from covey import ChildSpec
+from covey.core.rows import Put, Start, WriteShared
+from covey.protocols.registry import rows
 from covey.testing import Cluster, run
+from covey.wire.keys import encode_key
 from tests.api.hub_children import session
-from tests.api.hubs_open import flock, machine, now, specs
+from tests.api.hubs_open import flock, machine, now, specs, unread
 
 
 def test_where_there_is_no_room_children_and_updates_are_refused_and_the_rest_goes_on():
@@ -32,5 +38,24 @@ def test_where_there_is_no_room_children_and_updates_are_refused_and_the_rest_go
             hub.update_child(1, {"tag": "y"})
             assert hub.dump()[1].tag == "y"
             assert now() - began < 1
+
+    run(test)
+
+
+def test_what_a_lying_peer_names_is_refused_reported_once_and_never_imported():
+    async def test(cluster: Cluster) -> None:
+        async with flock(cluster, 2) as f, f.hubs[1].events() as events:
+            victim = f.nodes[1].site
+            spec = rows.Spec("antigravity:fly", b"\x92\x90\x80", rows.Restart.PERMANENT, 0, 0)
+            birth = rows.encode(rows.Birth(spec, b"\x80", 1, None))
+            ground, id = machine(f.hubs[0]).ground, encode_key("lie")
+            changes = Start(id, birth), Put(id, rows.ASSIGNED, victim)
+            f.hubs[0]._hubs.feed(WriteShared(ground.hub, changes))
+            await asyncio.sleep(60)
+            (ended,) = unread(events, covey.CopyEnded)
+            assert (ended.id, ended.why) == ("lie", "refused")
+            assert "does not run 'antigravity:fly'" in ended.error
+            assert f.hubs[0].dump()["lie"].state == "failed"
+            assert "antigravity" not in sys.modules
 
     run(test)

@@ -180,7 +180,10 @@ class ChildUnregistered(msgspec.Struct, frozen=True):
 
 
 class CopyEnded(msgspec.Struct, frozen=True):
-    """A copy on this node was ended, not by its own will. `why`: "fenced", "duplicate", or "gave up"."""
+    """A copy on this node was ended, not by its own will. `why`: "fenced", "duplicate", or "gave up".
+
+    "refused": it was to start here and did not, for this node does not allow that, or cannot read its arguments.
+    """
 
     id: Key
     why: str

@@ -237,18 +237,17 @@ class Hosting:
         if raised and starting and hosted.first and hosted.fresh:
             if child is not None:
                 self.ended(place, (fact.error or "it failed")[: wire.TEXT_MAX], child.author, now_us)
+            if fact.ending is c.Ending.REFUSED:
+                self.tell_ended(hosted, "refused")
             self._remove(hosted, now_us)
+        elif fact.ending is c.Ending.REFUSED:
+            self._give_up(hosted, "refused")
         elif spec.restart is Restart.TEMPORARY or (spec.restart is Restart.TRANSIENT and not raised):
             if child is not None and hosted.first and not hosted.restarts:
                 self.ended(place, "", child.author, now_us)
             self._remove(hosted, now_us)
         elif not hosted.may_restart(self._ground.config, now_us):
-            self.counts["given_up"] += 1
-            hosted.phase = Phase.FAILED
-            self._relinquish(hosted.id)
-            self.announce(hosted)
-            self._send_back(hosted)
-            self._ground.say(Emit(self._event(hosted, "gave up")))
+            self._give_up(hosted, "gave up")
         else:
             self.counts["restarted"] += 1
             hosted.phase = Phase.RESTING
@@ -258,6 +257,15 @@ class Hosting:
                 self._ground.alarm("restart", hosted.id, now_us + pause_us)
             else:
                 self._start(hosted, now_us)
+
+    def _give_up(self, hosted: Hosted, why: str) -> None:
+        """It is not started again, and stays to be seen."""
+        self.counts["given_up"] += 1
+        hosted.phase = Phase.FAILED
+        self._relinquish(hosted.id)
+        self.announce(hosted)
+        self._send_back(hosted)
+        self.tell_ended(hosted, why)
 
     def restart(self, id: bytes, now_us: int) -> None:
         """Its pause is over."""

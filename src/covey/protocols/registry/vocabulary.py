@@ -206,6 +206,7 @@ class ConfigDiffers(msgspec.Struct, frozen=True, gc=False):
 class CopyEnded(msgspec.Struct, frozen=True, gc=False):
     """The event: a copy that ran here was ended, not by its own will: `fenced`, `duplicate`, `moved`, `gave up`.
 
+    `refused`: it never ran, for this node does not have what it starts, or cannot read its arguments.
     `winner`: who runs the child instead, where that is known.
     """
 
