@@ -46,7 +46,7 @@ WORLDLY = {"asyncio", "datetime", "logging", "os", "random", "secrets", "socket"
 LINES_AIM = 300
 LINES_MAX = 600
 LARGE: dict[str, int] = {
-    "src/covey/api/hub_node.py": 420,
+    "src/covey/api/hub_node.py": 440,
     "src/covey/api/hubs.py": 320,
     "src/covey/api/mailboxes.py": 370,
     "src/covey/api/node.py": 580,
@@ -62,7 +62,7 @@ LARGE: dict[str, int] = {
     "src/covey/protocols/overlay/machine.py": 600,
     "src/covey/protocols/registry/calls.py": 330,
     "src/covey/protocols/registry/hosting.py": 470,
-    "src/covey/protocols/registry/hub.py": 480,
+    "src/covey/protocols/registry/hub.py": 490,
     "src/covey/protocols/registry/machine.py": 500,
     "src/covey/protocols/registry/moves.py": 460,
     "src/covey/protocols/replication/machine.py": 480,
@@ -90,7 +90,7 @@ LARGE: dict[str, int] = {
     "tests/protocols/replication/test_replication_shared.py": 320,
     "tests/runtime/test_nodes_over_tcp.py": 430,
     "tests/runtime/transport/test_memory.py": 360,
-    "tests/test_house.py": 340,
+    "tests/test_house.py": 350,
     "tests/test_setup.py": 320,
     "tests/wire/test_vectors.py": 350,
 }

@@ -16,6 +16,7 @@ from covey.testing import Cluster, run
 from covey.wire.keys import encode_key
 from tests.api.hub_children import session
 from tests.api.hubs_open import flock, machine, now, specs, unread
+from tests.testing.virtual import until
 
 
 def test_where_there_is_no_room_children_and_updates_are_refused_and_the_rest_goes_on():
@@ -57,5 +58,19 @@ def test_what_a_lying_peer_names_is_refused_reported_once_and_never_imported():
             assert "does not run 'antigravity:fly'" in ended.error
             assert f.hubs[0].dump()["lie"].state == "failed"
             assert "antigravity" not in sys.modules
+
+    run(test)
+
+
+def test_a_child_that_nobody_can_run_any_more_is_told_of_and_explained():
+    async def test(cluster: Cluster) -> None:
+        async with flock(cluster, 2, children=[]) as f, f.hubs[0].events() as events:
+            able = await f.join(children=[session])
+            (await f.hubs[0].start_children(specs(2))).raise_for_errors()
+            await f.nodes[2].close()
+            await until(lambda: not able._hubs._open and f.hubs[0].dump()[0].state == "waiting", 5)
+            await asyncio.sleep(0.1)
+            assert {event.child.id for event in unread(events, covey.ChildUnplaced)} == {0, 1}
+            assert f.hubs[0].explain(0).reasons == ("no node that takes part runs 'tests.api.hub_children:session'",)
 
     run(test)

@@ -16,6 +16,7 @@ from covey.api.hub_values import (
     ChildCopy,
     ChildError,
     ChildRegistered,
+    ChildUnplaced,
     ChildUnregistered,
     ChildUpdated,
     ConfigMismatch,
@@ -140,6 +141,9 @@ class OpenHub:
         if type(event) is h.ChildChanged:
             self._on_child(event)
             return
+        if type(event) is h.NobodyRuns:
+            self._on_unplaced(event)
+            return
         told: HubEvent
         match event:
             case h.ParticipantsChanged():
@@ -180,6 +184,15 @@ class OpenHub:
         elif before:
             assert event.before is not None
             self.events.publish(ChildUnregistered(self._child(event.id, event.before)))
+
+    def _on_unplaced(self, event: h.NobodyRuns) -> None:
+        children = [child for id in event.ids if (child := self.known(id)) is not None]
+        if children:
+            starts = ", ".join(sorted({child.start for child in children})[:5])
+            log.warning("event=nobody_runs hub=%s children=%d first=%r starts=%s",
+                        self.text, len(children), children[0].id, starts)  # fmt: skip
+        for child in children:
+            self.events.publish(ChildUnplaced(child))
 
     @property
     def text(self) -> str:

@@ -191,6 +191,13 @@ class CopyEnded(msgspec.Struct, frozen=True):
     error: str
 
 
+class ChildUnplaced(msgspec.Struct, frozen=True):
+    """Nobody who takes part can run this child, as this node sees it: it waits. Said again once it was placed
+    meanwhile."""
+
+    child: Child
+
+
 class MoveFailed(msgspec.Struct, frozen=True):
     """A child could not be handed over to the node `target`, and stays here."""
 
@@ -232,6 +239,7 @@ HubEvent = (
     ChildRegistered
     | ChildUpdated
     | ChildUnregistered
+    | ChildUnplaced
     | CopyEnded
     | MoveFailed
     | HubNodesChanged

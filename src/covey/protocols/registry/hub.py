@@ -29,6 +29,7 @@ from covey.protocols.registry.starting import Starting
 from covey.protocols.registry.statics import Statics
 from covey.protocols.registry.stopping import Stopping
 from covey.protocols.registry.synchronizing import Synchronizing
+from covey.protocols.registry.unplaced import Unplaced
 from covey.protocols.registry.vocabulary import (
     ChildChanged,
     ChildError,
@@ -61,6 +62,7 @@ class Hub:
         self.starting = Starting(ground)
         self.stopping = Stopping(ground)
         self.watching = self.starting.watching
+        self.unplaced = Unplaced(ground)
         self.statics = Statics(ground, self.starting.give_birth, self._opened)
         self.synchronizing = Synchronizing(ground, ground.rows.driven, ground.options.synchronization)
         self.hosting.ended = self._tell_author
@@ -228,7 +230,9 @@ class Hub:
             return
         self.ground.say(Emit(ChildChanged(self.ground.hub, id, before, after)))
         ground = self.ground
-        if id in self.hosting.hosted or ground.places.host(id) == ground.me[0]:  # else it is nothing to us
+        host = ground.places.host(id)
+        unplaced = id in self.unplaced or (host is None and id in self.book.children)
+        if host == ground.me[0] or unplaced or id in self.hosting.hosted:  # else it is nothing to us
             ground.looks[id] = None
         self.watching.touched(id)
         self.starting.touched(id, now_us)
@@ -290,7 +294,9 @@ class Hub:
             ground.looks |= dict.fromkeys(places.look(most))
         for id in list(islice(ground.looks, most)):
             del ground.looks[id]
+            self.unplaced.look(id, now_us)
             self._look(id, now_us)
+        self.unplaced.say()
         self.moves.begin_some(now_us)
 
     def _look(self, id: bytes, now_us: int) -> None:
@@ -371,7 +377,9 @@ class Hub:
         reasons: list[str] = []
         if child.assigned is not None:
             reasons.append(f"it is assigned to {name_of(child.assigned)}")
-        if placed is None:
+        if placed is None and child.assigned is not None:
+            reasons.append("which does not take part")
+        elif placed is None:
             reasons.append(f"no node that takes part runs {child.spec.start!r}")
         elif not runs:
             reasons.append(

@@ -218,6 +218,14 @@ class CopyEnded(msgspec.Struct, frozen=True, gc=False):
     error: str = ""
 
 
+class NobodyRuns(msgspec.Struct, frozen=True, gc=False):
+    """The event: nobody who takes part can run these children, and they run nowhere. Said again of one that was placed
+    meanwhile."""
+
+    hub: bytes
+    ids: tuple[bytes, ...]
+
+
 class MoveFailed(msgspec.Struct, frozen=True, gc=False):
     """The event: a child could not be handed over to `target`, and stays here."""
 
