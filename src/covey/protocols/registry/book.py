@@ -92,8 +92,11 @@ class Book:
         lives = self._running.get(id)
         if read is not None:
             if lives is None:
-                lives = self._running[id] = {}
-            lives[life] = read
+                self._running[id] = {life: read}
+            elif lives.get(life) == read:
+                return False
+            else:
+                lives[life] = read
             return True
         if lives is None or lives.pop(life, None) is None:
             return False

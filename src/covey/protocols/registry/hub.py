@@ -225,11 +225,8 @@ class Hub:
         return None if child is None and not running else Shown(child, tuple(running.items()))
 
     def _changed(self, id: bytes, before: Shown | None, now_us: int) -> None:
-        after = self._shown(id)
-        if after == before:
-            return
-        self.ground.say(Emit(ChildChanged(self.ground.hub, id, before, after)))
         ground = self.ground
+        ground.say(Emit(ChildChanged(ground.hub, id, before, self._shown(id))))
         host = ground.places.host(id)
         unplaced = id in self.unplaced or (host is None and id in self.book.children)
         if host == ground.me[0] or unplaced or id in self.hosting.hosted:  # else it is nothing to us

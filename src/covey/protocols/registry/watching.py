@@ -142,11 +142,13 @@ class Watching:
                 self._watchers.setdefault(id, {})[watch] = None
 
     def _is_shown(self, id: bytes) -> bool:
-        return any(one.state is not State.STARTING for one in self._ground.book.running(id).values())
+        return any([one.state is not State.STARTING for one in self._ground.book.running(id).values()])
 
     def touched(self, id: bytes) -> None:
         """A child is shown otherwise."""
-        gone = (self._asked or self._watchers) and id not in self._ground.book.children
+        if not self._asked and not self._watchers:
+            return
+        gone = id not in self._ground.book.children
         if gone and self._asked:
             self._ended(id)
         if id in self._watchers and (gone or self._is_shown(id)):
@@ -190,4 +192,7 @@ class Watching:
 
 def runs(id: bytes, running: dict[Origin, Running]) -> Place | None:
     """Where a child runs, if it does."""
-    return next((Place(id, life, one) for life, one in running.items() if one.state in RUNS), None)
+    for life, one in running.items():
+        if one.state in RUNS:
+            return Place(id, life, one)
+    return None
