@@ -118,6 +118,7 @@ class Ground:
         self.places = Places()
         self.effects: list[Effect] = []
         self.looks: dict[bytes, None] = {}  # children to be looked at: something about them changed
+        self.removed: dict[bytes, None] = {}  # children whose rows were removed from here and are shown yet
         self.closing = 0  # the request to close, or -1 for one that nobody waits for
         self.opened_us = 0
         self.now_us = 0  # of what is handled
@@ -169,6 +170,7 @@ class Ground:
 
     def remove(self, id: bytes) -> None:
         """A child's row goes."""
+        self.removed[id] = None
         self._shared.append(Remove(id))
 
     def flush(self) -> list[Effect]:
@@ -184,6 +186,10 @@ class Ground:
             effects += self.effects
             self.effects = []
         return effects
+
+    def draw(self) -> int:
+        """A number that nobody else has."""
+        return 1 + self.rng.getrandbits(52)
 
     # --- time -------------------------------------------------------------------------------------------------------
 
