@@ -83,7 +83,8 @@ class Hosting:
         ground = self._ground
         if ground.fenced:
             hosted.phase = Phase.CLAIMING
-            hosted.epoch = child.epoch if hosted.first else ground.epoch(child.epoch, now_us)
+            first = hosted.first
+            hosted.epoch = ground.first_epoch(child.epoch, now_us) if first else ground.epoch(child.epoch, now_us)
             self._claim(hosted, freed)
             return
         if hosted.first:
@@ -138,9 +139,10 @@ class Hosting:
     def raise_token(self, hosted: Hosted, above: int, now_us: int) -> None:
         """Another copy ran under a higher token, and is over: this one gets one above it."""
         ground = self._ground
-        if ground.fenced or hosted.epoch > above or hosted.phase is not Phase.RUNNING:
+        token = hosted.epoch if ground.fenced or hosted.epoch > above else ground.epoch(above, now_us)
+        if token <= hosted.epoch or hosted.phase is not Phase.RUNNING:
             return
-        hosted.epoch = ground.epoch(above, now_us)
+        hosted.epoch = token
         ground.put(hosted.id, EPOCH, rows.encode(hosted.epoch))
         ground.say(c.TellToken(hosted.copy, hosted.epoch))
         self.announce(hosted)

@@ -211,6 +211,8 @@ class Hub:
             id = key[1:]
             before = self._shown(id)
             if self.book.fold_running(key, value, life):
+                if (running := self.book.running(id).get(life)) is not None:
+                    self.ground.heed(running.epoch, now_us)
                 if life != self.ground.me:
                     self._firsts.pop(id, None)
                 self._changed(id, before, now_us)
