@@ -11,6 +11,7 @@ from covey.core.ids import Dot, Origin, Site
 from covey.protocols.registry.config import RegistryConfig
 from covey.protocols.registry.mailbox import Letter, Mailbox
 from covey.protocols.registry.rows import Spec, State
+from covey.wire.messages.registry import HandoverPart
 
 
 class Phase(IntEnum):
@@ -41,16 +42,18 @@ STATES = {
 class Move:
     """One child on its way to another host, or a duplicate on its way to the copy that stays.
 
-    `freed`: its claim, once that has been given back.
+    `freed`: its claim, once that has been given back. `parts`: what is sent of its letters and answers, the same each
+    time: of two sends that differ the other side could take half of each, and forget what was answered.
     """
 
-    __slots__ = ("freed", "merges", "number", "target")
+    __slots__ = ("freed", "merges", "number", "parts", "target")
 
     def __init__(self, number: int, target: Origin, merges: bool) -> None:
         self.number = number
         self.target = target
         self.merges = merges
         self.freed: Freed | None = None
+        self.parts: list[HandoverPart] | None = None
 
 
 class Hosted:

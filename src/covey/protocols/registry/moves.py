@@ -219,12 +219,13 @@ class Moves:
         if hosted.phase is not Phase.SENDING:
             return
         ground.alarm("move", number, now_us + ground.config.retry_us)
-        parts = self._parts(hosted, number, now_us)
-        for part in parts:
+        if move.parts is None:
+            move.parts = self._parts(hosted, number, now_us)
+        for part in move.parts:
             ground.send(move.target[0], part, PART_BYTES)
-        state, freed = hosted.state, move.freed
+        state, names = hosted.state, hosted.mailbox.names
         message = wire.Handover(
-            ground.hub, number, hosted.id, hosted.epoch, state, move.merges, freed, len(parts), hosted.mailbox.names
+            ground.hub, number, hosted.id, hosted.epoch, state, move.merges, move.freed, len(move.parts), names
         )
         ground.send(move.target[0], message, len(state or b"") + 128)
 
@@ -367,7 +368,7 @@ class Moves:
                 return  # if it is a duplicate, it is said again
             arriving = self._arriving[key] = Arriving(message.id)
             ground.alarm("arriving", key, now_us + 2 * ground.config.prepare_us)
-        if arriving.is_too_much or message.part in arriving.parts:
+        if arriving.is_too_much or message.part in arriving.parts or message.id != arriving.id:
             return
         size = _size(message)
         if size + sum(one.bytes for (life, _), one in self._arriving.items() if life == peer) > (
@@ -388,6 +389,8 @@ class Moves:
             return
         child, hosted = ground.book.children.get(message.id), self._hosting.hosted.get(message.id)
         arriving = self._arriving.get(key)
+        if arriving is not None and arriving.id != message.id:
+            return
         error = ""
         if message.merges:
             if not ground.is_here(peer):
