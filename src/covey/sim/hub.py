@@ -120,7 +120,7 @@ class HubWorld(World):
         if hosted is not None:
             names = set(hosted.mailbox.names)
             before = self.mailboxes.setdefault(work, names)
-            invariant(names & before, "nobody applies a letter again who has nothing of the copy that did")
+            invariant(bool(names & before), "nobody applies a letter again who has nothing of the copy that did")
 
     def told(self, work: int, outcome: Any, id: bytes) -> None:
         """A caller heard what became of a call."""
