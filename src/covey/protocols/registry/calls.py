@@ -177,7 +177,7 @@ class Calls:
         elif not pending.lost_us:
             pending.lost_us = now_us + self._ground.config.retry_us
         elif now_us >= pending.lost_us:
-            self._lost(pending, None, "the child was started anew and nobody knows whether it got the letter before")
+            self._lost(pending, None, "nobody is left who knows whether the child got it")
             return
         self._later(pending, now_us)
 
