@@ -187,3 +187,30 @@ def test_a_copy_that_ignores_its_end_is_watched_when_its_node_is_closed_until_it
             await until(lambda: watchdogs[number].is_closed, 1)
 
     run(test)
+
+
+async def slow(ctx: covey.Context, name: str) -> None:
+    """It takes its time for each letter, and ends between two."""
+    async for call in ctx.mailbox:
+        await asyncio.sleep(0.2)
+        call.reply(call.payload)
+
+
+@pytest.mark.parametrize("whole_node", [False, True])
+def test_calls_from_elsewhere_that_wait_as_a_hub_closes_are_answered_by_the_next_host(whole_node):
+    """The host that they were said to is gone long before the last of them has its turn."""
+
+    async def test(cluster: Cluster) -> None:
+        nodes = await together(cluster, 3)
+        hubs = [node.hub("slow", children=[slow], on_split="both") for node in nodes]
+        await asyncio.gather(*[hub.start() for hub in hubs])
+        await hubs[0].start_child(covey.ChildSpec("one", slow, "one"))
+        host = next(at for at, hub in enumerate(hubs) if hub.children("local"))
+        caller = hubs[(host + 1) % 3]
+        calls = [asyncio.create_task(caller.call("one", number, timeout=60)) for number in range(30)]
+        await asyncio.sleep(0.3)
+        await (nodes[host].close() if whole_node else hubs[host].aclose())
+        assert sum(call.done() for call in calls) < 5
+        assert await asyncio.gather(*calls) == list(range(30))
+
+    run(test)

@@ -116,7 +116,7 @@ class RegistryWorld:
         me = site(name)
         claims = self.claims[me] = Claims()
         self.machines[me] = Registry(
-            self._config, Random(1), self.now_us, me=Contact(me, 1, f"{name}:1"), rows=_View(self, me), claims=claims
+            self._config, Random(name), self.now_us, me=Contact(me, 1, f"{name}:1"), rows=_View(self, me), claims=claims
         )
         self.said[me], self.events[me], self.owned[me] = [], [], {}
         for other in list(self.machines):

@@ -199,7 +199,7 @@ def test_a_new_life_writes_its_rows_again_and_settles_anew():
 
 def test_a_call_for_a_hub_that_is_not_open_here_is_sent_back():
     one, _ = machine()
-    call = wire.ChildCall(HUB, 1, X, 7, 1, 1, 1_000, wire.CALL, NIL)
+    call = wire.ChildCall(HUB, 1, X, 7, 1, 1, 1_000, wire.CALL, NIL, 1)
     assert one.handle(MessagesReceived(B, (call,)), 0) == [WantTurn()]
     (effect,) = one.handle(TurnEnded(), 0)
     assert isinstance(effect, SendData) and effect.to == B
@@ -212,7 +212,7 @@ def test_a_call_for_another_life_of_ours_is_not_taken():
     (id,) = world.home("b")
     world.start(id)
     world.take("b")
-    call = wire.ChildCall(HUB, 99, encode_key(id), 7, 1, 1, SECOND_US, wire.CALL, NIL)
+    call = wire.ChildCall(HUB, 99, encode_key(id), 7, 1, 1, SECOND_US, wire.CALL, NIL, 1)
     world.give("b", MessagesReceived(A, (call,)))
     assert world.take("b") == []
     _, _, answer = world.sent[-1]

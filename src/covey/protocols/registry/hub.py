@@ -56,7 +56,7 @@ class Hub:
         self.ground = ground
         self.book = ground.book
         self.hosting = Hosting(ground, self._answer, seek, relinquish)
-        self.calls = Calls(ground, self._deliver, self._start)
+        self.calls = Calls(ground, self.hosting, self._start)
         self.moves = Moves(ground, self.hosting, self.calls)
         self.duplicates = Duplicates(ground, self.hosting, self.moves)
         self.starting = Starting(ground)
@@ -169,6 +169,7 @@ class Hub:
         self.ground.opened_us = now_us
         self._said = None
         self._say_participant()
+        self.calls.new_life()
         for hosted in self.hosting.hosted.values():
             if hosted.announced is not None:
                 self.hosting.announce(hosted)
@@ -185,6 +186,7 @@ class Hub:
     def on_shared(self, fact: SharedChanged, now_us: int) -> None:
         """Children are shown otherwise."""
         for id, row in fact.rows:
+            self.ground.removed.pop(id, None)
             before = self._shown(id)
             known = self.book.children.get(id)
             if not self.book.fold_shared(id, row):
@@ -210,12 +212,15 @@ class Hub:
                 self.statics.heard(now_us)
                 continue
             if key == PARTICIPANT:
+                known = self.book.participants.get(fact.owner)
                 self.book.fold_participant(value, *life)
-                self._on_participants(life, now_us)
+                self._on_participants(life, known, now_us)
                 continue
             id = key[1:]
             before = self._shown(id)
             if self.book.fold_running(key, value, life):
+                if (running := self.book.running(id).get(life)) is not None:
+                    self.ground.heed(running.epoch, now_us)
                 if life != self.ground.me:
                     self._firsts.pop(id, None)
                 self._changed(id, before, now_us)
@@ -237,7 +242,7 @@ class Hub:
         self.statics.touched(id, now_us)
         self.calls.touched(id, now_us)
 
-    def _on_participants(self, life: Origin, now_us: int) -> None:
+    def _on_participants(self, life: Origin, known: Participant | None, now_us: int) -> None:
         """Others take part now: what belongs elsewhere is found some each turn."""
         ground, view = self.ground, self.ground.places.view
         before = [(one.site, one.incarnation) for one in view.hosts], [one.site for one in view.others]
@@ -253,11 +258,13 @@ class Hub:
             others = tuple(one.site for one in view.others)
             ground.say(Emit(ParticipantsChanged(ground.hub, hosts, others)))
         if not ground.is_here(life):
-            self.calls.gone(life)
+            self.calls.gone(life, now_us, left=known is not None and known.draining)
             self.moves.gone(life, now_us)
             self.watching.gone(life)
             if ground.wires.is_over(life):  # one that is only held for down may ask again
-                self.hosting.forget(life)
+                self.hosting.forget(life[0], life[1] + 1)
+        elif known is None or known.incarnation != life[1]:
+            self.hosting.forget(*life)
         self._tell_mismatch()
 
     def _tell_mismatch(self) -> None:
@@ -277,6 +284,7 @@ class Hub:
         if type(change) is Start:
             self.starting.refused(change.key, error)
             self.statics.refused(change.key, error, now_us)
+            self.calls.failed(change.key, str(error), now_us)
         elif change == self._update[0]:
             self.ground.say(Refuse(self._update[1], error))
 
@@ -302,20 +310,20 @@ class Hub:
         child, hosted = book.children.get(id), self.hosting.hosted.get(id)
         if child is None:
             if hosted is not None:
-                self.hosting.end(hosted, "stopped", now_us)
+                self.hosting.end(hosted, now_us)
             return
         if hosted is None:
             if ground.places.host(id) == ground.me[0]:
                 self._begin(child, now_us)
             return
         if not set(hosted.births) & set(child.births):  # stopped and started again meanwhile
-            self.hosting.end(hosted, "stopped", now_us)
+            self.hosting.end(hosted, now_us)
             return
         if hosted.phase is Phase.CLAIMING and self._runs_elsewhere(id):
-            self.hosting.end(hosted, "it runs elsewhere", now_us)
+            self.hosting.end(hosted, now_us)
             return
         if hosted.phase is Phase.FAILED and self.duplicates.gives_way(id):
-            self.hosting.end(hosted, "duplicate", now_us)
+            self.hosting.end(hosted, now_us)
             return
         hosted.births, hosted.spec = child.births, child.spec
         self.hosting.raise_epoch(hosted, child)
@@ -329,7 +337,7 @@ class Hub:
         if not ground.is_complete():
             ground.alarm("look", id, now_us + ground.config.announce_us)
             return
-        if self.book.running(id):
+        if self.book.running(id) or id in ground.removed:
             return
         self.moves.forget_arrival(id)  # whoever was to hand it over shows that it runs there until it does
         first = id in self._firsts and not child.raised
@@ -350,17 +358,17 @@ class Hub:
         if ground.closing:
             placed = ground.places.place_anew(child.id)  # what is kept may be of the view in which we stayed
             if placed is None or ground.life_of(placed) is None or self._drains(placed):
-                self.hosting.end(hosted, "closed", now_us)
+                self.hosting.end(hosted, now_us)
                 return
         if placed == ground.me[0] or (placed is None and ours):
             self.moves.unwant(child.id)
             return
         if placed is None:
-            self.hosting.end(hosted, "another configuration places", now_us)
+            self.hosting.end(hosted, now_us)
         elif hosted.phase is Phase.CLAIMING and (hosted.state is not None or not hosted.fresh):
             pass  # it has what the copy before left: it runs here again, and then it moves
         elif hosted.phase in (Phase.RESTING, Phase.FAILED, Phase.CLAIMING):
-            self.hosting.end(hosted, "moved", now_us)
+            self.hosting.end(hosted, now_us)
         elif hosted.phase is Phase.RUNNING and hosted.move is None:
             if ground.closing or now_us >= self._stable_us + ground.config.stable_us:
                 self.moves.want(child.id)
@@ -398,18 +406,16 @@ class Hub:
 
     # --- letters ----------------------------------------------------------------------------------------------------
 
-    def _deliver(self, id: bytes, letter: Letter, low: int, now_us: int) -> bool:
-        return self.hosting.deliver(id, letter, low, now_us)
-
     def _start(self, new: NewChild, now_us: int) -> CoveyError | None:
         """A child that is called and not there is started."""
         error = self.starting.give_birth(new, now_us)
         return None if error is None else UnknownName(f"{error.reason}; the call was not delivered")
 
     def _answer(self, letter: Letter, kind: int, payload: bytes, host: Site | None) -> None:
-        if letter.sender == self.ground.me:
-            self.calls.answered(letter.number, letter.attempt, kind, payload, host, self.ground.me, self.ground.now_us)
-        elif letter.kind == wire.CALL:
+        me = self.ground.me
+        if letter.sender == me:
+            self.calls.answered(letter.number, letter.attempt, kind, payload, host, me, self.ground.now_us)
+        elif letter.kind == wire.CALL and letter.sender[0] != me[0]:  # nobody of a life before waits here
             self.ground.answer(letter.sender, letter.number, letter.attempt, kind, payload, host)
 
     def on_call(self, peer: Origin, call: wire.ChildCall, now_us: int) -> None:
@@ -419,7 +425,7 @@ class Hub:
             ground.answer(peer, call.number, call.attempt, wire.ELSEWHERE)
             return
         letter = Letter(peer, call.number, now_us + call.left_us, call.kind, bytes(call.payload), call.attempt)
-        if not self.hosting.deliver(call.id, letter, call.low, now_us):
+        if not self.hosting.deliver(call.id, letter, call.low, now_us, call.mailbox):
             ground.answer(peer, call.number, call.attempt, wire.ELSEWHERE, host=self._where(call.id))
 
     def _where(self, id: bytes) -> Site | None:
@@ -450,6 +456,8 @@ class Hub:
     def _ended(self, place: Place, error: str, now_us: int) -> None:
         self.starting.ended(place, error)
         self.statics.ended(place, error, now_us)
+        if error:
+            self.calls.failed(place.id, f"the child failed as it started: {error}", now_us)
 
     def update(self, command: UpdateChild) -> None:
         """Say something else of a child."""

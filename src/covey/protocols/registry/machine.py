@@ -462,8 +462,11 @@ class Registry:
                 self._joined_us = now_us
 
     def _on_removed(self, fact: MemberRemoved, now_us: int) -> None:
-        self._wires.lives.pop(fact.site, None)
+        known = self._wires.lives.pop(fact.site, None)
         self._unknown.pop(fact.site, None)
+        if known is not None:
+            for hub in self.hubs.values():
+                hub.hosting.forget(fact.site, known.incarnation + 1)
 
     def _on_cluster_changed(self, fact: ClusterChanged, now_us: int) -> None:
         """A new life: the row machine writes our rows anew, but they speak of the life before."""

@@ -19,6 +19,7 @@ from covey.core.ids import SITE_BYTES, Dot, Origin, Site
 from covey.core.rows import SharedRow
 from covey.protocols.registry.placement import Participant
 from covey.wire.keys import is_key
+from covey.wire.messages.registry import Mailboxes
 
 PREFIX = b"hub:"  # of the instances that hold the rows of hubs
 PARTICIPANT = b"p"  # the key of the row by which a node takes part
@@ -78,13 +79,15 @@ class Birth(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Running(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A child runs here: under which epoch, which start in this life of the host it is, and how it is.
 
-    `error`: the last lines of what it raised when it ended last.
+    `error`: the last lines of what it raised when it ended last. `mailboxes`: the names of its mailbox; letters are
+    taken under the first one.
     """
 
     epoch: int
     instance: int
     state: State
     error: str = ""
+    mailboxes: Mailboxes = ()
 
 
 class Child(msgspec.Struct, frozen=True, gc=False):
