@@ -136,10 +136,9 @@ class Mailbox:
             self.bytes -= len(letter.payload) + LETTER_BYTES
             if letter.until_us > now_us:
                 if letter.kind != CALL:
-                    self._known[letter.key] = Reply(letter.kind, b"", letter.until_us)
+                    self.answered(letter, Reply(letter.kind, b"", letter.until_us))
                 return letter
-            self._known[letter.key] = Reply(GONE, b"\xc0", letter.until_us)
-            self._again.pop(letter.key, None)
+            self.answered(letter, Reply(GONE, b"\xc0", letter.until_us))
         return None
 
     def answered(self, letter: Letter, reply: Reply) -> None:
