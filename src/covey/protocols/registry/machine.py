@@ -245,15 +245,15 @@ class Registry:
 
     def _end(self, instance: bytes, hub: Hub) -> list[Effect]:
         """A hub that closes runs nothing any more: it is over here."""
+        hub.synchronizing.on_turn_ended()
+        hub.end()
+        last = hub.ground.flush()
         del self.hubs[instance]
         for key in self._timers.everything():
             if key[0] == instance:
                 self._timers.cancel(key)
-        closing = hub.ground.closing
-        hub.synchronizing.on_turn_ended()
-        hub.end()
-        outcome = [Resolve(closing)] if closing > 0 else []
-        return [*hub.ground.flush(), ReleaseInstance(instance, True), *outcome]
+        outcome = [Resolve(hub.ground.closing)] if hub.ground.closing > 0 else []
+        return [*last, ReleaseInstance(instance, True), *outcome]
 
     def _on_start(self, command: h.StartChildren, now_us: int) -> None:
         if not command.children:
