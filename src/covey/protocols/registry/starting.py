@@ -204,6 +204,9 @@ class Starting:
         """One failed, so all end, wherever they run."""
         batch.taking_back = True
         batch.unwritten.clear()
+        if batch.asks:  # that the others show them is no outcome any more
+            batch.asks = False
+            self.watching.forget(request)
         for id in batch.started:
             if id not in batch.missing:
                 batch.missing[id] = None
