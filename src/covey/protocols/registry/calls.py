@@ -238,7 +238,7 @@ class Calls:
         ground, command = self._ground, pending.command
         kind = wire.CALL if command.request else wire.CAST
         self._said(pending, ground.me, mailbox)
-        ground.calm("again", pending.number)  # what is here is not lost
+        ground.cancel("again", pending.number)  # what is here is not lost
         letter = Letter(ground.me, pending.number, pending.deadline_us, kind, command.payload, pending.attempt)
         if not self._hosting.deliver(command.id, letter, self.low, now_us, mailbox):
             self._unsaid(pending)
@@ -405,8 +405,8 @@ class Calls:
         if not numbers:
             del self._by_child[id]
         self._requests.pop(pending.command.request, None)
-        self._ground.calm("deadline", number)
-        self._ground.calm("again", number)
+        self._ground.cancel("deadline", number)
+        self._ground.cancel("again", number)
 
 
 def _may_have_run(life: Origin | None, why: str) -> DeadlineExceeded:

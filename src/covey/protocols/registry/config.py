@@ -40,4 +40,4 @@ class RegistryConfig(msgspec.Struct, frozen=True):
     tries_us_max: int = 1 * SECOND_US
     hubs_max: int = 64
     state_bytes_max: int = 900_000  # of a handed over state: it travels in one message
-    hints_max: int = 10_000  # where children went that were here. Guess
+    hints_max: int = 10_000  # where children went that were here, and handovers that were answered. Guess

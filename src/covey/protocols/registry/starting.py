@@ -193,7 +193,7 @@ class Starting:
 
     def _end(self, request: int) -> None:
         batch = self._batches.pop(request)
-        self._ground.calm("starting", request)
+        self._ground.cancel("starting", request)
         if batch.asks:
             self.watching.forget(request)
         errors = tuple([_with_host(error, batch.started) for error in batch.errors])
@@ -252,7 +252,7 @@ class Starting:
         for request in self._batches:
             error = DeadlineExceeded("the hub was closed; what was asked for may still happen")
             self._ground.say(Refuse(request, error))
-            self._ground.calm("starting", request)
+            self._ground.cancel("starting", request)
         self._batches.clear()
         self._waiting.clear()
         self.watching.close()

@@ -97,7 +97,7 @@ class Watching:
             del self._requests[number]
             part.ids.clear()
             self._say(number, part)
-        self._ground.calm("shown", request)
+        self._ground.cancel("shown", request)
 
     def on_watched(self, site: Site, number: int) -> None:
         """One participant shows one part."""
