@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import covey
+from covey.core.claims import Elect, Relinquish, Seek
 from covey.protocols.claims.seats import MISSING, NO_STORAGE
-from covey.protocols.claims.vocabulary import Elect, Relinquish, Seek
 from covey.testing import Cluster, run
 from tests.testing.virtual import until
 

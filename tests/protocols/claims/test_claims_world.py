@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from covey.protocols.claims.vocabulary import Seek
+from covey.core.claims import Seek
 from tests.protocols.claims import claims_stories as stories
 from tests.protocols.claims import planted_claim_bugs as plants
 from tests.protocols.claims.claims_users import play
