@@ -25,7 +25,7 @@ from covey.protocols.registry.copies import Hosted, Move, Phase
 from covey.protocols.registry.ground import Ground
 from covey.protocols.registry.hosting import Hosting
 from covey.protocols.registry.mailbox import Letter, Reply
-from covey.protocols.registry.placement import runs
+from covey.protocols.registry.placement import can_run
 from covey.protocols.registry.rows import Child
 from covey.protocols.registry.vocabulary import MoveFailed
 from covey.wire.messages import registry as wire
@@ -305,7 +305,7 @@ class Moves:
             why = "too many are on their way there"
         elif message.id in self._hosting.hosted:
             why = "it runs there already"
-        elif not runs(ground.options.starts, child.spec.start):
+        elif not can_run(ground.options.starts, child.spec.start):
             why = f"it does not run {child.spec.start!r}"
         if why or child is None:
             ground.send(peer[0], wire.Prepared(ground.hub, message.move, message.id, why))
@@ -400,7 +400,7 @@ class Moves:
             error = "it is not awaited there any more"
         elif arriving.is_too_much:
             error = "it leaves more than has room there"
-        elif ground.closing or hosted is not None or not runs(ground.options.starts, child.spec.start):
+        elif ground.closing or hosted is not None or not can_run(ground.options.starts, child.spec.start):
             error = "it cannot run there any more"
         if error:
             self._settle(key, message.id, error)
