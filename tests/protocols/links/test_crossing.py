@@ -58,10 +58,10 @@ def settled(net: Net, said: tuple[list[str], list[str]]) -> None:
     "kinds, eager, senders",
     [
         (("directed", "directed"), ("turn",), "ab"),
-        (("directed", "blind"), ("turn", *CONNECTS), "ab"),
-        (("blind", "directed"), ("turn", *CONNECTS), "ab"),
+        pytest.param(("directed", "blind"), ("turn", *CONNECTS), "ab", marks=pytest.mark.slow),
+        pytest.param(("blind", "directed"), ("turn", *CONNECTS), "ab", marks=pytest.mark.slow),
         (("blind", "blind"), ("turn",), ""),
-        (("blind", "blind"), ("turn", *CONNECTS), "a"),
+        pytest.param(("blind", "blind"), ("turn", *CONNECTS), "a", marks=pytest.mark.slow),
         (("blind", "blind"), ("turn", *CONNECTS), "b"),
     ],
 )
