@@ -171,7 +171,8 @@ def test_s13_six_more_nodes_and_six_fewer_leave_each_child_once_on_its_owner():
     run(test)
 
 
-@pytest.mark.parametrize("gap_s", [0.0, pytest.param(0.12, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("gap_s", [0.0, 0.12])
 def test_s13_four_of_ten_die_together_and_each_orphan_is_started_once(gap_s):
     """13: within 500 ms; what ran elsewhere stays where it is.
 

@@ -208,6 +208,6 @@ def test_no_peer_ever_saw_what_the_disk_lost(first):
     assert lost(range(first, first + 500), Gate) == []
 
 
-@pytest.mark.parametrize("leaky", [Open, HoldingInside])
+@pytest.mark.parametrize("leaky", [Open, pytest.param(HoldingInside, marks=pytest.mark.slow)])
 def test_the_same_crashes_lose_facts_without_the_gate(leaky):
     assert len(lost(range(400), leaky)) >= 20

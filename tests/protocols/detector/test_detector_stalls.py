@@ -44,7 +44,7 @@ def test_m30_a_node_stalled_for_5_s_accuses_nobody_and_is_not_declared_dead(seed
     assert world.all_hold(3, ALIVE)
 
 
-@pytest.mark.parametrize("nodes", [2, 5, 20])
+@pytest.mark.parametrize("nodes", [2, 5, pytest.param(20, marks=pytest.mark.slow)])
 def test_all_nodes_paused_for_a_minute_accuse_nobody_afterwards(nodes: int) -> None:
     world = DetectorWorld(nodes, nodes)
     for _ in range(3):

@@ -62,7 +62,7 @@ def settled(net: Net, said: tuple[list[str], list[str]]) -> None:
         pytest.param(("blind", "directed"), ("turn", *CONNECTS), "ab", marks=pytest.mark.slow),
         (("blind", "blind"), ("turn",), ""),
         pytest.param(("blind", "blind"), ("turn", *CONNECTS), "a", marks=pytest.mark.slow),
-        (("blind", "blind"), ("turn", *CONNECTS), "b"),
+        pytest.param(("blind", "blind"), ("turn", *CONNECTS), "b", marks=pytest.mark.slow),
     ],
 )
 def test_two_dials_make_one_link_in_every_order(kinds, eager, senders):

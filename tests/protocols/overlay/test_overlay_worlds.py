@@ -165,6 +165,7 @@ def test_a_rolling_restart_leaves_one_component_and_every_view_full():
     assert len(world.alive()) == 8
 
 
+@pytest.mark.slow
 def test_a_crash_without_a_word_is_healed_when_the_silence_is_noticed():
     world = started(10, seed=7)
     world.crash(world.nodes[5], loudly=False)
