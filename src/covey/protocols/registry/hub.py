@@ -75,6 +75,7 @@ class Hub:
 
     def check(self) -> None:
         """Every invariant."""
+        self.book.check()
         self.hosting.check()
         self.moves.check()
         self.calls.check()
