@@ -22,20 +22,16 @@ from covey.core.rng import derive
 from covey.engine.gate import Store
 from covey.protocols.registry import vocabulary as h
 from covey.protocols.registry.copies import Phase
-from covey.protocols.registry.rows import PREFIX, State
+from covey.protocols.registry.rows import State
 from covey.protocols.registry.strategies.delta import Delta
 from covey.protocols.registry.strategies.gossip import Gossip
 from covey.protocols.registry.strategies.pubsub import PubSub
 from covey.protocols.registry.strategies.strategy import SynchronizationStrategy, described
 from covey.sim.hub_children import SimChild, SimChildren
-from covey.sim.hub_user import HubUser
+from covey.sim.hub_user import HUB, SECOND_US, HubUser
 from covey.sim.node import SimNode
 from covey.sim.record_progress import record_pending
 from covey.sim.world import World
-from covey.wire.keys import encode_key
-
-SECOND_US = 1_000_000
-HUB = PREFIX + encode_key("h")
 
 
 class HubWorld(World):
@@ -152,12 +148,9 @@ class HubWorld(World):
 
     def on_event(self, node: SimNode, event: Any) -> None:
         """Tell it to whoever listens; a process is told nothing before it has a user."""
-        if type(event) in _FOLDED and node.number not in self.users:
+        if isinstance(event, h.ChildChanged) and node.number not in self.users:
             return
         super().on_event(node, event)
-
-
-_FOLDED = (h.ChildChanged,)
 
 
 def draw_strategy(rng: Random) -> SynchronizationStrategy:
