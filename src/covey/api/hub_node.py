@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from covey.api.events import EventHub, Subscription
+from covey.api.hub_telling import HubTelling
 from covey.api.hub_values import (
     STATE_NAMES,
     Child,
@@ -19,15 +20,9 @@ from covey.api.hub_values import (
     ChildUnplaced,
     ChildUnregistered,
     ChildUpdated,
-    ConfigMismatch,
-    CopyEnded,
     HubEvent,
     HubNode,
-    HubNodesChanged,
-    MoveFailed,
-    StrategyFailed,
     error_of,
-    explain_mismatch,
 )
 from covey.core.children import Copy, StartChild, StopChild
 from covey.core.errors import ClosedError, ConfigError, UnavailableError, UnknownName
@@ -73,7 +68,8 @@ class OpenHub:
         self.wanted = wanted
         self.users = 0
         self.ready: asyncio.Task[None] | None = None
-        self.events: EventHub[tuple[Child, ...], HubEvent] = EventHub(self._snapshot)
+        self.telling = HubTelling(self)
+        self.events: EventHub[tuple[Child, ...], HubEvent] = EventHub(self._snapshot, self.telling.standing)
         self.cache: dict[Any, Child] = {}  # what was looked up: by id, if that is a str; else by its encoding
 
     @property
@@ -144,30 +140,11 @@ class OpenHub:
         if type(event) is h.NobodyRuns:
             self._on_unplaced(event)
             return
-        told: HubEvent
-        match event:
-            case h.ParticipantsChanged():
-                self.cache.clear()  # of nodes that have another name
-                told = HubNodesChanged(self.nodes())
-                log.info("event=hub_nodes_changed hub=%s nodes=%d", self.text, len(told.nodes))
-            case h.ConfigDiffers(_, ours, theirs, places):
-                others = {self.name_of(site): settings for site, settings in theirs}
-                told = ConfigMismatch(ours, theirs, places, explain_mismatch(ours, others, places) if theirs else "")
-                log.error("event=config_mismatch hub=%s reason=%r", self.text, told.explanation)
-            case h.CopyEnded(_, id, epoch, why, winner, error):
-                told = CopyEnded(decode_key(id), why, winner, error)
-                log.warning("event=copy_ended hub=%s id=%r token=%d why=%r winner=%r",
-                            self.text, told.id, epoch, why, self.name_of(winner))  # fmt: skip
-            case h.MoveFailed(_, id, target, error):
-                told = MoveFailed(decode_key(id), target, error)
-                log.warning("event=move_failed hub=%s id=%r target=%s reason=%r",
-                            self.text, told.id, self.name_of(target), error)  # fmt: skip
-            case h.StrategyFailed(_, function, reason):
-                told = StrategyFailed(function, reason)
-                log.error("event=strategy_failed hub=%s function=%s reason=%r", self.text, function, reason)
-            case _:
-                return
-        self.events.publish(told)
+        if type(event) is h.ParticipantsChanged:
+            self.cache.clear()  # of nodes that have another name
+        told = self.telling.told(event)
+        if told is not None:
+            self.events.publish(told)
 
     def _on_child(self, event: h.ChildChanged) -> None:
         self.cache.pop(event.id, None)

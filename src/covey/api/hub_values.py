@@ -216,7 +216,8 @@ class HubNodesChanged(msgspec.Struct, frozen=True):
 class ConfigMismatch(msgspec.Struct, frozen=True):
     """Nodes with another configuration take part. `places`: whether ours is the one by which children are placed.
 
-    Those of the other one run no children, and pass calls on. `explanation` says what differs, and what to do.
+    Those of the other one run no children, and pass calls on. `explanation` says what differs, and what to do. While
+    it holds, whoever opens `events()` hears it first.
     """
 
     ours: str
@@ -226,7 +227,8 @@ class ConfigMismatch(msgspec.Struct, frozen=True):
 
 
 class StrategyFailed(msgspec.Struct, frozen=True):
-    """This function of the hub's synchronisation strategy raised, or returned what makes no sense. Said once for each.
+    """This function of the hub's synchronisation strategy raised, or returned what makes no sense. Said once for each,
+    and first of all to whoever opens `events()` later.
 
     Rows travel all the same: instead of what it would have said, what is new goes to all nodes, and one at random is
     told everything.
