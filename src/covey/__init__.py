@@ -49,6 +49,7 @@ from covey.api.hub_values import (
     StartResult,
     StopResult,
     StrategyFailed,
+    VotersMissing,
 )
 from covey.api.hubs import Explanation, Hub, Singleton
 from covey.api.lifespan import lifespan
@@ -202,6 +203,7 @@ __all__ = [
     "UsageError",
     "ValueTooLarge",
     "VersionMismatch",
+    "VotersMissing",
     "lifespan",
     "process",
 ]

@@ -28,6 +28,7 @@ from covey.core.children import Copy, StartChild, StopChild
 from covey.core.errors import ClosedError, ConfigError, UnavailableError, UnknownName
 from covey.core.ids import Origin, Site, short
 from covey.core.vocabulary import Abandon
+from covey.protocols.claims.vocabulary import SeatEmpty
 from covey.protocols.registry import vocabulary as h
 from covey.protocols.registry.hub import Hub as Machine
 from covey.protocols.registry.rows import PREFIX, Running, State
@@ -199,6 +200,7 @@ class Hubs:
         self._open: dict[bytes, OpenHub] = {}
         self._ending: dict[bytes, asyncio.Task[None]] = {}  # of hubs whose children are still on their way out
         self._claims = engine.claims
+        self.votes_in = engine.voter.votes_for
         self.children = Children(runner.feed, runner.now_us, self._lease_us)
         self._guard = Guard(watchdog, self.machine.watch_us, self._on_no_watchdog)
         runner.carry_out({**self.children.hands, StartChild: self._watched, StopChild: self._watched})
@@ -222,6 +224,12 @@ class Hubs:
         hub = self._open.get(event.hub)
         if hub is not None:
             hub.on_event(event)
+
+    def on_seat_empty(self, event: SeatEmpty) -> None:
+        """Somebody who is to vote cannot: all hubs hear so that name it among their voters."""
+        for hub in list(self._open.values()):
+            if event.name in hub.wanted.options.voters:
+                hub.on_event(event)
 
     # --- open and closed --------------------------------------------------------------------------------------------
 

@@ -12,8 +12,11 @@ from covey.api.hub_values import (
     HubNodesChanged,
     MoveFailed,
     StrategyFailed,
+    VotersMissing,
     explain_mismatch,
+    explain_missing,
 )
+from covey.protocols.claims.vocabulary import SeatEmpty
 from covey.protocols.registry import vocabulary as h
 from covey.wire.keys import decode_key
 
@@ -33,12 +36,24 @@ class HubTelling:
         self._hub = hub
         self._failed: dict[str, StrategyFailed] = {}  # the last of each function
         self._mismatch: ConfigMismatch | None = None
+        self._missed = False  # voters that take no part, as was said last
 
     def standing(self) -> tuple[HubEvent, ...]:
         """What was said before and holds still."""
         others = self._hub.machine.ground.places.view.others
         mismatch = (self._mismatch,) if others and self._mismatch is not None else ()
-        return (*self._failed.values(), *mismatch)
+        missing = self._missing()
+        voters = (missing,) if missing.names and self._missed else ()
+        return (*self._failed.values(), *mismatch, *voters)
+
+    def missing(self) -> str:
+        """What it means that some of the voters take no part; "" where all do, or nobody votes."""
+        return self._missing().explanation
+
+    def _missing(self) -> VotersMissing:
+        hub = self._hub
+        names, voters = hub.machine.agreement.missing(), hub.machine.ground.options.voters
+        return VotersMissing(names, explain_missing(voters, names, hub.hubs.votes_in(hub.instance)))
 
     def told(self, event: Any) -> HubEvent | None:
         """What users hear of this, if they do."""
@@ -64,6 +79,14 @@ class HubTelling:
             case h.StrategyFailed(_, function, reason):
                 told = self._failed[function] = StrategyFailed(function, reason)
                 log.error("event=strategy_failed hub=%s function=%s reason=%r", hub.text, function, reason)
+            case h.VotersMissing():
+                told = self._missing()
+                self._missed = bool(told.names)
+                log.log(logging.WARNING if told.names else logging.INFO,
+                        "event=voters_missing hub=%s names=%s reason=%r",
+                        hub.text, ",".join(told.names), told.explanation)  # fmt: skip
+            case SeatEmpty(name, sites, why) if sites:  # who is not there at all is missed already
+                told = VotersMissing((name,), f"{name}: {why}")
             case _:
                 return None
         return told

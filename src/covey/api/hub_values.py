@@ -144,6 +144,20 @@ def explain_mismatch(ours: str, theirs: Mapping[str, str], places: bool) -> str:
     )
 
 
+def explain_missing(voters: tuple[str, ...], missing: tuple[str, ...], agreed: bool) -> str:
+    """What it means that these voters take no part. `agreed`: all were there together before, as this node knows."""
+    if not missing:
+        return ""
+    needed, left = len(voters) // 2 + 1, len(voters) - len(missing)
+    told = f"of the voters {', '.join(voters)} these take no part: {', '.join(missing)}"
+    if not agreed:
+        start = f"no child is started before all {len(voters)} have been there together once"
+        return f"{told}; {start}, afterwards {needed} of them are enough"
+    if left < needed:
+        return f"{told}; no child runs until {needed} of them are there"
+    return f"{told}; the {left} others are enough, and {left - needed} of these may go as well"
+
+
 def error_of(errors: tuple[ChildError, ...]) -> CoveyError:
     """Several errors as one: `DeadlineExceeded` where something was not heard of in time."""
     told = "; ".join(
@@ -226,6 +240,17 @@ class ConfigMismatch(msgspec.Struct, frozen=True):
     explanation: str = ""
 
 
+class VotersMissing(msgspec.Struct, frozen=True):
+    """Of the nodes that `on_split=Majority(…)` names, these take no part, or cannot vote; (): all take part again.
+
+    `explanation` says what follows. No child is started before all of them have been there together once. While some
+    take no part, whoever opens `events()` hears it first.
+    """
+
+    names: tuple[str, ...]
+    explanation: str
+
+
 class StrategyFailed(msgspec.Struct, frozen=True):
     """This function of the hub's synchronisation strategy raised, or returned what makes no sense. Said once for each,
     and first of all to whoever opens `events()` later.
@@ -247,6 +272,7 @@ HubEvent = (
     | MoveFailed
     | HubNodesChanged
     | ConfigMismatch
+    | VotersMissing
     | StrategyFailed
 )
 

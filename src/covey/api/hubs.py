@@ -265,6 +265,7 @@ class Hub:
             reasons.append("this node has just come, and does not place children yet")
         if child is not None:
             reasons += machine.why(child, hub.name_of)
+            reasons += [missing] if not runs and (missing := hub.telling.missing()) else []
         return Explanation(id, hub.name_of(belongs), runs, names, tuple(reasons))
 
     def events(self, events_max: int | None = None) -> Subscription[tuple[Child, ...], HubEvent]:

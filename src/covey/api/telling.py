@@ -59,7 +59,7 @@ NodeEvent = (
 )
 
 HUB_EVENTS = (hub.ChildChanged, hub.ParticipantsChanged, hub.ConfigDiffers, hub.CopyEnded, hub.MoveFailed,
-              hub.NobodyRuns, hub.StrategyFailed)  # fmt: skip
+              hub.NobodyRuns, hub.StrategyFailed, hub.VotersMissing)  # fmt: skip
 
 # The same facts reach users as changes of the roster.
 _TOLD_BY_THE_ROSTER = (membership.MemberJoined, membership.MemberLeft)
@@ -179,6 +179,8 @@ class Telling:
                 self.hub.publish(ClockSkew(site, ahead_ms))
             case claims.SeatEmpty() | claims.VotersDiffer() | claims.EpochsAhead():  # there people have to do something
                 log.warning("event=%s detail=%r", _snake(event), event)
+                if self.hubs is not None and isinstance(event, claims.SeatEmpty):
+                    self.hubs.on_seat_empty(event)
             case _ if isinstance(event, _TOLD_BY_THE_ROSTER):
                 pass
             case _:

@@ -16,6 +16,7 @@ from covey.core.ids import Origin, Site
 from covey.core.rows import Put, RowsChanged, SharedChanged, SharedWrite, Start
 from covey.core.vocabulary import Emit, Refuse, Resolve
 from covey.protocols.registry import rows
+from covey.protocols.registry.agreement import Agreement
 from covey.protocols.registry.calls import Calls
 from covey.protocols.registry.copies import Hosted, Phase
 from covey.protocols.registry.duplicates import Duplicates
@@ -33,7 +34,6 @@ from covey.protocols.registry.unplaced import Unplaced
 from covey.protocols.registry.vocabulary import (
     ChildChanged,
     ChildError,
-    ConfigDiffers,
     NewChild,
     OpenHub,
     ParticipantsChanged,
@@ -63,6 +63,7 @@ class Hub:
         self.stopping = Stopping(ground)
         self.watching = self.starting.watching
         self.unplaced = Unplaced(ground)
+        self.agreement = Agreement(ground)
         self.statics = Statics(ground, self.starting.give_birth, self._opened)
         self.synchronizing = Synchronizing(ground, ground.rows.driven, ground.options.synchronization)
         self.hosting.ended = self._tell_author
@@ -71,7 +72,6 @@ class Hub:
         self._opening = 0
         self._stable_us = 0  # since when the view is what it is
         self._said: Participant | None = None
-        self._mismatch: tuple[Any, ...] = ()
 
     def check(self) -> None:
         """Every invariant."""
@@ -266,19 +266,7 @@ class Hub:
                 self.hosting.forget(life[0], life[1] + 1)
         elif known is None or known.incarnation != life[1]:
             self.hosting.forget(*life)
-        self._tell_mismatch()
-
-    def _tell_mismatch(self) -> None:
-        """Say once, for each set of nodes, that not all have one configuration."""
-        ground, view = self.ground, self.ground.places.view
-        ours = rows.digest_of(ground.options.settings)
-        differing = [one for one in (*view.hosts, *view.others) if one.config != ours]
-        mismatch = tuple((one.site, one.settings) for one in differing)
-        if mismatch != self._mismatch:
-            self._mismatch = mismatch
-            if mismatch:
-                places = view.config == ours
-                ground.say(Emit(ConfigDiffers(ground.hub, ground.options.settings, mismatch, places)))
+        self.agreement.on_view()
 
     def refused(self, change: SharedWrite, error: CoveyError, now_us: int) -> None:
         """A row could not be written: whoever asked for it hears why."""
@@ -487,4 +475,5 @@ class Hub:
 
     def on_stable(self) -> None:
         """The view has been the same for a while: what belongs elsewhere may go there."""
+        self.agreement.on_stable()
         self.ground.looks |= dict.fromkeys(self.hosting.hosted)

@@ -203,6 +203,13 @@ class ConfigDiffers(msgspec.Struct, frozen=True, gc=False):
     places: bool
 
 
+class VotersMissing(msgspec.Struct, frozen=True, gc=False):
+    """The event: of the voters, these take no part, as this node sees it. Said of each set that lasts, also of none."""
+
+    hub: bytes
+    names: tuple[str, ...]
+
+
 class CopyEnded(msgspec.Struct, frozen=True, gc=False):
     """The event: a copy that ran here was ended, not by its own will. `why` is one of these.
 
