@@ -39,7 +39,7 @@ def test_the_first_time_all_voters_are_waited_for_and_that_is_said(caplog):
                     assert await anext(later) == missing
                 await voter(f, "c")
                 assert (await next_of(events, covey.VotersMissing)) == covey.VotersMissing((), "")
-                await until(lambda: a.children("local") or b.children("local") or other.children("local"), 30)
+                await until(lambda: bool((child := a.lookup("x")) and child.node), 30)
                 assert a.explain("x").reasons == ()
                 async with other.events() as later:
                     assert not unread(later, covey.VotersMissing)
