@@ -92,7 +92,7 @@ class ChildSpec(Generic[P]):
     def __init__(
         self,
         id: Key,
-        start: Callable[Concatenate[Context, P], Awaitable[object]] | Runs,
+        start: Callable[Concatenate[Context, P], Awaitable[object]] | Runs | Start,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> None:
@@ -132,7 +132,11 @@ class ChildSpec(Generic[P]):
 
 
 def process(start: Runs) -> Start:
-    """A child that burns CPU: pass `covey.process(crunch)` to `children=`, and it runs in a process of its own."""
+    """A child that burns CPU: pass `covey.process(crunch)` to `children=`, and it runs in a process of its own.
+
+    `singleton` takes it as well. In a `ChildSpec` and in `call(start=…)` it is the same as `crunch`: how a child runs
+    is up to its host, and what that says in its `children=`.
+    """
     return Start(start, "process")
 
 
@@ -164,7 +168,7 @@ def new_child(spec: ChildSpec[Any], defaults: Mapping[str, Any] | None = None) -
     return NewChild(
         encode_key(spec.id),
         Spec(
-            _name(spec.start),
+            _name(spec.start.call if isinstance(spec.start, Start) else spec.start),
             encode_arguments(spec._positional, spec._named),
             Restart[restart.upper()],
             _microseconds("shutdown_timeout", options.get("shutdown_timeout", SHUTDOWN_TIMEOUT), 0),

@@ -15,6 +15,7 @@ from covey.api.hub_specs import ChildSpec, Runs, encode_metadata, encode_value, 
 from covey.api.hub_values import Child, HubEvent, HubNode, StartResult, StopResult
 from covey.core.errors import ConfigError, UsageError
 from covey.protocols.registry import vocabulary as h
+from covey.runtime.children import Start
 from covey.wire.keys import Key, decode_key, encode_key
 from covey.wire.limits import FRAME_BYTES_MAX
 from covey.wire.payloads import decode_payload, encode_payload
@@ -159,7 +160,7 @@ class Hub:
     # --- letters ----------------------------------------------------------------------------------------------------
 
     async def call(
-        self, id: Key, payload: Any = None, *, start: ChildSpec[Any] | Runs | None = None, timeout: float = 5.0
+        self, id: Key, payload: Any = None, *, start: ChildSpec[Any] | Runs | Start | None = None, timeout: float = 5.0
     ) -> Any:
         """Ask a child, wherever it is, and return its answer.
 
@@ -182,7 +183,7 @@ class Hub:
         return value
 
     def cast(
-        self, id: Key, payload: Any = None, *, start: ChildSpec[Any] | Runs | None = None, timeout: float = 5.0
+        self, id: Key, payload: Any = None, *, start: ChildSpec[Any] | Runs | Start | None = None, timeout: float = 5.0
     ) -> None:
         """Tell a child something; it gets it once at most, and nobody hears whether. It waits `timeout` seconds for a
         child that runs nowhere at the moment.
@@ -192,7 +193,7 @@ class Hub:
         new, deadline_us = self._new(id, start), timeout_us(timeout)
         self._hubs.feed(h.CallChild(0, self._instance, encode_key(id), encoded, deadline_us, new))
 
-    def _new(self, id: Key, start: ChildSpec[Any] | Runs | None) -> h.NewChild | None:
+    def _new(self, id: Key, start: ChildSpec[Any] | Runs | Start | None) -> h.NewChild | None:
         if start is None:
             return None
         spec = start if isinstance(start, ChildSpec) else ChildSpec(id, start, id)

@@ -536,7 +536,7 @@ class Node:
         assert self._hubs is not None
         return make_hub(self._hubs, self._options, name, children, on_split, static, **options)
 
-    def singleton(self, id: Key, start: Runs, *arguments: Any, on_split: str | Majority | None = None,
+    def singleton(self, id: Key, start: Runs | Start, *arguments: Any, on_split: str | Majority | None = None,
                   **options: Any) -> Singleton:  # fmt: skip
         """One child that runs `start(ctx, *arguments)` on one of the nodes that name it. Options are those of `hub`."""
         spec: ChildSpec[Any] = ChildSpec(id, start, *arguments).with_options(restart="permanent")
