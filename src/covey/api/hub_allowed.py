@@ -17,10 +17,10 @@ from covey.runtime.children import Start, name_of
 log = logging.getLogger(__name__)
 
 
-class Allowed(dict[str, Start]):
+class Allowed(dict[str, Start[...]]):
     """What a node can start, by name: what it was given, and what its modules have, imported when first needed."""
 
-    def __init__(self, starts: dict[str, Start], modules: tuple[str, ...]) -> None:
+    def __init__(self, starts: dict[str, Start[...]], modules: tuple[str, ...]) -> None:
         super().__init__(starts)
         self.modules = modules
 
@@ -48,7 +48,7 @@ def check_modules(allow: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(modules))
 
 
-def _find(name: str) -> Start | None:
+def _find(name: str) -> Start[...] | None:
     """What bears this name, if it can be started. Its module is allowed."""
     module, _, path = name.partition(":")
     try:

@@ -51,7 +51,7 @@ class WantedHub(msgspec.Struct, frozen=True):
     """A hub as it is opened on this node."""
 
     options: h.HubOptions
-    starts: dict[str, Start]
+    starts: dict[str, Start[...]]
     static: tuple[h.NewChild, ...]
     resolve: Resolve | None
 

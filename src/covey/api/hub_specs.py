@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeAlias, get_args
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeAlias, get_args
 
 from covey.core.errors import ConfigError, UsageError
 from covey.protocols.claims.electorate import SEATS
@@ -19,8 +19,28 @@ from covey.wire.payloads import encode_payload
 
 P = ParamSpec("P")
 
-Runs: TypeAlias = Callable[..., Any]
-"""What can be a child: a coroutine function, or a class with a coroutine method `run`; both get a `Context` first."""
+
+class HasRun(Protocol):
+    """What a class makes that can be a child."""
+
+    def run(self) -> Awaitable[object]:
+        """It runs until it is done."""
+        ...
+
+
+Result: TypeAlias = Awaitable[object] | HasRun
+
+Runs: TypeAlias = Callable[..., Result] | Start[...]
+"""What can be a child: a coroutine function, or a class with a coroutine method `run`; both get a `Context` first.
+
+Or `covey.process(…)` of it.
+"""
+
+RunsWith: TypeAlias = Callable[Concatenate[Context, P], Result] | Start[P]
+"""The same, of something that gets these arguments behind its `Context`."""
+
+RunsById: TypeAlias = Callable[[Context, Any], Result] | Start[[Any]]
+"""The same, of something that gets the id of its child behind its `Context`."""
 
 RestartPolicy: TypeAlias = Literal["permanent", "transient", "temporary"]
 
@@ -43,6 +63,8 @@ class Majority:
         """Raises `ConfigError` for names that cannot be a majority's."""
         if isinstance(voters, str):
             raise ConfigError(f"voters: must be a list of names, not the str {voters!r}; write [{voters!r}, …]")
+        if not isinstance(voters, Iterable):
+            raise ConfigError(f"voters: must be a list of names, not {voters!r:.60}; write ['a', 'b', 'c']")
         names = tuple(voters)
         wrong = next((name for name in names if not isinstance(name, str) or not name), None)
         if wrong is not None:
@@ -67,6 +89,9 @@ class Majority:
 
 
 OnSplit: TypeAlias = Literal["both"] | Majority
+OnFailure: TypeAlias = Literal["continue", "rollback"]
+Wait: TypeAlias = Literal["started", "visible_everywhere"]
+Scope: TypeAlias = Literal["global", "local"]
 
 
 def check_on_split(on_split: object) -> OnSplit:
@@ -92,7 +117,7 @@ class ChildSpec(Generic[P]):
     def __init__(
         self,
         id: Key,
-        start: Callable[Concatenate[Context, P], Awaitable[object]] | Runs | Start,
+        start: RunsWith[P],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> None:
@@ -131,7 +156,7 @@ class ChildSpec(Generic[P]):
         return f"ChildSpec({self.id!r}, {getattr(self.start, '__qualname__', self.start)})"
 
 
-def process(start: Runs) -> Start:
+def process(start: Callable[Concatenate[Context, P], Result]) -> Start[P]:
     """A child that burns CPU: pass `covey.process(crunch)` to `children=`, and it runs in a process of its own.
 
     `singleton` takes it as well. In a `ChildSpec` and in `call(start=…)` it is the same as `crunch`: how a child runs
@@ -140,11 +165,11 @@ def process(start: Runs) -> Start:
     return Start(start, "process")
 
 
-def starts_of(children: Iterable[Runs | Start]) -> dict[str, Start]:
+def starts_of(children: Iterable[Runs]) -> dict[str, Start[...]]:
     """What a node can start, by name. Raises `ConfigError` for what cannot be started."""
-    if callable(children) or isinstance(children, Start):
+    if callable(children) or isinstance(children, (Start, str)) or not isinstance(children, Iterable):
         raise ConfigError("children: must be a list of what this node can start; write [session]")
-    starts: dict[str, Start] = {}
+    starts: dict[str, Start[...]] = {}
     for child in children:
         start = child if isinstance(child, Start) else Start(child)
         try:
@@ -168,7 +193,7 @@ def new_child(spec: ChildSpec[Any], defaults: Mapping[str, Any] | None = None) -
     return NewChild(
         encode_key(spec.id),
         Spec(
-            _name(spec.start.call if isinstance(spec.start, Start) else spec.start),
+            _name(spec.start),
             encode_arguments(spec._positional, spec._named),
             Restart[restart.upper()],
             _microseconds("shutdown_timeout", options.get("shutdown_timeout", SHUTDOWN_TIMEOUT), 0),
@@ -181,7 +206,7 @@ def new_child(spec: ChildSpec[Any], defaults: Mapping[str, Any] | None = None) -
 @functools.lru_cache(maxsize=1_024)
 def _name(start: Runs) -> str:
     """The name of what is started: the same function ten thousand times, as a rule."""
-    return name_of(start)
+    return name_of(start.call if isinstance(start, Start) else start)
 
 
 def encode_metadata(metadata: Mapping[str, Any]) -> bytes:

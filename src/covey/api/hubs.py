@@ -11,11 +11,20 @@ import msgspec
 from covey.api.events import Subscription
 from covey.api.group_values import CallFailed
 from covey.api.hub_node import Hubs, OpenHub, WantedHub, errors_of
-from covey.api.hub_specs import ChildSpec, Runs, encode_metadata, encode_value, new_child, timeout_us
+from covey.api.hub_specs import (
+    ChildSpec,
+    OnFailure,
+    RunsById,
+    Scope,
+    Wait,
+    encode_metadata,
+    encode_value,
+    new_child,
+    timeout_us,
+)
 from covey.api.hub_values import Child, HubEvent, HubNode, StartResult, StopResult
 from covey.core.errors import ConfigError, UsageError
 from covey.protocols.registry import vocabulary as h
-from covey.runtime.children import Start
 from covey.wire.keys import Key, decode_key, encode_key
 from covey.wire.limits import FRAME_BYTES_MAX
 from covey.wire.payloads import decode_payload, encode_payload
@@ -84,12 +93,23 @@ class Hub:
 
     # --- children ---------------------------------------------------------------------------------------------------
 
-    async def start_child(self, spec: ChildSpec[Any], *, timeout: float = START_TIMEOUT, **options: Any) -> Child:
+    async def start_child(
+        self,
+        spec: ChildSpec[Any],
+        *,
+        timeout: float = START_TIMEOUT,
+        check_existing: bool = True,
+        on_failure: OnFailure = "continue",
+        metadata: Mapping[str, Any] | None = None,
+        wait: Wait = "started",
+    ) -> Child:
         """Start one child and return it. Options are those of `start_children`.
 
         Raises `ChildStartFailed` (it is there already, it raised, nobody can run it), `DeadlineExceeded`.
         """
-        result = await self.start_children([spec], timeout=timeout, **options)
+        result = await self.start_children(
+            [spec], timeout=timeout, check_existing=check_existing, on_failure=on_failure, metadata=metadata, wait=wait
+        )
         result.raise_for_errors()
         return result.started[0]
 
@@ -99,9 +119,9 @@ class Hub:
         *,
         timeout: float = START_TIMEOUT,
         check_existing: bool = True,
-        on_failure: str = "continue",
+        on_failure: OnFailure = "continue",
         metadata: Mapping[str, Any] | None = None,
-        wait: str = "started",
+        wait: Wait = "started",
     ) -> StartResult:
         """Start children wherever they belong, and wait until they run, `timeout` seconds at most.
 
@@ -160,7 +180,7 @@ class Hub:
     # --- letters ----------------------------------------------------------------------------------------------------
 
     async def call(
-        self, id: Key, payload: Any = None, *, start: ChildSpec[Any] | Runs | Start | None = None, timeout: float = 5.0
+        self, id: Key, payload: Any = None, *, start: ChildSpec[Any] | RunsById | None = None, timeout: float = 5.0
     ) -> Any:
         """Ask a child, wherever it is, and return its answer.
 
@@ -183,7 +203,7 @@ class Hub:
         return value
 
     def cast(
-        self, id: Key, payload: Any = None, *, start: ChildSpec[Any] | Runs | Start | None = None, timeout: float = 5.0
+        self, id: Key, payload: Any = None, *, start: ChildSpec[Any] | RunsById | None = None, timeout: float = 5.0
     ) -> None:
         """Tell a child something; it gets it once at most, and nobody hears whether. It waits `timeout` seconds for a
         child that runs nowhere at the moment.
@@ -193,7 +213,7 @@ class Hub:
         new, deadline_us = self._new(id, start), timeout_us(timeout)
         self._hubs.feed(h.CallChild(0, self._instance, encode_key(id), encoded, deadline_us, new))
 
-    def _new(self, id: Key, start: ChildSpec[Any] | Runs | Start | None) -> h.NewChild | None:
+    def _new(self, id: Key, start: ChildSpec[Any] | RunsById | None) -> h.NewChild | None:
         if start is None:
             return None
         spec = start if isinstance(start, ChildSpec) else ChildSpec(id, start, id)
@@ -233,7 +253,7 @@ class Hub:
             found = ids if found is None else [id for id in found if id in among]
         return [child for id in found or () if (child := hub.known(id)) is not None]
 
-    def children(self, scope: str = "global") -> list[Key]:
+    def children(self, scope: Scope = "global") -> list[Key]:
         """The ids of all children, or with `"local"` of those that run on this node."""
         hub = self._open()
         if scope == "global":
