@@ -51,7 +51,7 @@ from covey.api.hub_values import (
     StrategyFailed,
     VotersMissing,
 )
-from covey.api.hubs import Explanation, Hub, Singleton
+from covey.api.hubs import Explanation, Hub
 from covey.api.lifespan import lifespan
 from covey.api.mailboxes import Mailbox
 from covey.api.members import (
@@ -68,6 +68,7 @@ from covey.api.members import (
 from covey.api.node import Node, NodeStatistics
 from covey.api.presence import Presence, PresenceChanged, PresenceEntry, PresenceJoined, PresenceLeft
 from covey.api.scopes import Scope
+from covey.api.singletons import Singleton
 from covey.api.telling import NodeState
 from covey.core.errors import (
     AuthenticationError,

@@ -42,6 +42,8 @@ def check_modules(allow: Iterable[str]) -> tuple[str, ...]:
     """The names of modules, sorted. Raises `ConfigError`."""
     if isinstance(allow, str):
         raise ConfigError(f"allow: must be a list of names of modules, not the str {allow!r}; write [{allow!r}]")
+    if not isinstance(allow, Iterable):
+        raise ConfigError(f"allow: must be a list of names of modules, not {allow!r:.60}")
     for module in (modules := list(dict.fromkeys(allow))):
         if not isinstance(module, str) or not all(part.isidentifier() for part in module.split(".")):
             raise ConfigError(f"allow: {module!r} is not the name of a module; write it as in an import")

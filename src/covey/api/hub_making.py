@@ -106,6 +106,8 @@ def _declared(static: Any, starts: Allowed) -> tuple[NewChild, ...]:
         raise ConfigError(f"static: must be a list of ChildSpecs, not {static!r:.60}")
     try:
         declared = tuple(_static(spec, starts) for spec in static)
+    except ConfigError:
+        raise
     except UsageError as error:
         raise ConfigError(f"static: {error}") from None
     if len(declared) > STATIC_MAX:

@@ -109,7 +109,8 @@ class ChildSpec(Generic[P]):
     """One child: its id, what to start, and the arguments that this gets behind its `Context`.
 
     `ChildSpec("device-7", poll, "10.0.0.7")` starts `poll(ctx, "10.0.0.7")` on one of the nodes. Whatever concerns how
-    it is run, and not what, is said with `with_options`.
+    it is run, and not what, is said with `with_options`. Arguments travel as payloads do: tuples and sets arrive as
+    lists, dataclasses and msgspec structs as dicts.
     """
 
     __slots__ = ("_named", "_options", "_positional", "id", "start")
@@ -141,11 +142,20 @@ class ChildSpec(Generic[P]):
         `restart`: "transient" (default) starts it again when it raises, "permanent" also when it returns, "temporary"
         never. `shutdown_timeout`: seconds it has to end (5). `idle_timeout`: seconds without a letter after which it is
         ended, and is no child any more (never). `metadata` is what `find` looks for; `tag` is metadata of that name.
+
+        Raises `ConfigError`, and `UsageError` for metadata that is no dict with str keys.
         """
         given = {
             "restart": restart, "shutdown_timeout": shutdown_timeout, "idle_timeout": idle_timeout,
             "metadata": metadata, "tag": tag,
         }  # fmt: skip
+        if restart is not None and restart not in get_args(RestartPolicy):
+            raise ConfigError(f"restart: must be one of {', '.join(get_args(RestartPolicy))}, not {restart!r}")
+        for name, seconds in (("shutdown_timeout", shutdown_timeout), ("idle_timeout", idle_timeout)):
+            if seconds is not None:
+                _microseconds(name, seconds, 0)
+        if metadata is not None:
+            check_metadata(metadata)
         other: ChildSpec[P] = ChildSpec.__new__(ChildSpec)
         other.id, other.start = self.id, self.start
         other._positional, other._named = self._positional, self._named
@@ -184,18 +194,15 @@ def new_child(spec: ChildSpec[Any], defaults: Mapping[str, Any] | None = None) -
     if not isinstance(spec, ChildSpec):
         raise UsageError(f"a child to start is a ChildSpec, not {spec!r:.80}; nothing was started")
     options = spec._options
-    metadata = {**(defaults or {}), **(options.get("metadata") or {})}
+    metadata = {**(defaults or {}), **options.get("metadata", {})}
     if (tag := options.get("tag")) is not None:
         metadata["tag"] = tag
-    restart = str(options.get("restart", "transient"))
-    if restart not in get_args(RestartPolicy):
-        raise ConfigError(f"restart: must be one of {', '.join(get_args(RestartPolicy))}, not {restart!r}")
     return NewChild(
         encode_key(spec.id),
         Spec(
             _name(spec.start),
             encode_arguments(spec._positional, spec._named),
-            Restart[restart.upper()],
+            Restart[options.get("restart", "transient").upper()],
             _microseconds("shutdown_timeout", options.get("shutdown_timeout", SHUTDOWN_TIMEOUT), 0),
             _microseconds("idle_timeout", options.get("idle_timeout", 0), 0),
         ),
@@ -209,10 +216,15 @@ def _name(start: Runs) -> str:
     return name_of(start.call if isinstance(start, Start) else start)
 
 
-def encode_metadata(metadata: Mapping[str, Any]) -> bytes:
-    """What is said of a child: a dict with str keys. Raises `UsageError`, or `ValueTooLarge` above 16 kB."""
+def check_metadata(metadata: object) -> None:
+    """It is a dict with str keys. Raises `UsageError`."""
     if not isinstance(metadata, Mapping) or not all(isinstance(name, str) for name in metadata):
         raise UsageError(f"metadata: must be a dict whose keys are str, not {metadata!r:.80}; nothing was changed")
+
+
+def encode_metadata(metadata: Mapping[str, Any]) -> bytes:
+    """What is said of a child: a dict with str keys. Raises `UsageError`, or `ValueTooLarge` above 16 kB."""
+    check_metadata(metadata)
     return encode_payload(dict(metadata), "metadata", META_BYTES_MAX, "nothing was changed", "say less")
 
 

@@ -17,6 +17,7 @@ from covey.api.hub_specs import (
     RunsById,
     Scope,
     Wait,
+    check_metadata,
     encode_metadata,
     encode_value,
     new_child,
@@ -136,6 +137,10 @@ class Hub:
             raise ConfigError(f"on_failure: must be 'continue' or 'rollback', not {on_failure!r}; nothing was started")
         if wait not in ("started", "visible_everywhere"):
             raise ConfigError(f"wait: must be 'started' or 'visible_everywhere', not {wait!r}; nothing was started")
+        if isinstance(specs, ChildSpec):
+            raise UsageError(f"specs must be a list of ChildSpecs, not {specs!r}; write [{specs!r}]")
+        if metadata is not None:
+            check_metadata(metadata)
         new = tuple([new_child(spec, metadata) for spec in specs])
         if not new:
             raise UsageError("there are no children to start; nothing was done")
@@ -299,34 +304,6 @@ class Hub:
 
     def __repr__(self) -> str:
         return f"<covey.Hub {self.name!r}>"
-
-
-class Singleton:
-    """One child that runs on one of the nodes that name it: what `node.singleton(id, fn, …)` gives.
-
-    Use it as `async with node.singleton("cron", run_cron, on_split=…):`. It is a hub of its own with one child.
-    """
-
-    def __init__(self, hub: Hub, id: Key) -> None:
-        self.id = id
-        self.hub = hub
-
-    async def __aenter__(self) -> Singleton:
-        await self.hub.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.hub.aclose()
-
-    async def call(self, payload: Any = None, *, timeout: float = 5.0) -> Any:
-        """Ask it, wherever it is; as `Hub.call`."""
-        return await self.hub.call(self.id, payload, timeout=timeout)
-
-    def lookup(self) -> Child | None:
-        """Where it runs, and how."""
-        return self.hub.lookup(self.id)
 
 
 def _child_of(hub: OpenHub, new: h.NewChild, place: h.Place) -> Child:

@@ -21,13 +21,14 @@ from covey.api.groups import Group
 from covey.api.hub_making import MoreOptions, make_hub
 from covey.api.hub_node import Hubs
 from covey.api.hub_specs import ChildSpec, OnSplit, Result, Runs
-from covey.api.hubs import Hub, Singleton
+from covey.api.hubs import Hub
 from covey.api.members import Kicked, Member, encode_meta, member_in, member_of
 from covey.api.options import check_options
 from covey.api.outbox import Outbox
 from covey.api.presence import SCOPE as PRESENCE_SCOPE
 from covey.api.presence import Presence
 from covey.api.scopes import Scope
+from covey.api.singletons import Singleton
 from covey.api.telling import NodeEvent, NodeState, Telling, neighbor_of
 from covey.core import vocabulary as v
 from covey.core.errors import (
