@@ -186,6 +186,9 @@ def test_one_hub_twice_on_a_node_is_shared_with_equal_options_and_refused_with_o
             assert f.copies.running() == 1, "the first handle keeps it open"
             with pytest.raises(covey.ConfigError, match="other options"):
                 await f.hub_of(f.nodes[0], weight=2).start()
+            with pytest.raises(covey.ConfigError, match=r"with on_split=both; .* this handle has on_split=majority of"):
+                await f.hub_of(f.nodes[0], on_split=covey.Majority(["a", "b", "c"])).call("x", 1, start=session)
+            assert await f.nodes[0].hub("h", on_split="both").call("x", 1, start=session) == 1
             with pytest.raises(covey.ClosedError):
                 await f.nodes[0].hub("other", children=[session], on_split="both").call("x", 1)
 

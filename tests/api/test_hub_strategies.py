@@ -10,7 +10,7 @@ import pytest
 import covey
 from covey.classic import HubView, Step
 from covey.testing import Cluster, run
-from tests.api.hubs_open import flock, specs, unread
+from tests.api.hubs_open import flock, now, specs, unread
 from tests.protocols.registry.strategies.strategies_own import TwoAtRandom
 from tests.testing.virtual import next_of, until
 
@@ -154,5 +154,29 @@ def test_who_listens_later_hears_first_that_nodes_do_not_agree_while_they_do_not
             await until(lambda: len(f.hubs[0].nodes()) == 1, 5)
             async with f.hubs[0].events() as events:
                 assert not unread(events)
+
+    run(test)
+
+
+class Silent(TwoAtRandom):
+    """One that tells nobody anything."""
+
+    def propagate(self, *arguments: Any) -> Step:
+        return Step()
+
+    init_sync = broadcast_local_data = propagate  # type: ignore[assignment]
+
+
+def test_who_is_told_nothing_of_a_hub_cannot_open_it_and_hears_so():
+    async def test(cluster: Cluster) -> None:
+        async with flock(cluster, 1, synchronization=Silent()) as f:
+            other = f.hub_of(await f.node())
+            await f.nodes[1].wait_members(2)
+            began = now()
+            with pytest.raises(covey.DeadlineExceeded, match=r"nothing was heard of it from .* for 60 s"):
+                await other.start()
+            assert 60 <= now() - began < 62
+            assert f.hubs[0].statistics()["children"] == 0
+            await other.aclose()
 
     run(test)

@@ -67,7 +67,7 @@ class Hub:
         """Take part: returns once this node places children, and all that are `static` run.
 
         Raises `ConfigError` where the hub is open on this node with other options, `ChildStartFailed` for a static
-        child that does not start.
+        child that does not start, `DeadlineExceeded` where it is not known after 60 s what runs on the other nodes.
         """
         if self._entered is None:
             # Children get a handle that takes no part itself: a hub stays open for its users, not for them.
@@ -90,7 +90,13 @@ class Hub:
         await self.aclose()
 
     def _open(self) -> OpenHub:
-        return self._entered if self._entered is not None else self._hubs.get(self._instance)
+        """The open hub. Raises `ClosedError`, and `ConfigError` for a handle with other settings than it has."""
+        if self._entered is not None:
+            return self._entered
+        hub = self._hubs.get(self._instance)
+        if (has := hub.wanted.options.settings) != (wants := self._wanted.options.settings):
+            raise ConfigError(f"the hub {hub.text} is open on this node with {has}, and this handle has {wants}")
+        return hub
 
     # --- children ---------------------------------------------------------------------------------------------------
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from covey.core.errors import DeadlineExceeded
+from covey.core.ids import short
 from covey.core.vocabulary import Emit
 from covey.protocols.registry.ground import Ground
 from covey.protocols.registry.rows import digest_of
 from covey.protocols.registry.vocabulary import ConfigDiffers, VotersMissing
+
+PATIENCE_US = 60 * 1_000_000  # who does not know by then what runs elsewhere does not open the hub. Guess
+TELLS = "its synchronization tells everything to whoever comes, and that nodes reach each other"
 
 
 class Agreement:
@@ -28,6 +33,13 @@ class Agreement:
         ours = digest_of(options.settings)
         there = {one.name for one in (*view.hosts, *view.others) if one.config == ours}
         return tuple(name for name in options.voters if name not in there)
+
+    def silence(self) -> DeadlineExceeded:
+        """Why this node cannot know what runs already: who holds rows of this hub and shows none."""
+        ground = self._ground
+        silent = [short(site) for site in ground.rows.holders(ground.hub) if site not in ground.book.participants]
+        told = f"nothing was heard of it from {', '.join(silent[:5])}" if silent else "its rows did not come"
+        return DeadlineExceeded(f"{told} for {PATIENCE_US // 1_000_000} s; the hub was not opened: see that {TELLS}")
 
     def on_view(self) -> None:
         """Others take part now."""

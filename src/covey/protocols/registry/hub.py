@@ -16,7 +16,7 @@ from covey.core.ids import Origin, Site
 from covey.core.rows import Put, RowsChanged, SharedChanged, SharedWrite, Start
 from covey.core.vocabulary import Emit, Refuse, Resolve
 from covey.protocols.registry import rows
-from covey.protocols.registry.agreement import Agreement
+from covey.protocols.registry.agreement import PATIENCE_US, Agreement
 from covey.protocols.registry.calls import Calls
 from covey.protocols.registry.copies import Hosted, Phase
 from covey.protocols.registry.duplicates import Duplicates
@@ -130,6 +130,9 @@ class Hub:
             due_us = min(due_us, max(ground.opened_us, joined_us) + config.joined_settle_us)
         if unknown or now_us < due_us or not ground.is_complete():
             ground.alarm("settled", None, max(due_us, now_us + config.announce_us))
+            if self._opening and now_us >= ground.opened_us + PATIENCE_US:
+                request, self._opening = self._opening, 0
+                ground.say(Refuse(request, self.agreement.silence()))
             return
         ground.ready = True
         ground.looks |= dict.fromkeys(self.book.children)
