@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FOR_EVER = 1 << 62
-_meta_decoder = msgspec.msgpack.Decoder()
 
 
 class WantedHub(msgspec.Struct, frozen=True):
@@ -100,15 +99,15 @@ class OpenHub:
             ]
         )
         if row is None:
-            return Child(decode_key(encoded), "", {}, copies)
-        return Child(decode_key(encoded), row.spec.start, _metadata(row.meta), copies)
+            return Child(decode_key(encoded), "", b"", copies)
+        return Child(decode_key(encoded), row.spec.start, row.meta, copies)
 
     def made(self, new: h.NewChild, place: h.Place) -> Child:
         """A child as it was started, and is not known any more."""
         site, incarnation = place.life
         one = place.running
         copy = ChildCopy(site, self.name_of(site), incarnation, STATE_NAMES[one.state], one.instance, one.epoch)
-        return Child(decode_key(new.id), new.spec.start, _metadata(new.meta), (copy,))
+        return Child(decode_key(new.id), new.spec.start, new.meta, (copy,))
 
     def name_of(self, site: Site | None) -> str:
         """The name of a node that takes part, or what its site begins with."""
@@ -414,10 +413,3 @@ def errors_of(hub: OpenHub, errors: tuple[h.ChildError, ...]) -> tuple[ChildErro
 def _name(instance: bytes) -> str:
     """The name of a hub, for people."""
     return repr(decode_key(instance[len(PREFIX) :]))
-
-
-def _metadata(encoded: bytes) -> Any:
-    try:
-        return _meta_decoder.decode(encoded) if encoded else {}
-    except (ValueError, RecursionError):
-        return {}

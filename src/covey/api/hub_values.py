@@ -13,6 +13,8 @@ from covey.protocols.registry.rows import State
 from covey.protocols.registry.vocabulary import Trouble
 from covey.wire.keys import Key
 
+_metadata_decoder = msgspec.msgpack.Decoder()
+
 
 class ChildCopy(msgspec.Struct, frozen=True):
     """One copy of a child: where it runs, and how.
@@ -32,17 +34,32 @@ class ChildCopy(msgspec.Struct, frozen=True):
 
 
 class Child(msgspec.Struct, frozen=True):
-    """A child as this node knows it. `copies` is empty while it runs nowhere, and has two after a split for a while."""
+    """A child as this node knows it. `copies` is empty while it runs nowhere, and has two after a split for a while.
+
+    `encoded` is its metadata as it travels.
+    """
 
     id: Key
     start: str
-    metadata: Any
+    encoded: bytes
     copies: tuple[ChildCopy, ...]
+
+    @property
+    def metadata(self) -> Any:
+        """What is said of it: read anew each time, so whoever changes it changes its own."""
+        try:
+            return _metadata_decoder.decode(self.encoded) if self.encoded else {}
+        except (ValueError, RecursionError):
+            return {}
+
+    def __repr__(self) -> str:
+        return f"Child(id={self.id!r}, start={self.start!r}, metadata={self.metadata!r}, copies={self.copies!r})"
 
     @property
     def tag(self) -> Any:
         """What its metadata says under "tag", or None."""
-        return self.metadata.get("tag") if isinstance(self.metadata, dict) else None
+        metadata = self.metadata
+        return metadata.get("tag") if isinstance(metadata, dict) else None
 
     @property
     def site(self) -> Site | None:
