@@ -5,11 +5,18 @@ from __future__ import annotations
 import pytest
 
 import covey
+from covey.api.telling import Telling
+from covey.core.ids import Site
+from covey.protocols.claims.vocabulary import EpochsAhead, SeatEmpty, VotersDiffer
+from covey.protocols.registry.rows import PREFIX
 from covey.testing import Cluster, run
+from covey.wire.keys import encode_key
 from tests.api.hub_children import session
 from tests.api.hubs_open import Flock, flock, unread
 from tests.testing.virtual import next_of, until
 
+HUB = PREFIX + encode_key("h")
+VOTER = Site(b"a" * 16)
 NAMES = ["a", "b", "c"]
 
 
@@ -83,3 +90,17 @@ def test_a_voter_without_a_seat_is_told_of():
                 assert missing.names == ("b",)
 
     run(test)
+
+
+@pytest.mark.parametrize(
+    "event, says",
+    [
+        (VotersDiffer(HUB, VOTER), "event=voters_differ hub='h' site=61616161 name='' reason='it names other voters"),
+        (EpochsAhead(HUB, VOTER), "event=epochs_ahead hub='h' site=61616161 name='' reason='one of both has a wrong"),
+        (SeatEmpty("b", (VOTER,), "why"), "event=seat_empty name='b' sites=61616161 reason='why'"),
+    ],
+)
+def test_what_people_have_to_mend_is_logged_in_words_they_can_read(event, says, caplog):
+    Telling(lambda _: None, lambda _: None).on_event(event)
+    assert says in caplog.text
+    assert "b'aaaa" not in caplog.text

@@ -174,7 +174,7 @@ class OpenHub:
     @property
     def text(self) -> str:
         """Its name, for people."""
-        return _name(self.instance)
+        return hub_name(self.instance)
 
 
 class Hubs:
@@ -281,7 +281,7 @@ class Hubs:
         if instance not in self._open and (machine := self.machine.hubs.get(instance)) is not None:
             count = len(machine.hosting.hosted)
             raise UnavailableError(
-                f"the hub {_name(instance)} was closed on this node, and {count} of its children have still "
+                f"the hub {hub_name(instance)} was closed on this node, and {count} of its children have still "
                 "not ended there; it was not opened: try again later, or open it in another process"
             )
 
@@ -410,6 +410,6 @@ def errors_of(hub: OpenHub, errors: tuple[h.ChildError, ...]) -> tuple[ChildErro
     )
 
 
-def _name(instance: bytes) -> str:
+def hub_name(instance: bytes) -> str:
     """The name of a hub, for people."""
     return repr(decode_key(instance[len(PREFIX) :]))
