@@ -382,8 +382,10 @@ class Hub:
             reasons.append(
                 f"{name_of(placed)} is to start it" + ("" if hosted is None else f" ({hosted.phase.name.lower()})")
             )
-        for site, _ in runs:
-            if site != placed:
+        for (site, _), running in runs.items():
+            if running.state is rows.State.STUCK:
+                reasons.append(f"{name_of(site)}: it was told to end, and does not: end that process if it never does")
+            elif placed is not None and site != placed:
                 reasons.append(f"it runs on {name_of(site)}, and moves to {name_of(placed)} once the view is stable")
         if len(runs) > 1:
             reasons.append("it runs more than once: one of them ends")
