@@ -49,8 +49,9 @@ from covey.api.hub_values import (
     StartResult,
     StopResult,
     StrategyFailed,
+    VotersMissing,
 )
-from covey.api.hubs import Explanation, Hub, Singleton
+from covey.api.hubs import Explanation, Hub
 from covey.api.lifespan import lifespan
 from covey.api.mailboxes import Mailbox
 from covey.api.members import (
@@ -67,6 +68,7 @@ from covey.api.members import (
 from covey.api.node import Node, NodeStatistics
 from covey.api.presence import Presence, PresenceChanged, PresenceEntry, PresenceJoined, PresenceLeft
 from covey.api.scopes import Scope
+from covey.api.singletons import Singleton
 from covey.api.telling import NodeState
 from covey.core.errors import (
     AuthenticationError,
@@ -202,6 +204,7 @@ __all__ = [
     "UsageError",
     "ValueTooLarge",
     "VersionMismatch",
+    "VotersMissing",
     "lifespan",
     "process",
 ]

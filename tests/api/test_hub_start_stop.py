@@ -216,3 +216,19 @@ def test_s11_a_thousand_short_children_run_once_each():
             assert not any(machine(hub).hosting.hosted for hub in f.hubs)
 
     run(test)
+
+
+def test_what_a_user_changes_in_the_metadata_that_it_looked_up_is_its_own():
+    async def test(cluster: Cluster) -> None:
+        async with flock(cluster, 1) as f:
+            (hub,) = f.hubs
+            await hub.start_child(covey.ChildSpec("x", session).with_options(metadata={"a": [1]}))
+            for found in (hub.lookup("x"), hub.find(a=[1])[0], hub.dump()["x"]):
+                assert found is not None
+                found.metadata["a"].append(2)
+                found.metadata["evil"] = 1
+            found = hub.lookup("x")
+            assert found is not None and found.metadata == {"a": [1]}
+            assert "metadata={'a': [1]}" in repr(found)
+
+    run(test)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from covey.api.events import EventHub, Subscription
+from covey.api.hub_telling import HubTelling
 from covey.api.hub_values import (
     STATE_NAMES,
     Child,
@@ -19,20 +20,15 @@ from covey.api.hub_values import (
     ChildUnplaced,
     ChildUnregistered,
     ChildUpdated,
-    ConfigMismatch,
-    CopyEnded,
     HubEvent,
     HubNode,
-    HubNodesChanged,
-    MoveFailed,
-    StrategyFailed,
     error_of,
-    explain_mismatch,
 )
 from covey.core.children import Copy, StartChild, StopChild
 from covey.core.errors import ClosedError, ConfigError, UnavailableError, UnknownName
 from covey.core.ids import Origin, Site, short
 from covey.core.vocabulary import Abandon
+from covey.protocols.claims.vocabulary import SeatEmpty
 from covey.protocols.registry import vocabulary as h
 from covey.protocols.registry.hub import Hub as Machine
 from covey.protocols.registry.rows import PREFIX, Running, State
@@ -48,14 +44,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FOR_EVER = 1 << 62
-_meta_decoder = msgspec.msgpack.Decoder()
 
 
 class WantedHub(msgspec.Struct, frozen=True):
     """A hub as it is opened on this node."""
 
     options: h.HubOptions
-    starts: dict[str, Start]
+    starts: dict[str, Start[...]]
     static: tuple[h.NewChild, ...]
     resolve: Resolve | None
 
@@ -73,7 +68,8 @@ class OpenHub:
         self.wanted = wanted
         self.users = 0
         self.ready: asyncio.Task[None] | None = None
-        self.events: EventHub[tuple[Child, ...], HubEvent] = EventHub(self._snapshot)
+        self.telling = HubTelling(self)
+        self.events: EventHub[tuple[Child, ...], HubEvent] = EventHub(self._snapshot, self.telling.standing)
         self.cache: dict[Any, Child] = {}  # what was looked up: by id, if that is a str; else by its encoding
 
     @property
@@ -103,15 +99,15 @@ class OpenHub:
             ]
         )
         if row is None:
-            return Child(decode_key(encoded), "", {}, copies)
-        return Child(decode_key(encoded), row.spec.start, _metadata(row.meta), copies)
+            return Child(decode_key(encoded), "", b"", copies)
+        return Child(decode_key(encoded), row.spec.start, row.meta, copies)
 
     def made(self, new: h.NewChild, place: h.Place) -> Child:
         """A child as it was started, and is not known any more."""
         site, incarnation = place.life
         one = place.running
         copy = ChildCopy(site, self.name_of(site), incarnation, STATE_NAMES[one.state], one.instance, one.epoch)
-        return Child(decode_key(new.id), new.spec.start, _metadata(new.meta), (copy,))
+        return Child(decode_key(new.id), new.spec.start, new.meta, (copy,))
 
     def name_of(self, site: Site | None) -> str:
         """The name of a node that takes part, or what its site begins with."""
@@ -144,30 +140,11 @@ class OpenHub:
         if type(event) is h.NobodyRuns:
             self._on_unplaced(event)
             return
-        told: HubEvent
-        match event:
-            case h.ParticipantsChanged():
-                self.cache.clear()  # of nodes that have another name
-                told = HubNodesChanged(self.nodes())
-                log.info("event=hub_nodes_changed hub=%s nodes=%d", self.text, len(told.nodes))
-            case h.ConfigDiffers(_, ours, theirs, places):
-                others = {self.name_of(site): settings for site, settings in theirs}
-                told = ConfigMismatch(ours, theirs, places, explain_mismatch(ours, others, places) if theirs else "")
-                log.error("event=config_mismatch hub=%s reason=%r", self.text, told.explanation)
-            case h.CopyEnded(_, id, epoch, why, winner, error):
-                told = CopyEnded(decode_key(id), why, winner, error)
-                log.warning("event=copy_ended hub=%s id=%r token=%d why=%r winner=%r",
-                            self.text, told.id, epoch, why, self.name_of(winner))  # fmt: skip
-            case h.MoveFailed(_, id, target, error):
-                told = MoveFailed(decode_key(id), target, error)
-                log.warning("event=move_failed hub=%s id=%r target=%s reason=%r",
-                            self.text, told.id, self.name_of(target), error)  # fmt: skip
-            case h.StrategyFailed(_, function, reason):
-                told = StrategyFailed(function, reason)
-                log.error("event=strategy_failed hub=%s function=%s reason=%r", self.text, function, reason)
-            case _:
-                return
-        self.events.publish(told)
+        if type(event) is h.ParticipantsChanged:
+            self.cache.clear()  # of nodes that have another name
+        told = self.telling.told(event)
+        if told is not None:
+            self.events.publish(told)
 
     def _on_child(self, event: h.ChildChanged) -> None:
         self.cache.pop(event.id, None)
@@ -197,7 +174,7 @@ class OpenHub:
     @property
     def text(self) -> str:
         """Its name, for people."""
-        return _name(self.instance)
+        return hub_name(self.instance)
 
 
 class Hubs:
@@ -222,6 +199,7 @@ class Hubs:
         self._open: dict[bytes, OpenHub] = {}
         self._ending: dict[bytes, asyncio.Task[None]] = {}  # of hubs whose children are still on their way out
         self._claims = engine.claims
+        self.votes_in = engine.voter.votes_for
         self.children = Children(runner.feed, runner.now_us, self._lease_us)
         self._guard = Guard(watchdog, self.machine.watch_us, self._on_no_watchdog)
         runner.carry_out({**self.children.hands, StartChild: self._watched, StopChild: self._watched})
@@ -245,6 +223,12 @@ class Hubs:
         hub = self._open.get(event.hub)
         if hub is not None:
             hub.on_event(event)
+
+    def on_seat_empty(self, event: SeatEmpty) -> None:
+        """Somebody who is to vote cannot: all hubs hear so that name it among their voters."""
+        for hub in list(self._open.values()):
+            if event.name in hub.wanted.options.voters:
+                hub.on_event(event)
 
     # --- open and closed --------------------------------------------------------------------------------------------
 
@@ -297,7 +281,7 @@ class Hubs:
         if instance not in self._open and (machine := self.machine.hubs.get(instance)) is not None:
             count = len(machine.hosting.hosted)
             raise UnavailableError(
-                f"the hub {_name(instance)} was closed on this node, and {count} of its children have still "
+                f"the hub {hub_name(instance)} was closed on this node, and {count} of its children have still "
                 "not ended there; it was not opened: try again later, or open it in another process"
             )
 
@@ -426,13 +410,6 @@ def errors_of(hub: OpenHub, errors: tuple[h.ChildError, ...]) -> tuple[ChildErro
     )
 
 
-def _name(instance: bytes) -> str:
+def hub_name(instance: bytes) -> str:
     """The name of a hub, for people."""
     return repr(decode_key(instance[len(PREFIX) :]))
-
-
-def _metadata(encoded: bytes) -> Any:
-    try:
-        return _meta_decoder.decode(encoded) if encoded else {}
-    except (ValueError, RecursionError):
-        return {}

@@ -13,6 +13,8 @@ from covey.protocols.registry.rows import State
 from covey.protocols.registry.vocabulary import Trouble
 from covey.wire.keys import Key
 
+_metadata_decoder = msgspec.msgpack.Decoder()
+
 
 class ChildCopy(msgspec.Struct, frozen=True):
     """One copy of a child: where it runs, and how.
@@ -32,17 +34,32 @@ class ChildCopy(msgspec.Struct, frozen=True):
 
 
 class Child(msgspec.Struct, frozen=True):
-    """A child as this node knows it. `copies` is empty while it runs nowhere, and has two after a split for a while."""
+    """A child as this node knows it. `copies` is empty while it runs nowhere, and has two after a split for a while.
+
+    `encoded` is its metadata as it travels.
+    """
 
     id: Key
     start: str
-    metadata: Any
+    encoded: bytes
     copies: tuple[ChildCopy, ...]
+
+    @property
+    def metadata(self) -> Any:
+        """What is said of it: read anew each time, so whoever changes it changes its own."""
+        try:
+            return _metadata_decoder.decode(self.encoded) if self.encoded else {}
+        except (ValueError, RecursionError):
+            return {}
+
+    def __repr__(self) -> str:
+        return f"Child(id={self.id!r}, start={self.start!r}, metadata={self.metadata!r}, copies={self.copies!r})"
 
     @property
     def tag(self) -> Any:
         """What its metadata says under "tag", or None."""
-        return self.metadata.get("tag") if isinstance(self.metadata, dict) else None
+        metadata = self.metadata
+        return metadata.get("tag") if isinstance(metadata, dict) else None
 
     @property
     def site(self) -> Site | None:
@@ -144,6 +161,20 @@ def explain_mismatch(ours: str, theirs: Mapping[str, str], places: bool) -> str:
     )
 
 
+def explain_missing(voters: tuple[str, ...], missing: tuple[str, ...], agreed: bool) -> str:
+    """What it means that these voters take no part. `agreed`: all were there together before, as this node knows."""
+    if not missing:
+        return ""
+    needed, left = len(voters) // 2 + 1, len(voters) - len(missing)
+    told = f"of the voters {', '.join(voters)} these take no part: {', '.join(missing)}"
+    if not agreed:
+        start = f"no child is started before all {len(voters)} have been there together once"
+        return f"{told}; {start}, afterwards {needed} of them are enough"
+    if left < needed:
+        return f"{told}; no child runs until {needed} of them are there"
+    return f"{told}; the {left} others are enough, and {left - needed} of these may go as well"
+
+
 def error_of(errors: tuple[ChildError, ...]) -> CoveyError:
     """Several errors as one: `DeadlineExceeded` where something was not heard of in time."""
     told = "; ".join(
@@ -216,7 +247,8 @@ class HubNodesChanged(msgspec.Struct, frozen=True):
 class ConfigMismatch(msgspec.Struct, frozen=True):
     """Nodes with another configuration take part. `places`: whether ours is the one by which children are placed.
 
-    Those of the other one run no children, and pass calls on. `explanation` says what differs, and what to do.
+    Those of the other one run no children, and pass calls on. `explanation` says what differs, and what to do. While
+    it holds, whoever opens `events()` hears it first.
     """
 
     ours: str
@@ -225,8 +257,20 @@ class ConfigMismatch(msgspec.Struct, frozen=True):
     explanation: str = ""
 
 
+class VotersMissing(msgspec.Struct, frozen=True):
+    """Of the nodes that `on_split=Majority(…)` names, these take no part, or cannot vote; (): all take part again.
+
+    `explanation` says what follows. No child is started before all of them have been there together once. While some
+    take no part, whoever opens `events()` hears it first.
+    """
+
+    names: tuple[str, ...]
+    explanation: str
+
+
 class StrategyFailed(msgspec.Struct, frozen=True):
-    """This function of the hub's synchronisation strategy raised, or returned what makes no sense. Said once for each.
+    """This function of the hub's synchronisation strategy raised, or returned what makes no sense. Said once for each,
+    and first of all to whoever opens `events()` later.
 
     Rows travel all the same: instead of what it would have said, what is new goes to all nodes, and one at random is
     told everything.
@@ -245,6 +289,7 @@ HubEvent = (
     | MoveFailed
     | HubNodesChanged
     | ConfigMismatch
+    | VotersMissing
     | StrategyFailed
 )
 

@@ -128,8 +128,11 @@ def _ask(where: Where, what: str, given: Mapping[str, Any]) -> list[Any]:
 
 
 def _ask_hub(where: Where, what: str, key: Key, given: Mapping[str, Any]) -> list[Any]:
-    """The same of one hub. Raises `UnknownName` where no node has it open."""
+    """The same of one hub, or of the singleton of that name. Raises `UnknownName` where no node has it open."""
     pages = _ask(where, what, {"hub": encode_key(key), **given})
+    single = encode_key(("singleton", key))
+    if not pages[0]["known"] and single in pages[0]["hubs"]:
+        pages = _ask(where, what, {"hub": single, **given})
     if not pages[0]["known"]:
         used = ", ".join(repr(decode_key(one)) for one in pages[0]["hubs"]) or "none"
         raise UnknownName(

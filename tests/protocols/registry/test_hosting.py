@@ -186,13 +186,15 @@ def test_a_child_that_is_stopped_is_told_once_and_its_row_goes_when_it_has_ended
     world = RegistryWorld()
     world.auto = {c.StartChild}
     world.start("x")
-    copy = world.copy("a", "x")
+    copy, wanted = world.copy("a", "x"), world.hub("a").book.children[X]
     world.take("a")
     world.give("a", h.StopChildren(2, HUB, (X,), 10 * SECOND_US))
     assert world.take("a") == [c.StopChild(copy, SPEC.shutdown_us)]
     assert world.runs("x") == {"a": "RUNNING"} and 2 not in world.outcomes
     world.give("a", c.ChildStuck(copy))
     assert world.runs("x") == {"a": "STUCK"} and world.hub("a").statistics()["stuck_now"] == 1
+    why = world.hub("a").why(wanted, lambda site: "a")
+    assert why[-1] == "a: it was told to end, and does not: end that process if it never does"
     world.give("a", c.ChildExited(copy, c.Ending.STOPPED))
     assert world.runs("x") == {}
     assert world.outcomes[2] == h.StopOutcome(((X, (site("a"),)),), ())

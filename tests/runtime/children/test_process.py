@@ -17,7 +17,7 @@ from tests.runtime.transport.tcp_harness import every_loop, run_on
 
 pytestmark = pytest.mark.serial
 
-STARTS = {
+STARTS: dict[str, Start[...]] = {
     name: Start(getattr(burning, name), executor="process")
     for name in ("answer", "burns", "checks", "Slow", "cleans_up", "leaves_a_thread", "asks_its_hub")
 }

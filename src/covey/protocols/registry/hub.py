@@ -16,6 +16,7 @@ from covey.core.ids import Origin, Site
 from covey.core.rows import Put, RowsChanged, SharedChanged, SharedWrite, Start
 from covey.core.vocabulary import Emit, Refuse, Resolve
 from covey.protocols.registry import rows
+from covey.protocols.registry.agreement import PATIENCE_US, Agreement
 from covey.protocols.registry.calls import Calls
 from covey.protocols.registry.copies import Hosted, Phase
 from covey.protocols.registry.duplicates import Duplicates
@@ -33,7 +34,6 @@ from covey.protocols.registry.unplaced import Unplaced
 from covey.protocols.registry.vocabulary import (
     ChildChanged,
     ChildError,
-    ConfigDiffers,
     NewChild,
     OpenHub,
     ParticipantsChanged,
@@ -63,6 +63,7 @@ class Hub:
         self.stopping = Stopping(ground)
         self.watching = self.starting.watching
         self.unplaced = Unplaced(ground)
+        self.agreement = Agreement(ground)
         self.statics = Statics(ground, self.starting.give_birth, self._opened)
         self.synchronizing = Synchronizing(ground, ground.rows.driven, ground.options.synchronization)
         self.hosting.ended = self._tell_author
@@ -71,7 +72,6 @@ class Hub:
         self._opening = 0
         self._stable_us = 0  # since when the view is what it is
         self._said: Participant | None = None
-        self._mismatch: tuple[Any, ...] = ()
 
     def check(self) -> None:
         """Every invariant."""
@@ -130,6 +130,9 @@ class Hub:
             due_us = min(due_us, max(ground.opened_us, joined_us) + config.joined_settle_us)
         if unknown or now_us < due_us or not ground.is_complete():
             ground.alarm("settled", None, max(due_us, now_us + config.announce_us))
+            if self._opening and now_us >= ground.opened_us + PATIENCE_US:
+                request, self._opening = self._opening, 0
+                ground.say(Refuse(request, self.agreement.silence()))
             return
         ground.ready = True
         ground.looks |= dict.fromkeys(self.book.children)
@@ -266,19 +269,7 @@ class Hub:
                 self.hosting.forget(life[0], life[1] + 1)
         elif known is None or known.incarnation != life[1]:
             self.hosting.forget(*life)
-        self._tell_mismatch()
-
-    def _tell_mismatch(self) -> None:
-        """Say once, for each set of nodes, that not all have one configuration."""
-        ground, view = self.ground, self.ground.places.view
-        ours = rows.digest_of(ground.options.settings)
-        differing = [one for one in (*view.hosts, *view.others) if one.config != ours]
-        mismatch = tuple((one.site, one.settings) for one in differing)
-        if mismatch != self._mismatch:
-            self._mismatch = mismatch
-            if mismatch:
-                places = view.config == ours
-                ground.say(Emit(ConfigDiffers(ground.hub, ground.options.settings, mismatch, places)))
+        self.agreement.on_view()
 
     def refused(self, change: SharedWrite, error: CoveyError, now_us: int) -> None:
         """A row could not be written: whoever asked for it hears why."""
@@ -391,8 +382,10 @@ class Hub:
             reasons.append(
                 f"{name_of(placed)} is to start it" + ("" if hosted is None else f" ({hosted.phase.name.lower()})")
             )
-        for site, _ in runs:
-            if site != placed:
+        for (site, _), running in runs.items():
+            if running.state is rows.State.STUCK:
+                reasons.append(f"{name_of(site)}: it was told to end, and does not: end that process if it never does")
+            elif placed is not None and site != placed:
                 reasons.append(f"it runs on {name_of(site)}, and moves to {name_of(placed)} once the view is stable")
         if len(runs) > 1:
             reasons.append("it runs more than once: one of them ends")
@@ -487,4 +480,5 @@ class Hub:
 
     def on_stable(self) -> None:
         """The view has been the same for a while: what belongs elsewhere may go there."""
+        self.agreement.on_stable()
         self.ground.looks |= dict.fromkeys(self.hosting.hosted)

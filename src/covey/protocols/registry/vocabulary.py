@@ -41,7 +41,8 @@ class HubOptions(msgspec.Struct, frozen=True):
 class OpenHub(msgspec.Struct, frozen=True, gc=False):
     """Take part in a hub. Resolved once this node places children and all of `static` run somewhere.
 
-    With a `StartOutcome` that has only errors where some of these did not start; the hub is open all the same.
+    With a `StartOutcome` that has only errors where some of these did not start; the hub is open all the same. Refused
+    with `DeadlineExceeded` where others do not show what they run.
     """
 
     request: int
@@ -201,6 +202,13 @@ class ConfigDiffers(msgspec.Struct, frozen=True, gc=False):
     ours: str
     theirs: tuple[tuple[Site, str], ...]
     places: bool
+
+
+class VotersMissing(msgspec.Struct, frozen=True, gc=False):
+    """The event: of the voters, these take no part, as this node sees it. Said of each set that lasts, also of none."""
+
+    hub: bytes
+    names: tuple[str, ...]
 
 
 class CopyEnded(msgspec.Struct, frozen=True, gc=False):

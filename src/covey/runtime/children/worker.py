@@ -177,7 +177,7 @@ def find(name: str) -> Any:
     return found
 
 
-async def live(pipe: Pipe, begin: Begin, start: Start) -> None:
+async def live(pipe: Pipe, begin: Begin, start: Start[...]) -> None:
     """Run the child until it has ended."""
     loop = asyncio.get_running_loop()
     copy = begin.prepare.copy
