@@ -212,7 +212,7 @@ EXAMPLES: dict[str, Any] = {
     "ChildCall": ChildCall(b"hub:h", 1_700_000_000_000, b"\xa1c", 7, 2, 5, 5_000_000, 0, msgspec.Raw(b"\xc0"), 4),
     "ChildAnswer": ChildAnswer(b"hub:h", 1_700_000_000_000, 7, 2, 3, msgspec.Raw(b"\xc0"), B),
     "ChildAnswer of who knows nobody": ChildAnswer(b"", 0, 0, 0, 0, msgspec.Raw(b"\xc0")),
-    "Ended": Ended(b"hub:h", b"\xa1c", 3, CLOCK, "ValueError: no"),
+    "Ended": Ended(b"hub:h", b"\xa1c", 3, CLOCK, "ValueError: no", CLOCK - 1),
     "Prepare": Prepare(b"hub:h", 9, b"\xa1c"),
     "Prepared": Prepared(b"hub:h", 9, b"\xa1c", ""),
     "Handover": Handover(b"hub:h", 9, b"\xa1c", CLOCK, b"state", False, (A, 2**53, CLOCK), 2, (4, 2**53)),

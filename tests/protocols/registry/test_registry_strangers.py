@@ -20,7 +20,7 @@ NIL = msgspec.Raw(b"\xc0")
 STRANGE = [
     wire.ChildAnswer(HUB, 1, 999, 1, wire.REPLY, NIL),
     wire.ChildAnswer(HUB, 1, 999, 1, wire.FULL, NIL, B),
-    wire.Ended(HUB, X, 1, 1, "no"),
+    wire.Ended(HUB, X, 1, 1, "no", 1),
     wire.Prepare(HUB, 1, X),
     wire.Prepared(HUB, 999, X, ""),
     wire.Handover(HUB, 1, X, 1, b"\xc0", False, None, 0, (1,)),

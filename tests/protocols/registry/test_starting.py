@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from covey.core import children as c
-from covey.core.errors import DeadlineExceeded, Overloaded
+from covey.core.errors import DeadlineExceeded, Overloaded, PeerUnreachable
 from covey.core.rows import Put
-from covey.core.vocabulary import Abandon
+from covey.core.vocabulary import Abandon, MessagesReceived
 from covey.protocols.registry import vocabulary as h
 from covey.protocols.registry.config import RegistryConfig
 from covey.protocols.registry.vocabulary import Trouble
 from covey.wire.keys import decode_key, encode_key
+from covey.wire.messages import registry as wire
 from tests.protocols.registry.outcomes import started, told
 from tests.protocols.registry.registry_world import HUB, SECOND_US, SPEC, RegistryWorld, child, site
 
@@ -195,3 +198,56 @@ def test_a_hub_that_closes_answers_what_was_asked_of_it():
     world.give("a", h.CloseHub(5, HUB))
     assert isinstance(world.outcomes[1], DeadlineExceeded)
     assert world.outcomes[5] is None
+
+
+def stop(world: RegistryWorld, id: Any, by: str = "a", request: int = 2, seconds: int = 10) -> None:
+    world.give(by, h.StopChildren(request, HUB, (encode_key(id),), seconds * SECOND_US))
+
+
+def test_a_start_is_answered_by_the_copy_of_its_own_birth_and_a_stop_by_the_end_of_those_it_stopped():
+    world = RegistryWorld("ab")
+    for node in "ab":
+        (id,) = world.home(node)
+        world.start(id, by="a", request=1)
+        old = world.copy(node, id)
+        world.auto -= {c.StopChild, c.StartChild}
+        stop(world, id)
+        world.start(id, request=3)
+        world.advance(1)
+        assert not {2, 3} & world.outcomes.keys(), "the old copy has not ended"
+        world.give(node, c.ChildExited(old, c.Ending.STOPPED))
+        assert world.outcomes.pop(2).errors == () and 3 not in world.outcomes
+        assert world.copy(node, id) != old
+        fail(world, node, id, "no luck")
+        assert told(world.outcomes.pop(3)) == {id: "RAISED"} and not world.shared
+        world.auto |= {c.StopChild, c.StartChild}
+
+
+def test_a_start_behind_a_copy_that_does_not_end_says_so():
+    world = RegistryWorld("ab")
+    (there,) = world.home("b")
+    world.start(there)
+    world.auto -= {c.StopChild}
+    stop(world, there, seconds=1)
+    world.start(there, request=3, timeout_us=SECOND_US)
+    world.give("b", c.ChildStuck(world.copy("b", there)))
+    assert world.call(there, request=4, timeout_us=SECOND_US) is None
+    world.advance(2)
+    assert (told(world.outcomes[2]), told(world.outcomes[3])) == ({there: "NO_RESPONSE"}, {there: "NO_RESPONSE"})
+    (error,) = world.outcomes[3].errors
+    assert error.site == site("b") and "stopped has not ended" in error.reason
+    assert isinstance(world.outcomes[4], PeerUnreachable), "it waited for the new one"
+
+
+def test_what_the_host_says_of_a_child_that_was_stopped_is_not_of_the_one_started_after_it():
+    world = RegistryWorld("ab")
+    (there,) = world.home("b")
+    world.auto.discard(c.StartChild)
+    world.start(there)
+    child = world.hub("a").book.children[encode_key(there)]
+    stop(world, there, request=2)
+    world.start(there, request=3)
+    late = wire.Ended(HUB, encode_key(there), 1, child.epoch, "it failed", child.begun[0])
+    world.give("a", MessagesReceived(site("b"), (late,)))
+    world.give("b", c.ChildStarted(world.copy("b", there)))
+    assert started(world.outcomes[3]) == {there: "b"}

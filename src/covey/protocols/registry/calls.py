@@ -195,7 +195,9 @@ class Calls:
         bound = pending.mailbox if pending.unknown else 0
         placed = ground.places.host(id)
         runs = {life: one for life, one in self._keepers(pending).items() if one.state is not State.MOVING}
-        hosted = self._hosting.hosted.get(id)
+        hosted, child = self._hosting.hosted.get(id), ground.book.children.get(id)
+        if hosted is not None and not bound and (child is None or hosted.birth not in child.begun):
+            hosted = None  # it was stopped, and another one of this id comes when it has ended
         if runs:
             life = next((life for life in runs if life[0] == placed), min(runs))
             if life != ground.me or hosted is None:
@@ -208,9 +210,9 @@ class Calls:
 
     def _keepers(self, pending: Pending) -> dict[Origin, Running]:
         """Who shows that it has the mailbox that the letter is for, or any if it is for none yet."""
-        ground, bound = self._ground, pending.mailbox if pending.unknown else 0
+        ground, bound, id = self._ground, pending.mailbox if pending.unknown else 0, pending.command.id
         return {
-            life: one for life, one in ground.book.running(pending.command.id).items()
+            life: one for life, one in (ground.book.running(id) if bound else ground.book.copies(id)).items()
             if one.state is not State.FAILED and one.mailboxes and (not bound or bound in one.mailboxes)
             and (life == ground.me or ground.is_here(life))
         }  # fmt: skip

@@ -74,7 +74,7 @@ class Hosting:
         invariant(child.id not in self.hosted, "of each child at most one is here")
         mailbox = Mailbox(ground.config, ground.draw())
         hosted = Hosted(child.id, child.spec, child.births, copy or self.copy(child.id), mailbox)
-        hosted.first = first
+        hosted.first, hosted.birth = first, child.begun[-1]
         self.hosted[child.id] = hosted
         return hosted
 
@@ -122,7 +122,8 @@ class Hosting:
         if state is None:
             return
         hosted.announced = state
-        said = rows.Running(hosted.epoch, hosted.copy.number, state, hosted.error, hosted.mailbox.names)
+        names = hosted.mailbox.names
+        said = rows.Running(hosted.epoch, hosted.copy.number, state, hosted.error, names, hosted.birth)
         self._ground.write(rows.running_key(hosted.id), rows.encode(said))
 
     def announce_late(self, id: bytes) -> None:
@@ -130,6 +131,15 @@ class Hosting:
         hosted = self.hosted.get(id)
         if hosted is not None and hosted.phase is Phase.STARTING and hosted.announced is None:
             self.announce(hosted)
+
+    def serve(self, hosted: Hosted, child: Child) -> None:
+        """Its child has these births now, and at least one of those that it was started for."""
+        hosted.births, hosted.spec = child.births, child.spec
+        if hosted.birth not in child.begun:
+            hosted.birth = child.begun[-1]
+            if hosted.announced is not None:
+                self.announce(hosted)
+        self.raise_epoch(hosted, child)
 
     def raise_epoch(self, hosted: Hosted, child: Child) -> None:
         """A row must not lie below what runs."""
@@ -236,7 +246,9 @@ class Hosting:
         raised = fact.ending is not c.Ending.RETURNED
         spec = hosted.spec
         child = self._ground.book.children.get(hosted.id)
-        place = Place(hosted.id, self._ground.me, rows.Running(hosted.epoch, hosted.copy.number, State.RUNNING))
+        child = child if child is not None and hosted.birth in child.begun else None  # it is of one that was stopped
+        said = rows.Running(hosted.epoch, hosted.copy.number, State.RUNNING, birth=hosted.birth)
+        place = Place(hosted.id, self._ground.me, said)
         if raised and starting and hosted.first and hosted.fresh:
             if child is not None:
                 self.ended(place, (fact.error or "it failed")[: wire.TEXT_MAX], child.author, now_us)

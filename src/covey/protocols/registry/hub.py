@@ -326,8 +326,7 @@ class Hub:
         if hosted.phase is Phase.FAILED and self.duplicates.gives_way(id):
             self.hosting.end(hosted, now_us)
             return
-        hosted.births, hosted.spec = child.births, child.spec
-        self.hosting.raise_epoch(hosted, child)
+        self.hosting.serve(hosted, child)
         self.duplicates.look(hosted, now_us)
         self._stay_or_go(child, hosted, now_us)
 
@@ -409,8 +408,8 @@ class Hub:
 
     def _start(self, new: NewChild, now_us: int) -> CoveyError | None:
         """A child that is called and not there is started."""
-        error = self.starting.give_birth(new, now_us)
-        return None if error is None else UnknownName(f"{error.reason}; the call was not delivered")
+        birth = self.starting.give_birth(new, now_us)
+        return UnknownName(f"{birth.reason}; the call was not delivered") if isinstance(birth, ChildError) else None
 
     def _answer(self, letter: Letter, kind: int, payload: bytes, host: Site | None) -> None:
         me = self.ground.me
@@ -446,12 +445,12 @@ class Hub:
             self._ended(place, error, now_us)
         else:
             said = place.running
-            message = wire.Ended(self.ground.hub, place.id, said.instance, said.epoch, error)
+            message = wire.Ended(self.ground.hub, place.id, said.instance, said.epoch, error, said.birth)
             self.ground.send(author[0], message, len(error) + 96)
 
     def on_ended(self, peer: Origin, message: wire.Ended, now_us: int) -> None:
         """A child that we started has ended elsewhere."""
-        running = rows.Running(message.epoch, message.instance, rows.State.RUNNING)
+        running = rows.Running(message.epoch, message.instance, rows.State.RUNNING, birth=message.birth)
         self._ended(Place(message.id, peer, running), message.error, now_us)
 
     def _ended(self, place: Place, error: str, now_us: int) -> None:

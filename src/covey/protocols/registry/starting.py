@@ -11,11 +11,11 @@ from collections import deque
 import msgspec
 
 from covey.core.errors import CoveyError, DeadlineExceeded
-from covey.core.ids import Origin, Site
+from covey.core.ids import Site
 from covey.core.vocabulary import Refuse, Resolve
 from covey.protocols.registry import rows
 from covey.protocols.registry.ground import Ground
-from covey.protocols.registry.rows import RUNS, Running, State
+from covey.protocols.registry.rows import RUNS, State
 from covey.protocols.registry.vocabulary import ChildError, NewChild, Place, StartChildren, StartOutcome, Trouble
 from covey.protocols.registry.waiting import Waiting
 from covey.protocols.registry.watching import Watching
@@ -25,11 +25,12 @@ from covey.wire.messages.rows import ROW_VALUE_BYTES_MAX
 class Batch:
     """Children that are to start together."""
 
-    __slots__ = ("asks", "command", "errors", "missing", "started", "taking_back", "unwritten")
+    __slots__ = ("asks", "births", "command", "errors", "missing", "started", "taking_back", "unwritten")
 
     def __init__(self, command: StartChildren) -> None:
         self.command = command
         self.unwritten: deque[NewChild] = deque()
+        self.births: dict[bytes, int] = {}  # the epochs of those that were written
         self.missing: dict[bytes, Site | None] = {}  # who is to start each
         self.started: dict[bytes, Place] = {}
         self.errors: list[ChildError] = []
@@ -67,7 +68,7 @@ class Starting:
         batch = self._batches[command.request] = Batch(command)
         seen: dict[bytes, None] = {}
         for new in command.children:
-            is_there = book.running(new.id) if command.unchecked else new.id in book.children
+            is_there = book.copies(new.id) if command.unchecked else new.id in book.children
             if new.id in seen or is_there:
                 batch.errors.append(self._exists(new.id))
             else:
@@ -88,29 +89,31 @@ class Starting:
             while batch.unwritten and left:
                 left -= 1
                 new = batch.unwritten.popleft()
-                error = self.give_birth(new, now_us)
-                if error is not None:
-                    batch.errors.append(error)
+                birth = self.give_birth(new, now_us)
+                if isinstance(birth, ChildError):
+                    batch.errors.append(birth)
                 else:
+                    batch.births[new.id] = birth
                     batch.missing[new.id] = None  # its row, once it is shown, tells who is to start it
                     self._waiting.add(new.id, request)
             if batch.errors and not batch.unwritten:
                 self._look(request)
 
-    def give_birth(self, new: NewChild, now_us: int) -> ChildError | None:
-        """Write that a child is wanted, where anybody can run it."""
+    def give_birth(self, new: NewChild, now_us: int) -> int | ChildError:
+        """Write that a child is wanted, where anybody can run it; returns the epoch of its birth, or why not."""
         ground = self._ground
         host = ground.places.expect(new.id, new.spec.start)
         if host is None and ground.places.view.hosts:
             reason = f"no node of this hub runs {new.spec.start!r}: pass it to `children` where it is to run"
             return ChildError(new.id, None, Trouble.NO_HOST, reason)
         first = None if host is None else (bytes(host.site), host.incarnation)
-        birth = rows.encode(rows.Birth(new.spec, new.meta, ground.epoch(0, now_us), first))
+        epoch = ground.epoch(0, now_us)
+        birth = rows.encode(rows.Birth(new.spec, new.meta, epoch, first))
         if len(birth) > ROW_VALUE_BYTES_MAX:
             reason = f"its arguments and metadata have {len(birth)} bytes, a row has {ROW_VALUE_BYTES_MAX}: say less"
             return ChildError(new.id, None, Trouble.REFUSED, reason)
         ground.begin(new.id, birth)
-        return None
+        return epoch
 
     # --- what is shown ----------------------------------------------------------------------------------------------
 
@@ -126,16 +129,22 @@ class Starting:
             if self._is_gone(id):
                 self._waiting.found(request, batch.missing, id)
             return
-        place = _place(id, book.running(id))
+        child, birth = book.children.get(id), batch.births[id]
+        copies = {
+            life: one
+            for life, one in book.running(id).items()
+            if one.birth == birth or (child is not None and one.birth in child.begun)
+        }
+        place = next((Place(id, life, one) for life, one in copies.items() if one.state in RUNS), None)
         if place is not None:
             batch.started[id] = place
             batch.missing[id] = place.life[0]
-        elif id in book.children:
+        elif child is not None:
             batch.missing[id] = self._ground.places.host(id)
-            failed = next((life for life, one in book.running(id).items() if one.state is State.FAILED), None)
+            failed = next((life for life, one in copies.items() if one.state is State.FAILED), None)
             if failed is None:
                 return
-            reason = book.running(id)[failed].error or "it failed too often"
+            reason = copies[failed].error or "it failed too often"
             batch.errors.append(ChildError(id, failed[0], Trouble.RAISED, reason))
         else:  # stopped, or over: its host tells which
             self._ground.alarm("gone", (request, id), now_us + self._ground.config.retry_us)
@@ -155,7 +164,7 @@ class Starting:
         id = place.id
         for request in self._waiting.of(id):
             batch = self._batches[request]
-            if batch.taking_back:
+            if batch.taking_back or batch.births[id] != place.running.birth:
                 continue
             if error:
                 batch.errors.append(ChildError(id, place.life[0], Trouble.RAISED, error))
@@ -229,14 +238,22 @@ class Starting:
         batch.unwritten.clear()
         if not batch.taking_back:
             for id, known in batch.missing.items():
-                site = self._ground.places.host(id) or known
-                batch.errors.append(ChildError(id, site, Trouble.NO_RESPONSE, "nothing was heard of it in time"))
+                batch.errors.append(self._silent(id, known))
             for id, site in self.watching.who(request):
                 batch.errors.append(ChildError(id, site, Trouble.NO_RESPONSE, "it is not shown there yet"))
             if batch.errors and batch.command.rollback:
                 self._take_back(request, batch)
         self._waiting.give_up(request, batch.missing)
         self._end(request)
+
+    def _silent(self, id: bytes, known: Site | None) -> ChildError:
+        book = self._ground.book
+        before = next(iter([life for life in book.running(id) if life not in book.copies(id)]), None)
+        if before is not None:
+            reason = "one of the same id that was stopped has not ended there yet; this one starts once it has"
+            return ChildError(id, before[0], Trouble.NO_RESPONSE, reason)
+        site = self._ground.places.host(id) or known
+        return ChildError(id, site, Trouble.NO_RESPONSE, "nothing was heard of it in time")
 
     def abandon(self, request: int) -> None:
         """Nobody waits any more: a batch that is taken back if it fails, is; any other one goes on unheard."""
@@ -255,11 +272,6 @@ class Starting:
         self._batches.clear()
         self._waiting.clear()
         self.watching.close()
-
-
-def _place(id: bytes, running: dict[Origin, Running]) -> Place | None:
-    """Where a child runs, if it does."""
-    return next((Place(id, life, one) for life, one in running.items() if one.state in RUNS), None)
 
 
 def _with_host(error: ChildError, started: dict[bytes, Place]) -> ChildError:

@@ -13,10 +13,11 @@ from covey.protocols.registry.waiting import Waiting
 class Batch:
     """Children that are to end together."""
 
-    __slots__ = ("errors", "missing", "stopped")
+    __slots__ = ("births", "errors", "missing", "stopped")
 
     def __init__(self) -> None:
         self.missing: dict[bytes, tuple[Site, ...]] = {}  # who ran each
+        self.births: dict[bytes, tuple[int, ...]] = {}  # of the copies that are to end
         self.stopped: list[tuple[bytes, tuple[Site, ...]]] = []
         self.errors: list[ChildError] = []
 
@@ -42,13 +43,15 @@ class Stopping:
         batch = self._batches[command.request] = Batch()
         for id in dict.fromkeys(command.ids):
             runs = tuple(life[0] for life in book.running(id))
-            if id in book.children:
+            births = [one.birth for one in book.running(id).values()]
+            if (child := book.children.get(id)) is not None:
+                births += child.begun
                 self._ground.remove(id)
             elif not runs:
                 batch.errors.append(ChildError(id, None, Trouble.NOT_FOUND, "there is no such child"))
                 continue
             if runs:
-                batch.missing[id] = runs
+                batch.missing[id], batch.births[id] = runs, tuple(births)
                 self._waiting.add(id, command.request)
             else:  # it runs nowhere, and its row goes at once
                 batch.stopped.append((id, ()))
@@ -56,11 +59,11 @@ class Stopping:
         self._look(command.request, batch)
 
     def touched(self, id: bytes) -> None:
-        """A child is shown otherwise."""
-        book = self._ground.book
+        """A child is shown otherwise. One that somebody started anew meanwhile is another one."""
+        running = self._ground.book.running(id).values()
         for request in self._waiting.of(id):
-            if not book.running(id) or id in book.children:  # in that case somebody started it anew meanwhile
-                batch = self._batches[request]
+            batch = self._batches[request]
+            if not any(one.birth in batch.births[id] for one in running):
                 batch.stopped.append((id, batch.missing[id]))
                 self._waiting.found(request, batch.missing, id)
                 self._look(request, batch)

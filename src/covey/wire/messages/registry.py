@@ -80,13 +80,15 @@ class ChildAnswer(msgspec.Struct, frozen=True, array_like=True, tag=161, gc=Fals
 
 
 class Ended(msgspec.Struct, frozen=True, array_like=True, tag=162, gc=False):
-    """The child that you started failed as it started (`error`), or it ran here and has ended: it is removed."""
+    """The child that you started under the epoch `birth` failed as it started (`error`), or it ran here and has ended:
+    it is removed."""
 
     hub: HubField
     id: IdField
     instance: Number
     epoch: Epoch
     error: Text
+    birth: Epoch
 
 
 class Prepare(msgspec.Struct, frozen=True, array_like=True, tag=163, gc=False):
