@@ -154,6 +154,11 @@ class RegistryWorld:
         self._queue.append((to, fact))
         self.settle()
 
+    def together(self, *facts: tuple[Site, Any]) -> None:
+        """Several inputs, before anything that follows from them comes to others."""
+        self._queue += facts
+        self.settle()
+
     def give(self, name: str, fact: Any) -> None:
         """The same, for a node by its name."""
         self.feed(site(name), fact)

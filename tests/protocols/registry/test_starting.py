@@ -251,3 +251,51 @@ def test_what_the_host_says_of_a_child_that_was_stopped_is_not_of_the_one_starte
     world.give("a", MessagesReceived(site("b"), (late,)))
     world.give("b", c.ChildStarted(world.copy("b", there)))
     assert started(world.outcomes[3]) == {there: "b"}
+
+
+def test_a_rollback_takes_back_only_what_its_own_batch_started():
+    for first, second in ("ab", "ba"):
+        world = RegistryWorld("ab")
+        ids = world.home("a", 2) + world.home("b", 2)
+        (bad,) = [id for id in world.home("a", 3) if id not in ids]
+        world.auto.discard(c.StartChild)
+        batches = {
+            first: h.StartChildren(1, HUB, tuple(child(id) for id in ids), 10 * SECOND_US),
+            second: h.StartChildren(2, HUB, tuple(child(id) for id in (*ids, bad)), 10 * SECOND_US, rollback=True),
+        }
+        world.together(*((site(name), command) for name, command in batches.items()))
+        for name in "ab":
+            for effect in world.take(name):
+                if isinstance(effect, c.StartChild) and decode_key(effect.copy.id) != bad:
+                    world.give(name, c.ChildStarted(effect.copy))
+        fail(world, "a", bad)
+        world.auto.add(c.StartChild)
+        world.advance(1)
+        assert set(started(world.outcomes[1])) == set(ids)
+        assert world.outcomes[2].rolled_back and not world.outcomes[2].started
+        assert told(world.outcomes[2]) == {bad: "RAISED"} | dict.fromkeys(ids, "EXISTS")
+        assert [list(world.runs(id).values()) for id in (*ids, bad)] == [["RUNNING"]] * 4 + [[]]
+        assert all(len(row.births) == 1 for row in world.shared.values())
+
+
+def test_of_two_batches_that_both_are_taken_back_nothing_is_left():
+    world = RegistryWorld("ab")
+    ids = world.home("a") + world.home("b")
+    world.auto.discard(c.StartChild)
+    both = [h.StartChildren(at, HUB, tuple(child(id) for id in ids), 10 * SECOND_US, rollback=True) for at in (1, 2)]
+    world.together((site("a"), both[0]), (site("b"), both[1]))
+    for name, request in (("a", 1), ("b", 2)):
+        world.give(name, Abandon(request))
+    world.advance(2)
+    assert world.shared == {}
+    assert [world.runs(id) for id in ids] == [{}, {}]
+
+
+def test_batches_of_one_node_do_not_start_one_child_twice():
+    world = RegistryWorld("a", RegistryConfig(births_max=2))
+    long, short = [
+        h.StartChildren(at, HUB, tuple(child(id) for id in ids), SECOND_US) for at, ids in ((1, range(9)), (2, [8]))
+    ]
+    world.together((site("a"), long), (site("a"), short))
+    assert len(world.born) == 9
+    assert sorted([*told(world.outcomes[1]), *told(world.outcomes[2])]) == [8]

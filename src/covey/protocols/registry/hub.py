@@ -188,6 +188,7 @@ class Hub:
         """Children are shown otherwise."""
         for id, row in fact.rows:
             self.ground.removed.pop(id, None)
+            self.ground.begun.pop(id, None)
             before = self._shown(id)
             known = self.book.children.get(id)
             if not self.book.fold_shared(id, row):
@@ -283,6 +284,7 @@ class Hub:
     def refused(self, change: SharedWrite, error: CoveyError, now_us: int) -> None:
         """A row could not be written: whoever asked for it hears why."""
         if type(change) is Start:
+            self.ground.begun.pop(change.key, None)
             self.starting.refused(change.key, error)
             self.statics.refused(change.key, error, now_us)
             self.calls.failed(change.key, str(error), now_us)

@@ -64,12 +64,10 @@ class Starting:
 
     def start(self, command: StartChildren, now_us: int) -> None:
         """Start what is not there."""
-        book = self._ground.book
         batch = self._batches[command.request] = Batch(command)
         seen: dict[bytes, None] = {}
         for new in command.children:
-            is_there = book.copies(new.id) if command.unchecked else new.id in book.children
-            if new.id in seen or is_there:
+            if new.id in seen or self._is_there(new.id, command):
                 batch.errors.append(self._exists(new.id))
             else:
                 batch.unwritten.append(new)
@@ -78,9 +76,14 @@ class Starting:
         self.write_more(now_us)
         self._look(command.request)
 
-    def _exists(self, id: bytes) -> ChildError:
-        life = next(iter(self._ground.book.running(id)), None)
-        return ChildError(id, None if life is None else life[0], Trouble.EXISTS, "it is there already")
+    def _is_there(self, id: bytes, command: StartChildren) -> bool:
+        book = self._ground.book
+        is_there = bool(book.copies(id)) if command.unchecked else id in book.children
+        return is_there or id in self._ground.begun
+
+    def _exists(self, id: bytes, reason: str = "it is there already") -> ChildError:
+        life = next(iter(self._ground.book.copies(id)), None)
+        return ChildError(id, None if life is None else life[0], Trouble.EXISTS, reason)
 
     def write_more(self, now_us: int) -> None:
         """Write the rows of some more children."""
@@ -89,6 +92,9 @@ class Starting:
             while batch.unwritten and left:
                 left -= 1
                 new = batch.unwritten.popleft()
+                if self._is_there(new.id, batch.command):  # by now
+                    batch.errors.append(self._exists(new.id))
+                    continue
                 birth = self.give_birth(new, now_us)
                 if isinstance(birth, ChildError):
                     batch.errors.append(birth)
@@ -126,7 +132,7 @@ class Starting:
     def _touched(self, request: int, batch: Batch, id: bytes, now_us: int) -> None:
         book = self._ground.book
         if batch.taking_back:
-            if self._is_gone(id):
+            if self._is_taken_back(batch, id):
                 self._waiting.found(request, batch.missing, id)
             return
         child, birth = book.children.get(id), batch.births[id]
@@ -209,7 +215,7 @@ class Starting:
         self._ground.say(Resolve(request, outcome))
 
     def _take_back(self, request: int, batch: Batch) -> None:
-        """One failed, so all end, wherever they run."""
+        """One failed, so all end, wherever they run, but for those that somebody else started too."""
         batch.taking_back = True
         batch.unwritten.clear()
         if batch.asks:  # that the others show them is no outcome any more
@@ -220,12 +226,18 @@ class Starting:
                 batch.missing[id] = None
                 self._waiting.add(id, request)
         for id in list(batch.missing):
-            self._ground.remove(id)
-            if self._is_gone(id):  # over already, or written in this turn: then it is never shown
+            if self._ground.take_back(id, batch.births[id]):
+                batch.started.pop(id, None)
+                batch.errors.append(self._exists(id, "somebody else started it too, so it stays"))
+                self._waiting.found(request, batch.missing, id)
+            elif self._is_taken_back(batch, id):  # over already, or written in this turn: then it is never shown
                 self._waiting.found(request, batch.missing, id)
 
-    def _is_gone(self, id: bytes) -> bool:
-        return not self._ground.book.running(id) and id not in self._ground.book.children
+    def _is_taken_back(self, batch: Batch, id: bytes) -> bool:
+        book, birth = self._ground.book, batch.births[id]
+        child = book.children.get(id)
+        is_shown = child is not None and birth in child.begun
+        return not is_shown and all(one.birth != birth for one in book.running(id).values())
 
     def expired(self, request: int) -> None:
         """Its deadline has come: who was not heard of is named."""
