@@ -57,6 +57,7 @@ from covey.wire.messages.overlay import (
     ShuffleReply,
 )
 from covey.wire.messages.registry import (
+    Absent,
     Answered,
     Carried,
     ChildAnswer,
@@ -72,6 +73,7 @@ from covey.wire.messages.registry import (
     Requests,
     Watch,
     Watched,
+    WhichAbsent,
     WholeKnown,
     WholeOwner,
     WholeRows,
@@ -230,6 +232,8 @@ EXAMPLES: dict[str, Any] = {
     "Kept": Kept(b"hub:h", b"\xa1c"),
     "Watch": Watch(b"hub:h", 4, (b"\xa1c", b"\xa1d")),
     "Watched": Watched(b"hub:h", 4),
+    "WhichAbsent": WhichAbsent(b"hub:h", 4, (b"\xa1c", b"\xa1d")),
+    "Absent": Absent(b"hub:h", 4, (b"\xa1d",)),
     "Requests": Requests(
         b"hub:h",
         b"note",

@@ -34,6 +34,8 @@ STRANGE = [
     wire.Watch(HUB, 0, (X,)),
     wire.Watch(HUB, 3, ()),
     wire.Watched(HUB, 999),
+    wire.WhichAbsent(HUB, 0, (X,)),
+    wire.Absent(HUB, 999, (X,)),
     wire.ChildCall(HUB, 1, b"\xff not a key", 1, 1, 2**53, 2**53, 1, NIL, 5),
 ]  # fmt: skip
 

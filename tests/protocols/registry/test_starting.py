@@ -299,3 +299,51 @@ def test_batches_of_one_node_do_not_start_one_child_twice():
     world.together((site("a"), long), (site("a"), short))
     assert len(world.born) == 9
     assert sorted([*told(world.outcomes[1]), *told(world.outcomes[2])]) == [8]
+
+
+def test_what_was_stopped_elsewhere_a_moment_ago_is_started_though_it_is_shown_yet():
+    world = RegistryWorld("abc")
+    for runs in "ab":
+        (id,) = world.home(runs)
+        world.start(id)
+        world.late("a" if runs == "b" else "")
+        stop(world, id, by="c")
+        assert world.outcomes.pop(2).errors == ()
+        if runs == "b":
+            assert encode_key(id) in world.hub("a").book.children, "it is shown yet"
+        world.start(id, request=3)
+        world.caught_up()
+        world.advance(0.1)
+        assert started(world.outcomes.pop(3)) == {id: runs}
+        assert world.runs(id) == {runs: "RUNNING"}
+        assert len(world.hub("c").book.children[encode_key(id)].births) == 1
+
+
+def test_what_is_there_is_there_also_where_its_host_does_not_answer():
+    world = RegistryWorld("ab")
+    (there,) = world.home("b")
+    world.start(there)
+    world.delivers = lambda to, message: False
+    world.start(there, request=2)
+    world.advance(1.1)
+    assert told(world.outcomes[2]) == {there: "EXISTS"}
+    world.start(there, request=3, timeout_us=SECOND_US // 2)
+    world.advance(0.6)
+    assert told(world.outcomes[3]) == {there: "EXISTS"}
+
+
+def test_a_stop_waits_for_what_is_not_shown_to_run_yet():
+    world = RegistryWorld("ab")
+    for node in "ab":
+        (id,) = world.home(node)
+        world.auto.discard(c.StartChild)
+        world.auto.discard(c.StopChild)
+        world.start(id, request=1)
+        assert world.runs(id) == {}
+        stop(world, id)
+        copy = world.copy(node, id)
+        world.advance(1)
+        assert 2 not in world.outcomes
+        world.give(node, c.ChildExited(copy, c.Ending.STOPPED))
+        world.advance(1)
+        assert world.outcomes.pop(2).errors == ()

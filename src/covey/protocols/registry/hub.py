@@ -16,6 +16,7 @@ from covey.core.ids import Origin, Site
 from covey.core.rows import Put, RowsChanged, SharedChanged, SharedWrite, Start
 from covey.core.vocabulary import Emit, Refuse, Resolve
 from covey.protocols.registry import rows
+from covey.protocols.registry.asking import Asking
 from covey.protocols.registry.calls import Calls
 from covey.protocols.registry.copies import Hosted, Phase
 from covey.protocols.registry.duplicates import Duplicates
@@ -59,8 +60,9 @@ class Hub:
         self.calls = Calls(ground, self.hosting, self._start)
         self.moves = Moves(ground, self.hosting, self.calls)
         self.duplicates = Duplicates(ground, self.hosting, self.moves)
-        self.starting = Starting(ground)
-        self.stopping = Stopping(ground)
+        self.asking = Asking(ground, lambda id: id in self.hosting.hosted)
+        self.starting = Starting(ground, self.asking)
+        self.stopping = Stopping(ground, self.asking)
         self.watching = self.starting.watching
         self.unplaced = Unplaced(ground)
         self.statics = Statics(ground, self.starting.give_birth, self._opened)
@@ -181,6 +183,7 @@ class Hub:
         self.calls.close()
         self.starting.close()
         self.stopping.close()
+        self.asking.close()
 
     # --- rows -------------------------------------------------------------------------------------------------------
 

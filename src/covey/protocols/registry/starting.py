@@ -11,9 +11,10 @@ from collections import deque
 import msgspec
 
 from covey.core.errors import CoveyError, DeadlineExceeded
-from covey.core.ids import Site
+from covey.core.ids import Origin, Site
 from covey.core.vocabulary import Refuse, Resolve
 from covey.protocols.registry import rows
+from covey.protocols.registry.asking import Asking
 from covey.protocols.registry.ground import Ground
 from covey.protocols.registry.rows import RUNS, State
 from covey.protocols.registry.vocabulary import ChildError, NewChild, Place, StartChildren, StartOutcome, Trouble
@@ -25,12 +26,25 @@ from covey.wire.messages.rows import ROW_VALUE_BYTES_MAX
 class Batch:
     """Children that are to start together."""
 
-    __slots__ = ("asks", "births", "command", "errors", "missing", "started", "taking_back", "unwritten")
+    __slots__ = (
+        "asks",
+        "births",
+        "command",
+        "doubted",
+        "errors",
+        "missing",
+        "over",
+        "started",
+        "taking_back",
+        "unwritten",
+    )
 
     def __init__(self, command: StartChildren) -> None:
         self.command = command
         self.unwritten: deque[NewChild] = deque()
         self.births: dict[bytes, int] = {}  # the epochs of those that were written
+        self.doubted: dict[bytes, NewChild] = {}  # there, as it seems: their hosts are asked
+        self.over: dict[bytes, tuple[int, ...]] = {}  # births that are shown yet, and over
         self.missing: dict[bytes, Site | None] = {}  # who is to start each
         self.started: dict[bytes, Place] = {}
         self.errors: list[ChildError] = []
@@ -44,8 +58,9 @@ class Starting:
     Law: every command has one outcome, by its deadline. Invariants: what is missing is waited for, and by whom.
     """
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Ground, asking: Asking) -> None:
         self._ground = ground
+        self._asking = asking
         self._batches: dict[int, Batch] = {}
         self._waiting = Waiting()
         self.watching = Watching(ground, self._end)
@@ -64,21 +79,52 @@ class Starting:
 
     def start(self, command: StartChildren, now_us: int) -> None:
         """Start what is not there."""
+        if command.request in self._batches:
+            return  # said twice
         batch = self._batches[command.request] = Batch(command)
         seen: dict[bytes, None] = {}
+        hosts: list[tuple[bytes, Origin]] = []
         for new in command.children:
-            if new.id in seen or self._is_there(new.id, command):
+            if new.id in seen:
                 batch.errors.append(self._exists(new.id))
+            elif self._is_there(new.id, batch):
+                host = self._asking.host(new.id)
+                if host is None or host == self._ground.me:
+                    batch.errors.append(self._exists(new.id))
+                else:
+                    batch.doubted[new.id] = new
+                    hosts.append((new.id, host))
             else:
                 batch.unwritten.append(new)
             seen[new.id] = None
+        self._asking.ask(hosts, lambda ids, absent: self._told(command.request, ids, absent))
         self._ground.alarm("starting", command.request, now_us + command.timeout_us)
         self.write_more(now_us)
         self._look(command.request)
 
-    def _is_there(self, id: bytes, command: StartChildren) -> bool:
-        book = self._ground.book
-        is_there = bool(book.copies(id)) if command.unchecked else id in book.children
+    def _told(self, request: int, ids: tuple[bytes, ...], absent: tuple[bytes, ...]) -> None:
+        """A host says which of those that seemed to be there are over: these are started."""
+        batch = self._batches.get(request)
+        if batch is None:
+            return
+        for id in ids:
+            new, child = batch.doubted.pop(id, None), self._ground.book.children.get(id)
+            if new is None:
+                continue
+            if id not in absent:
+                batch.errors.append(self._exists(id))
+                continue
+            batch.over[id] = () if child is None else child.begun
+            batch.unwritten.append(new)
+        self._look(request)
+
+    def _is_there(self, id: bytes, batch: Batch) -> bool:
+        book, over = self._ground.book, batch.over.get(id, ())
+        child, copies = book.children.get(id), book.copies(id).values()
+        if batch.command.unchecked:
+            is_there = any(one.birth not in over for one in copies)
+        else:
+            is_there = child is not None and not set(child.begun) <= set(over)
         return is_there or id in self._ground.begun
 
     def _exists(self, id: bytes, reason: str = "it is there already") -> ChildError:
@@ -92,7 +138,7 @@ class Starting:
             while batch.unwritten and left:
                 left -= 1
                 new = batch.unwritten.popleft()
-                if self._is_there(new.id, batch.command):  # by now
+                if self._is_there(new.id, batch):  # by now
                     batch.errors.append(self._exists(new.id))
                     continue
                 birth = self.give_birth(new, now_us)
@@ -135,11 +181,11 @@ class Starting:
             if self._is_taken_back(batch, id):
                 self._waiting.found(request, batch.missing, id)
             return
-        child, birth = book.children.get(id), batch.births[id]
+        child, birth, over = book.children.get(id), batch.births[id], batch.over.get(id, ())
         copies = {
             life: one
             for life, one in book.running(id).items()
-            if one.birth == birth or (child is not None and one.birth in child.begun)
+            if one.birth == birth or (child is not None and one.birth in child.begun and one.birth not in over)
         }
         place = next((Place(id, life, one) for life, one in copies.items() if one.state in RUNS), None)
         if place is not None:
@@ -194,6 +240,8 @@ class Starting:
         batch = self._batches.get(request)
         if batch is None or batch.unwritten:
             return
+        if batch.doubted and not (batch.errors and batch.command.rollback):
+            return
         if batch.errors and batch.command.rollback and not batch.taking_back:
             self._take_back(request, batch)
         if batch.missing:
@@ -218,6 +266,7 @@ class Starting:
         """One failed, so all end, wherever they run, but for those that somebody else started too."""
         batch.taking_back = True
         batch.unwritten.clear()
+        batch.doubted.clear()
         if batch.asks:  # that the others show them is no outcome any more
             batch.asks = False
             self.watching.forget(request)
@@ -248,6 +297,8 @@ class Starting:
             reason = "there was no time to start it, and it is not started"
             batch.errors.append(ChildError(new.id, None, Trouble.NO_RESPONSE, reason))
         batch.unwritten.clear()
+        batch.errors += [self._exists(id) for id in batch.doubted]
+        batch.doubted.clear()
         if not batch.taking_back:
             for id, known in batch.missing.items():
                 batch.errors.append(self._silent(id, known))

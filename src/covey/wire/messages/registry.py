@@ -1,5 +1,5 @@
 """Messages between the nodes of one hub: calls of children, children on their way, and rows where a strategy decides
-when and to whom they travel. Tags 160-175."""
+when and to whom they travel. Tags 160-191."""
 
 from __future__ import annotations
 
@@ -202,6 +202,22 @@ class Watched(msgspec.Struct, frozen=True, array_like=True, tag=171, gc=False):
     number: Number
 
 
+class WhichAbsent(msgspec.Struct, frozen=True, array_like=True, tag=176, gc=False):
+    """Which of these are no children, as you know it who run them, or are to?"""
+
+    hub: HubField
+    number: Number
+    ids: Annotated[tuple[IdField, ...], msgspec.Meta(max_length=LETTERS_MAX)]
+
+
+class Absent(msgspec.Struct, frozen=True, array_like=True, tag=177, gc=False):
+    """These of what you asked about under that number are none, and no copy of them is here."""
+
+    hub: HubField
+    number: Number
+    ids: Annotated[tuple[IdField, ...], msgspec.Meta(max_length=LETTERS_MAX)]
+
+
 # --- rows, where a strategy decides when and to whom they travel ----------------------------------------------------
 
 NoteField: TypeAlias = Annotated[bytes, msgspec.Meta(max_length=NOTE_BYTES_MAX)]
@@ -267,6 +283,8 @@ RegistryMessage: TypeAlias = (
     | Kept
     | Watch
     | Watched
+    | WhichAbsent
+    | Absent
     | Requests
     | WholeOwner
     | WholeRows
