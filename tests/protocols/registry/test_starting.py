@@ -347,3 +347,10 @@ def test_a_stop_waits_for_what_is_not_shown_to_run_yet():
         world.give(node, c.ChildExited(copy, c.Ending.STOPPED))
         world.advance(1)
         assert world.outcomes.pop(2).errors == ()
+
+
+def test_where_all_have_weight_0_the_error_says_so():
+    world = RegistryWorld("ab", weight=0)
+    outcome = world.start("x")
+    assert told(outcome) == {"x": "NO_HOST"}
+    assert outcome is not None and "weight 0" in outcome.errors[0].reason

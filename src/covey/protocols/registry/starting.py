@@ -16,6 +16,7 @@ from covey.core.vocabulary import Refuse, Resolve
 from covey.protocols.registry import rows
 from covey.protocols.registry.asking import Asking
 from covey.protocols.registry.ground import Ground
+from covey.protocols.registry.placement import can_run
 from covey.protocols.registry.rows import RUNS, State
 from covey.protocols.registry.vocabulary import ChildError, NewChild, Place, StartChildren, StartOutcome, Trouble
 from covey.protocols.registry.waiting import Waiting
@@ -156,7 +157,10 @@ class Starting:
         ground = self._ground
         host = ground.places.expect(new.id, new.spec.start)
         if host is None and ground.places.view.hosts:
+            able = [one for one in ground.places.view.hosts if can_run(one.starts, new.spec.start)]
             reason = f"no node of this hub runs {new.spec.start!r}: pass it to `children` where it is to run"
+            if able:
+                reason = f"all nodes that run {new.spec.start!r} have weight 0: give one of them more"
             return ChildError(new.id, None, Trouble.NO_HOST, reason)
         first = None if host is None else (bytes(host.site), host.incarnation)
         epoch = ground.epoch(0, now_us)
