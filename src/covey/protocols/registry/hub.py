@@ -429,7 +429,8 @@ class Hub:
         if call.to != ground.me[1]:
             ground.answer(peer, call.number, call.attempt, wire.ELSEWHERE)
             return
-        letter = Letter(peer, call.number, now_us + call.left_us, call.kind, bytes(call.payload), call.attempt)
+        until_us = now_us + call.left_us - min(call.left_us // 10, ground.config.unread_us)
+        letter = Letter(peer, call.number, until_us, call.kind, bytes(call.payload), call.attempt)
         if not self.hosting.deliver(call.id, letter, call.low, now_us, call.mailbox):
             ground.answer(peer, call.number, call.attempt, wire.ELSEWHERE, host=self._where(call.id))
 

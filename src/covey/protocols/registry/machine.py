@@ -401,6 +401,8 @@ class Registry:
                     hub.hosting.announce_late(key)
                 case "restart":
                     hub.hosting.restart(key, now_us)
+                case "unread":
+                    hub.hosting.expire(key, now_us)
                 case "idle":
                     hub.hosting.idle(key, now_us)
                 case "move":

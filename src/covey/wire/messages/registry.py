@@ -38,7 +38,7 @@ Mailboxes: TypeAlias = Annotated[tuple[Number, ...], msgspec.Meta(max_length=MAI
 
 NIL = b"\xc0"  # the payload where there is none: None, encoded
 CALL, CAST = 0, 1  # kinds of letters
-REPLY, FAILURE, GONE, ELSEWHERE, FULL = 0, 1, 2, 3, 4  # kinds of answers
+REPLY, FAILURE, GONE, ELSEWHERE, FULL, UNREAD = 0, 1, 2, 3, 4, 5  # kinds of answers
 
 
 class ChildCall(msgspec.Struct, frozen=True, array_like=True, tag=160, gc=False):
@@ -66,15 +66,15 @@ class ChildCall(msgspec.Struct, frozen=True, array_like=True, tag=160, gc=False)
 class ChildAnswer(msgspec.Struct, frozen=True, array_like=True, tag=161, gc=False):
     """What became of your letter `number`.
 
-    `kind`: REPLY and FAILURE are the child's own; GONE: it ended before it answered, and may have acted; ELSEWHERE and
-    FULL: it did not get it. `host`: where it may be.
+    `kind`: REPLY and FAILURE are the child's own; GONE: it ended before it answered, and may have acted; ELSEWHERE,
+    FULL and UNREAD (nobody waits for it any more): it did not get it. `host`: where it may be.
     """
 
     hub: HubField
     to: IncarnationField
     number: Number
     attempt: Number
-    kind: Annotated[int, msgspec.Meta(ge=0, le=4)]
+    kind: Annotated[int, msgspec.Meta(ge=0, le=5)]
     payload: msgspec.Raw
     host: SiteField | None = None
 
