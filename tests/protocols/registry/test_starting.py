@@ -298,7 +298,7 @@ def test_batches_of_one_node_do_not_start_one_child_twice():
     ]
     world.together((site("a"), long), (site("a"), short))
     assert len(world.born) == 9
-    assert sorted([*told(world.outcomes[1]), *told(world.outcomes[2])]) == [8]
+    assert [*told(world.outcomes[1]), *told(world.outcomes[2])] == [8]
 
 
 def test_what_was_stopped_elsewhere_a_moment_ago_is_started_though_it_is_shown_yet():
