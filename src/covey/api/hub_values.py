@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from covey.core.errors import CoveyError, DeadlineExceeded, UnavailableError, UsageError
+from covey.core.errors import CoveyError, DeadlineExceeded, UnavailableError, UnknownName, UsageError
 from covey.core.ids import Site
 from covey.protocols.registry.rows import State
 from covey.protocols.registry.vocabulary import Trouble
@@ -126,7 +126,10 @@ class _Result(msgspec.Struct, frozen=True):
 
 
 class StartResult(_Result, frozen=True):
-    """What became of a batch that was to start. `rolled_back`: something failed, and all of it was stopped again."""
+    """What became of a batch that was to start. `rolled_back`: something failed, and all of it was stopped again.
+
+    But for what somebody else started too, which stays, and is an error `exists`.
+    """
 
     started: tuple[Child, ...] = ()
     rolled_back: bool = False
@@ -176,7 +179,8 @@ def explain_missing(voters: tuple[str, ...], missing: tuple[str, ...], agreed: b
 
 
 def error_of(errors: tuple[ChildError, ...]) -> CoveyError:
-    """Several errors as one: `DeadlineExceeded` where something was not heard of in time."""
+    """Several errors as one: `DeadlineExceeded` where something was not heard of in time, `UnknownName` for what is no
+    child and was to be stopped."""
     told = "; ".join(
         f"{error.id!r}: {error.reason}" + (f" ({error.name})" if error.name else "") for error in errors[:5]
     )
@@ -186,6 +190,8 @@ def error_of(errors: tuple[ChildError, ...]) -> CoveyError:
         return DeadlineExceeded(told + more)
     if all(error.trouble == "gone" for error in errors):
         return UnavailableError(told + more)
+    if all(error.trouble == "not_found" for error in errors):
+        return UnknownName(told + more)
     return ChildStartFailed(told + more)
 
 

@@ -133,7 +133,8 @@ class Hub:
         """Start children wherever they belong, and wait until they run, `timeout` seconds at most.
 
         `metadata` is that of all of them, where their own does not say otherwise. `on_failure="rollback"`: if one
-        fails, all are stopped again, on every node. `wait="visible_everywhere"`: until every node shows them.
+        fails, all are stopped again, on every node, but for those that somebody else started too (`exists`).
+        `wait="visible_everywhere"`: until every node shows them.
         `check_existing=False`: do not look first whether they are there; a child that runs is not started twice all
         the same. Errors of single children are in the result. Raises `UsageError` for no children, for arguments that
         cannot be serialised and for what cannot be started, `ConfigError` for options; then nothing was started.
@@ -161,13 +162,14 @@ class Hub:
         return StartResult(errors_of(hub, outcome.errors), started, outcome.rolled_back)
 
     async def stop_child(self, id: Key, *, timeout: float = START_TIMEOUT) -> None:
-        """Stop one child for good. Raises `ChildStartFailed` for an unknown id, `DeadlineExceeded`."""
+        """Stop one child for good. Raises `UnknownName` for an unknown id, `DeadlineExceeded` if it has not ended."""
         (await self.stop_children([id], timeout=timeout)).raise_for_errors()
 
     async def stop_children(self, ids: Iterable[Key], *, timeout: float = START_TIMEOUT) -> StopResult:
         """Stop children for good, wherever they run, and wait until they have ended, `timeout` seconds at most.
 
-        What is not known is an error of that child in the result, at once.
+        It waits for the copies that it stopped, not for one that is started anew meanwhile. What is not known is an
+        error of that child in the result, at once; what has not ended is one with the node where it runs.
         """
         hub = self._open()
         if isinstance(ids, (str, bytes)):

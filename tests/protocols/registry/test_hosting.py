@@ -36,7 +36,7 @@ def test_a_first_start_is_one_effect_under_the_epoch_of_its_birth_and_then_a_row
     world.give("a", c.ChildStarted(copy))
     ((_, running),) = world.hub("a").book.running(X).items()
     names = world.hub("a").hosting.hosted[X].mailbox.names
-    assert running == rows.Running(epoch, copy.number, rows.State.RUNNING, "", names)
+    assert running == rows.Running(epoch, copy.number, rows.State.RUNNING, "", names, epoch)
     assert len(world.outcomes[1].started) == 1
 
 

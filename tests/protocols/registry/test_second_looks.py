@@ -66,7 +66,7 @@ def test_who_claims_what_is_shown_to_run_elsewhere_gives_up_though_it_was_handed
     hosted = world.hub("a").hosting.hosted[encode_key(id)]
     assert hosted.phase is Phase.CLAIMING
     hosted.arrived = (site("b"), 1), 3
-    running = rows.encode(rows.Running(5, 1, rows.State.RUNNING))
+    running = rows.encode(rows.Running(5, 1, rows.State.RUNNING, birth=1))
     world.owned[site("b")][rows.running_key(encode_key(id))] = running
     world.hide("b", "a")
     world.show("b", "a")

@@ -59,13 +59,14 @@ class Move:
 class Hosted:
     """One child at its host.
 
-    `epoch` is its fencing token; `births` are those that it was started for; `arrived` is the move by which it came
+    `epoch` is its fencing token; `births` are those that it was started for, `birth` the epoch of one of them, which is
+    shown; `arrived` is the move by which it came
     here, until its former host knows.
     """
 
     __slots__ = (
-        "active_us", "announced", "arrived", "births", "calls", "carried", "copy", "delivered", "ends", "epoch",
-        "error", "failures", "first", "fresh", "id", "mailbox", "move", "phase", "refused", "restarts", "spec",
+        "active_us", "announced", "arrived", "birth", "births", "calls", "carried", "copy", "delivered", "ends",
+        "epoch", "error", "failures", "first", "fresh", "id", "mailbox", "move", "phase", "refused", "restarts", "spec",
         "started_us", "state", "stuck", "theirs", "until_us", "waits",
     )  # fmt: skip
 
@@ -73,6 +74,7 @@ class Hosted:
         self.id = id
         self.spec = spec
         self.births = births
+        self.birth = 0
         self.copy = copy
         self.phase = Phase.STARTING
         self.epoch = 0

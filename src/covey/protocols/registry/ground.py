@@ -118,6 +118,7 @@ class Ground:
         self.places = Places()
         self.effects: list[Effect] = []
         self.looks: dict[bytes, None] = {}  # children to be looked at: something about them changed
+        self.begun: dict[bytes, None] = {}  # children whose rows began here and are not shown yet
         self.removed: dict[bytes, None] = {}  # children whose rows were removed from here and are shown yet
         self.closing = 0  # the request to close, or -1 for one that nobody waits for
         self.opened_us = 0
@@ -163,6 +164,7 @@ class Ground:
 
     def begin(self, id: bytes, value: bytes) -> None:
         """A child's row begins."""
+        self.begun[id] = None
         self._shared.append(Start(id, value))
 
     def put(self, id: bytes, field: bytes, value: bytes) -> None:
@@ -172,7 +174,23 @@ class Ground:
     def remove(self, id: bytes) -> None:
         """A child's row goes."""
         self.removed[id] = None
+        self.begun.pop(id, None)
         self._shared.append(Remove(id))
+
+    def take_back(self, id: bytes, birth: int) -> bool:
+        """What was started from here under this epoch goes; returns whether others want a child of this id too."""
+        child = self.book.children.get(id)
+        if child is None:
+            self.remove(id)
+            return False
+        births = zip(child.births, child.begun, strict=True)
+        ours = tuple([dot for dot, epoch in births if epoch == birth and dot[:2] == self.me])
+        if len(ours) == len(child.births):
+            self.remove(id)
+            return False
+        if ours:
+            self._shared.append(Remove(id, ours))
+        return True
 
     def flush(self) -> list[Effect]:
         """All that was said, the rows first: what others hear of a child they can find."""

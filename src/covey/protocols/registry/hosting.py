@@ -74,7 +74,7 @@ class Hosting:
         invariant(child.id not in self.hosted, "of each child at most one is here")
         mailbox = Mailbox(ground.config, ground.draw())
         hosted = Hosted(child.id, child.spec, child.births, copy or self.copy(child.id), mailbox)
-        hosted.first = first
+        hosted.first, hosted.birth = first, child.begun[-1]
         self.hosted[child.id] = hosted
         return hosted
 
@@ -122,7 +122,8 @@ class Hosting:
         if state is None:
             return
         hosted.announced = state
-        said = rows.Running(hosted.epoch, hosted.copy.number, state, hosted.error, hosted.mailbox.names)
+        names = hosted.mailbox.names
+        said = rows.Running(hosted.epoch, hosted.copy.number, state, hosted.error, names, hosted.birth)
         self._ground.write(rows.running_key(hosted.id), rows.encode(said))
 
     def announce_late(self, id: bytes) -> None:
@@ -130,6 +131,15 @@ class Hosting:
         hosted = self.hosted.get(id)
         if hosted is not None and hosted.phase is Phase.STARTING and hosted.announced is None:
             self.announce(hosted)
+
+    def serve(self, hosted: Hosted, child: Child) -> None:
+        """Its child has these births now, and at least one of those that it was started for."""
+        hosted.births, hosted.spec = child.births, child.spec
+        if hosted.birth not in child.begun:
+            hosted.birth = child.begun[-1]
+            if hosted.announced is not None:
+                self.announce(hosted)
+        self.raise_epoch(hosted, child)
 
     def raise_epoch(self, hosted: Hosted, child: Child) -> None:
         """A row must not lie below what runs."""
@@ -236,7 +246,9 @@ class Hosting:
         raised = fact.ending is not c.Ending.RETURNED
         spec = hosted.spec
         child = self._ground.book.children.get(hosted.id)
-        place = Place(hosted.id, self._ground.me, rows.Running(hosted.epoch, hosted.copy.number, State.RUNNING))
+        child = child if child is not None and hosted.birth in child.begun else None  # it is of one that was stopped
+        said = rows.Running(hosted.epoch, hosted.copy.number, State.RUNNING, birth=hosted.birth)
+        place = Place(hosted.id, self._ground.me, said)
         if raised and starting and hosted.first and hosted.fresh:
             if child is not None:
                 self.ended(place, (fact.error or "it failed")[: wire.TEXT_MAX], child.author, now_us)
@@ -337,7 +349,7 @@ class Hosting:
         if hosted.arrived is not None:
             self.turn_back(hosted)
         del self.hosted[id]
-        for what in ("announce", "restart", "idle", "duplicate"):
+        for what in ("announce", "restart", "idle", "duplicate", "unread"):
             self._ground.cancel(what, id)
         if hosted.announced is not None:
             self._ground.write(rows.running_key(id), None)
@@ -377,6 +389,8 @@ class Hosting:
             return False
         if put is Put.TAKEN:
             self.feed(hosted, now_us)
+            if letter.key in hosted.mailbox.queue:
+                self._ground.alarm_unless_sooner("unread", id, letter.until_us)
         elif put is Put.FULL:
             self._answer(letter, wire.FULL, wire.NIL, None)
         elif isinstance(put, Reply):
@@ -387,6 +401,8 @@ class Hosting:
         """Give a copy that waits its next letter, if it may serve."""
         if not hosted.waits or hosted.phase is not Phase.RUNNING or not self._ground.leased(hosted.id, now_us):
             return
+        if hosted.mailbox.is_late(now_us):
+            self.expire(hosted.id, now_us)
         letter = hosted.mailbox.take(now_us)
         if letter is None:
             return
@@ -399,6 +415,28 @@ class Hosting:
         else:
             self._answer(letter, wire.REPLY, wire.NIL, None)
         self._ground.say(c.DeliverToChild(hosted.copy, call, letter.sender[0], letter.payload))
+
+    def _answers_alone(self, hosted: Hosted) -> bool:
+        """Whether nobody else may have the letters that wait here."""
+        return hosted.phase is not Phase.SENDING and hosted.arrived is None and len(hosted.mailbox.names) == 1
+
+    def expire(self, id: bytes, now_us: int) -> None:
+        """Letters that nobody waits for any more are not read."""
+        hosted = self.hosted.get(id)
+        if hosted is None or not self._answers_alone(hosted):
+            return
+        for letter in hosted.mailbox.expire(now_us):
+            self._answer(letter, wire.UNREAD, wire.NIL, None)
+        if hosted.mailbox.queue:
+            until_us = min(letter.until_us for letter in hosted.mailbox.queue.values())
+            self._ground.alarm("unread", id, max(until_us, now_us + self._ground.config.announce_us))
+
+    def withdraw(self, id: bytes, number: int) -> list[Letter]:
+        """Nobody here waits for a letter any more: returns its attempts, if its child never got it, and never will."""
+        hosted = self.hosted.get(id)
+        if hosted is None or not self._answers_alone(hosted):
+            return []
+        return hosted.mailbox.withdraw((self._ground.me, number))
 
     # --- idleness ---------------------------------------------------------------------------------------------------
 

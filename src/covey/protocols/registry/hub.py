@@ -17,6 +17,7 @@ from covey.core.rows import Put, RowsChanged, SharedChanged, SharedWrite, Start
 from covey.core.vocabulary import Emit, Refuse, Resolve
 from covey.protocols.registry import rows
 from covey.protocols.registry.agreement import PATIENCE_US, Agreement
+from covey.protocols.registry.asking import Asking
 from covey.protocols.registry.calls import Calls
 from covey.protocols.registry.copies import Hosted, Phase
 from covey.protocols.registry.duplicates import Duplicates
@@ -59,8 +60,9 @@ class Hub:
         self.calls = Calls(ground, self.hosting, self._start)
         self.moves = Moves(ground, self.hosting, self.calls)
         self.duplicates = Duplicates(ground, self.hosting, self.moves)
-        self.starting = Starting(ground)
-        self.stopping = Stopping(ground)
+        self.asking = Asking(ground, lambda id: id in self.hosting.hosted)
+        self.starting = Starting(ground, self.asking)
+        self.stopping = Stopping(ground, self.asking)
         self.watching = self.starting.watching
         self.unplaced = Unplaced(ground)
         self.agreement = Agreement(ground)
@@ -184,6 +186,7 @@ class Hub:
         self.calls.close()
         self.starting.close()
         self.stopping.close()
+        self.asking.close()
 
     # --- rows -------------------------------------------------------------------------------------------------------
 
@@ -191,6 +194,7 @@ class Hub:
         """Children are shown otherwise."""
         for id, row in fact.rows:
             self.ground.removed.pop(id, None)
+            self.ground.begun.pop(id, None)
             before = self._shown(id)
             known = self.book.children.get(id)
             if not self.book.fold_shared(id, row):
@@ -274,6 +278,7 @@ class Hub:
     def refused(self, change: SharedWrite, error: CoveyError, now_us: int) -> None:
         """A row could not be written: whoever asked for it hears why."""
         if type(change) is Start:
+            self.ground.begun.pop(change.key, None)
             self.starting.refused(change.key, error)
             self.statics.refused(change.key, error, now_us)
             self.calls.failed(change.key, str(error), now_us)
@@ -317,8 +322,7 @@ class Hub:
         if hosted.phase is Phase.FAILED and self.duplicates.gives_way(id):
             self.hosting.end(hosted, now_us)
             return
-        hosted.births, hosted.spec = child.births, child.spec
-        self.hosting.raise_epoch(hosted, child)
+        self.hosting.serve(hosted, child)
         self.duplicates.look(hosted, now_us)
         self._stay_or_go(child, hosted, now_us)
 
@@ -402,8 +406,8 @@ class Hub:
 
     def _start(self, new: NewChild, now_us: int) -> CoveyError | None:
         """A child that is called and not there is started."""
-        error = self.starting.give_birth(new, now_us)
-        return None if error is None else UnknownName(f"{error.reason}; the call was not delivered")
+        birth = self.starting.give_birth(new, now_us)
+        return UnknownName(f"{birth.reason}; the call was not delivered") if isinstance(birth, ChildError) else None
 
     def _answer(self, letter: Letter, kind: int, payload: bytes, host: Site | None) -> None:
         me = self.ground.me
@@ -418,7 +422,8 @@ class Hub:
         if call.to != ground.me[1]:
             ground.answer(peer, call.number, call.attempt, wire.ELSEWHERE)
             return
-        letter = Letter(peer, call.number, now_us + call.left_us, call.kind, bytes(call.payload), call.attempt)
+        until_us = now_us + call.left_us - min(call.left_us // 10, ground.config.unread_us)
+        letter = Letter(peer, call.number, until_us, call.kind, bytes(call.payload), call.attempt)
         if not self.hosting.deliver(call.id, letter, call.low, now_us, call.mailbox):
             ground.answer(peer, call.number, call.attempt, wire.ELSEWHERE, host=self._where(call.id))
 
@@ -439,12 +444,12 @@ class Hub:
             self._ended(place, error, now_us)
         else:
             said = place.running
-            message = wire.Ended(self.ground.hub, place.id, said.instance, said.epoch, error)
+            message = wire.Ended(self.ground.hub, place.id, said.instance, said.epoch, error, said.birth)
             self.ground.send(author[0], message, len(error) + 96)
 
     def on_ended(self, peer: Origin, message: wire.Ended, now_us: int) -> None:
         """A child that we started has ended elsewhere."""
-        running = rows.Running(message.epoch, message.instance, rows.State.RUNNING)
+        running = rows.Running(message.epoch, message.instance, rows.State.RUNNING, birth=message.birth)
         self._ended(Place(message.id, peer, running), message.error, now_us)
 
     def _ended(self, place: Place, error: str, now_us: int) -> None:

@@ -159,6 +159,8 @@ class Registry:
             wire.Kept: lambda hub, peer, message, now_us: hub.duplicates.on_kept(peer, message, now_us),
             wire.Watch: lambda hub, peer, message, now_us: hub.watching.on_watch(peer, message),
             wire.Watched: lambda hub, peer, message, now_us: hub.watching.on_watched(peer[0], message.number),
+            wire.WhichAbsent: lambda hub, peer, message, now_us: hub.asking.on_which_absent(peer, message),
+            wire.Absent: lambda hub, peer, message, now_us: hub.asking.on_absent(peer, message),
             **dict.fromkeys((wire.Requests, wire.WholeOwner, wire.WholeRows, wire.WholeKnown), _tell_strategy),
         }  # fmt: skip
 
@@ -387,6 +389,10 @@ class Registry:
                     hub.starting.expired(key)
                 case "stopping":
                     hub.stopping.expired(key)
+                case "unsure":
+                    hub.stopping.ask(key)
+                case "asked":
+                    hub.asking.expired(key)
                 case "shown":
                     hub.watching.ask_again(key)
                 case "gone":
@@ -395,6 +401,8 @@ class Registry:
                     hub.hosting.announce_late(key)
                 case "restart":
                     hub.hosting.restart(key, now_us)
+                case "unread":
+                    hub.hosting.expire(key, now_us)
                 case "idle":
                     hub.hosting.idle(key, now_us)
                 case "move":
