@@ -51,6 +51,8 @@ class HubWorld(World):
         self.voters = voters
         self.strategy = Delta() if strategy is None else strategy
         self.settings = f"both, {described(self.strategy)}"
+        self.resolves = derive(self.seed, "resolves").random() < 0.5  # users make one state of two
+        self.resolved = 0  # how often they did
         self.failing = failing  # the share of what children do that goes wrong
         self.chance = derive(self.seed, "children")
         self.users: dict[int, HubUser] = {}  # by process

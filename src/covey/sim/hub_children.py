@@ -190,6 +190,7 @@ class SimChildren:
 
     def _resolve(self, effect: c.AskResolver) -> None:
         """The union of what both did."""
+        self.world.resolved += 1
         both: dict[int, None] = {}
         for state in (effect.ours, effect.theirs):
             both |= dict.fromkeys(msgspec.msgpack.decode(state, type=Work) if state is not None else ())

@@ -57,8 +57,9 @@ class HubUser:
     def open(self, name: str) -> None:
         """Take part."""
         self._name = name
+        world = self.world
         options = h.HubOptions(
-            name, STARTS, self.world.settings, self.world.voters, synchronization=self.world.strategy
+            name, STARTS, world.settings, world.voters, world.resolves, synchronization=world.strategy
         )
         self.is_open = True
         self.shown.clear()
