@@ -30,6 +30,7 @@ class Phase(IntEnum):
 
 
 STATES = {
+    Phase.CLAIMING: State.STARTING,
     Phase.STARTING: State.STARTING,
     Phase.RUNNING: State.RUNNING,
     Phase.LEAVING: State.RUNNING,

@@ -50,6 +50,8 @@ class Hosting:
         self.turn_back: Callable[[Hosted], None]  # a child that came here is not run
         self.ended: Callable[[Place, str, Origin, int], None]  # whoever started a child is to hear how it ended
         self.hosted: dict[bytes, Hosted] = {}
+        self._tops: dict[bytes, int] = {}  # the tokens of those that were here: a birth may not have heard of them
+        self._top = ground.seen  # the highest of those that are forgotten
         self.counts = dict.fromkeys(("started", "restarted", "stuck", "fenced", "given_up"), 0)
 
     def check(self) -> None:
@@ -81,18 +83,32 @@ class Hosting:
     def run(self, hosted: Hosted, child: Child, now_us: int, freed: Any = None) -> None:
         """Start it, or first claim it."""
         ground = self._ground
+        top = max(hosted.epoch, self._tops.get(child.id, self._top))  # of copies before
+        first = hosted.first and child.epoch > top
+        above = max(child.epoch, top)
         if ground.fenced:
             hosted.phase = Phase.CLAIMING
-            first = hosted.first
-            hosted.epoch = ground.first_epoch(child.epoch, now_us) if first else ground.epoch(child.epoch, now_us)
+            hosted.epoch = ground.first_epoch(above, now_us) if first else ground.epoch(above, now_us)
             self._seek(hosted, freed)
             return
-        if hosted.first:
+        if first:
             hosted.epoch = child.epoch
         else:
-            hosted.epoch = ground.epoch(max(child.epoch, hosted.epoch), now_us)
+            hosted.epoch = ground.epoch(above, now_us)
             ground.put(child.id, EPOCH, rows.encode(hosted.epoch))
         self._start(hosted, now_us)
+
+    def run_next(self, hosted: Hosted, now_us: int) -> None:
+        """Another copy of what ran here, under a higher token: what was claimed counted for the copy before."""
+        child = self._ground.book.children.get(hosted.id)
+        if child is None:
+            self._over(hosted)
+            return
+        hosted.copy = self.copy(hosted.id)
+        self._relinquish(hosted.id)
+        self.run(hosted, child, now_us)
+        if hosted.phase is Phase.CLAIMING and hosted.announced is not None:
+            self.announce(hosted)
 
     def won(self, id: bytes, token: int, now_us: int) -> None:
         """The claim is granted."""
@@ -254,12 +270,11 @@ class Hosting:
         else:
             self.counts["restarted"] += 1
             hosted.phase = Phase.RESTING
-            hosted.copy = self.copy(hosted.id)
             pause_us = hosted.pause_us(self._ground.config, now_us)
             if pause_us:
                 self._ground.alarm("restart", hosted.id, now_us + pause_us)
             else:
-                self._start(hosted, now_us)
+                self.run_next(hosted, now_us)
 
     def _give_up(self, hosted: Hosted, why: str) -> None:
         """It is not started again, and stays to be seen."""
@@ -274,7 +289,7 @@ class Hosting:
         """Its pause is over."""
         hosted = self.hosted.get(id)
         if hosted is not None and hosted.phase is Phase.RESTING:
-            self._start(hosted, now_us)
+            self.run_next(hosted, now_us)
 
     def tell_ended(self, hosted: Hosted, why: str, winner: Site | None = None) -> None:
         """The event: this copy did not end by its own will."""
@@ -337,6 +352,7 @@ class Hosting:
         if hosted.arrived is not None:
             self.turn_back(hosted)
         del self.hosted[id]
+        self._remember(hosted)
         for what in ("announce", "restart", "idle", "duplicate"):
             self._ground.cancel(what, id)
         if hosted.announced is not None:
@@ -344,6 +360,12 @@ class Hosting:
         self._relinquish(id)
         self._send_back(hosted, target)
         self._ground.looks[id] = None
+
+    def _remember(self, hosted: Hosted) -> None:
+        """The next copy here has a higher token, whoever starts it."""
+        self._tops[hosted.id] = max(hosted.epoch, self._tops.pop(hosted.id, 0))
+        if len(self._tops) > self._ground.config.hints_max:
+            self._top = max(self._top, self._tops.pop(next(iter(self._tops))))
 
     def _send_back(self, hosted: Hosted, target: Site | None = None) -> None:
         """It does not get its letters. Of what was handed over, and may run there already, nobody can say that."""
@@ -463,12 +485,5 @@ class Hosting:
         """It stays after all: start it anew with what it left."""
         hosted.move = None
         hosted.arrived = None
-        hosted.copy = self.copy(hosted.id)
-        child = self._ground.book.children.get(hosted.id)
         hosted.first = False
-        if child is None:
-            self._over(hosted)
-        elif self._ground.fenced and self._ground.lease_us(hosted.id) > now_us:  # its claim was not given back
-            self._start(hosted, now_us)
-        else:
-            self.run(hosted, child, now_us)
+        self.run_next(hosted, now_us)

@@ -84,8 +84,9 @@ class Context:
 
     @property
     def fencing_token(self) -> int:
-        """A number that is higher for each copy that runs later; 0 before the child runs.
+        """A number that is higher for each copy that runs later, also after a crash; 0 before the child runs.
 
+        With `on_split="both"` that is so of the copies that a host could hear of: two sides of a split count apart.
         Send it along with what the child writes elsewhere, and have that refused where a higher one was seen. It may
         rise while the child runs. Raises `Deposed` as `check` does.
         """
