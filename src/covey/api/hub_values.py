@@ -32,7 +32,10 @@ class ChildCopy(msgspec.Struct, frozen=True):
 
 
 class Child(msgspec.Struct, frozen=True):
-    """A child as this node knows it. `copies` is empty while it runs nowhere, and has two after a split for a while."""
+    """A child as this node knows it. `copies` is empty while it runs nowhere, and has two after a split for a while.
+
+    One that was stopped, and of which a copy does not end, is seen until that does: `start` is "" then.
+    """
 
     id: Key
     start: str
@@ -168,13 +171,16 @@ class ChildRegistered(msgspec.Struct, frozen=True):
 
 
 class ChildUpdated(msgspec.Struct, frozen=True):
-    """A child runs elsewhere, or anew, or is otherwise than before."""
+    """A child runs elsewhere, or anew, or is otherwise than before; or a copy of one that was stopped is "stuck"."""
 
     child: Child
 
 
 class ChildUnregistered(msgspec.Struct, frozen=True):
-    """A child is none any more: it was stopped, or is done. `child` is as it was before."""
+    """A child is none any more: it was stopped, or is done. `child` is as it was before.
+
+    Said again when a copy that was stuck has ended.
+    """
 
     child: Child
 
