@@ -41,10 +41,10 @@ def test_s32_of_two_copies_the_one_where_it_belongs_stays_and_the_loser_is_told_
             assert ended - seen <= 5 + 2
             assert f.copies.live == dict.fromkeys(range(40), 1)
             told = [
-                (event.id, node.site, event.winner)
+                (event.id, event.site, event.winner)
                 for node, events in zip(f.nodes, streams, strict=True)
                 for event in unread(events, covey.CopyEnded)
-                if event.why == "duplicate"
+                if event.why == "duplicate" and event.copies == 2 and event.site == node.site
             ]
             assert {id for id, _, _ in told} == {*range(40)}
             assert all(winner and winner != loser for _, loser, winner in told)
@@ -58,7 +58,8 @@ def test_s32_two_states_are_made_one():
     """32: with `resolve` what both sides were told is kept; the child that stays has it."""
 
     async def test(cluster: Cluster) -> None:
-        async with flock(cluster, 2, resolve=lambda id, ours, theirs: sorted({*ours, *theirs})) as f:
+        merge = {"resolve": lambda id, ours, theirs: sorted({*ours, *theirs})}
+        async with flock(cluster, 2, **merge) as f, contextlib.AsyncExitStack() as stack:
             (await f.hubs[0].start_children(specs(6))).raise_for_errors()
             await f.settled()
             cluster.partition(f.nodes[:1], f.nodes[1:])
@@ -68,10 +69,17 @@ def test_s32_two_states_are_made_one():
             for at, hub in enumerate(f.hubs):
                 for id in range(6):
                     await hub.call(id, 10 * id + at)
+            streams = [await stack.enter_async_context(hub.events()) for hub in f.hubs]
             cluster.heal()
             await until(lambda: all(len(hub.nodes()) == 2 for hub in f.hubs))
             await until(lambda: f.copies.running() == 6, 10)
             await f.settled()
+            told = [event for events in streams for event in unread(events, covey.CopyEnded)]
+            lost = {event.id: event for event in told if event.why == "duplicate"}
+            kept = {event.id: event for event in told if event.why == "merged"}
+            assert lost.keys() == kept.keys() == {*range(6)} and len(told) == 12, "each copy that ended is told of once"
+            for id in range(6):
+                assert lost[id].winner == kept[id].winner == kept[id].site != lost[id].site
             assert [await f.hubs[0].call(id, "lines") for id in range(6)] == [[10 * id, 10 * id + 1] for id in range(6)]
 
     run(test)

@@ -159,10 +159,10 @@ class OpenHub:
                 others = {self.name_of(site): settings for site, settings in theirs}
                 told = ConfigMismatch(ours, theirs, places, explain_mismatch(ours, others, places) if theirs else "")
                 log.error("event=config_mismatch hub=%s reason=%r", self.text, told.explanation)
-            case h.CopyEnded(_, id, epoch, why, winner, error):
-                told = CopyEnded(decode_key(id), why, winner, error)
-                log.warning("event=copy_ended hub=%s id=%r token=%d why=%r winner=%r",
-                            self.text, told.id, epoch, why, self.name_of(winner))  # fmt: skip
+            case h.CopyEnded(_, id, epoch, why, winner, error, copies):
+                told = CopyEnded(decode_key(id), why, winner, error, self.machine.ground.me[0], copies)
+                log.warning("event=copy_ended hub=%s id=%r token=%d why=%r winner=%r copies=%d",
+                            self.text, told.id, epoch, why, self.name_of(winner), copies)  # fmt: skip
             case h.MoveFailed(_, id, target, error):
                 told = MoveFailed(decode_key(id), target, error)
                 log.warning("event=move_failed hub=%s id=%r target=%s reason=%r",

@@ -186,16 +186,20 @@ class ChildUnregistered(msgspec.Struct, frozen=True):
 
 
 class CopyEnded(msgspec.Struct, frozen=True):
-    """A copy on this node was ended, not by its own will. `why`: "fenced", "duplicate", or "gave up".
+    """A copy on this node (`site`) was ended, not by its own will. `copies` is how many of the child were shown then.
 
-    "refused": it was to start here and did not, for this node does not allow that, or cannot read its arguments.
-    Else a sentence: `resolve` could not make one state of two, and that of the copy on this node counts.
+    `why`: "fenced": its lease ended. "duplicate": that on `winner` stays. "merged": this one stays, and is started anew
+    with the state that `resolve` makes of two. "gave up": it failed too often. "refused": it was to start here and did
+    not, for this node does not allow that, or cannot read its arguments. Else a sentence: `resolve` could not make one
+    state of two, and that of the copy on this node counts. `error` has the end of the last traceback.
     """
 
     id: Key
     why: str
     winner: Site | None
     error: str
+    site: Site
+    copies: int = 1
 
 
 class ChildUnplaced(msgspec.Struct, frozen=True):

@@ -293,7 +293,9 @@ class Hosting:
 
     def tell_ended(self, hosted: Hosted, why: str, winner: Site | None = None) -> None:
         """The event: this copy did not end by its own will."""
-        self._ground.say(Emit(CopyEnded(self._ground.hub, hosted.id, hosted.epoch, why, winner, hosted.error)))
+        ground, id = self._ground, hosted.id
+        copies = len({*ground.book.running(id), ground.me})
+        ground.say(Emit(CopyEnded(ground.hub, id, hosted.epoch, why, winner, hosted.error, copies)))
 
     # --- ending -----------------------------------------------------------------------------------------------------
 
@@ -466,6 +468,7 @@ class Hosting:
         """A duplicate left a state: have ours end and leave its own, and the user make one of both."""
         hosted.theirs = theirs
         hosted.phase = Phase.MERGING
+        self.tell_ended(hosted, "merged", self._ground.me[0])
         hosted.waits = False
         self._ground.say(c.AskHandover(hosted.copy, hosted.spec.shutdown_us, self._ground.me[0], True))
 

@@ -26,7 +26,8 @@ class Stopping:
     """Whether a child is to end, and why. `reason` is "" until it is, then one of these, and the last one counts:
 
     "stop": it is no child any more, or its node closes. "move": `winner` runs it next. "duplicate": `winner` runs it
-    too, and this copy is the one too many. "fenced": its lease ended, and it has no right to run any more.
+    too, and this copy is the one too many, or it is `winner` and starts anew with what both left. "fenced": its lease
+    ended, and it has no right to run any more.
     """
 
     __slots__ = ("_event", "reason", "winner")
