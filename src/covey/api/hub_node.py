@@ -21,6 +21,7 @@ from covey.api.hub_values import (
     ChildUpdated,
     ConfigMismatch,
     CopyEnded,
+    HandoverLost,
     HubEvent,
     HubNode,
     HubNodesChanged,
@@ -167,6 +168,8 @@ class OpenHub:
                 told = MoveFailed(decode_key(id), target, error)
                 log.warning("event=move_failed hub=%s id=%r target=%s reason=%r",
                             self.text, told.id, self.name_of(target), error)  # fmt: skip
+            case h.HandoverLost(_, id, error):  # whoever ran it has logged that
+                told = HandoverLost(decode_key(id), error)
             case h.StrategyFailed(_, function, reason):
                 told = StrategyFailed(function, reason)
                 log.error("event=strategy_failed hub=%s function=%s reason=%r", self.text, function, reason)

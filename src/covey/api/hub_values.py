@@ -217,6 +217,13 @@ class MoveFailed(msgspec.Struct, frozen=True):
     error: str
 
 
+class HandoverLost(msgspec.Struct, frozen=True):
+    """What a copy on this node left cannot be sent (`error` says why): it is lost, and the next copy starts without."""
+
+    id: Key
+    error: str
+
+
 class HubNodesChanged(msgspec.Struct, frozen=True):
     """Other nodes take part in the hub."""
 
@@ -253,6 +260,7 @@ HubEvent = (
     | ChildUnplaced
     | CopyEnded
     | MoveFailed
+    | HandoverLost
     | HubNodesChanged
     | ConfigMismatch
     | StrategyFailed

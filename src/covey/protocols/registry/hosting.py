@@ -20,7 +20,7 @@ from covey.protocols.registry.copies import STATES, Hosted, Move, Phase
 from covey.protocols.registry.ground import Ground
 from covey.protocols.registry.mailbox import Letter, Mailbox, Put, Reply
 from covey.protocols.registry.rows import EPOCH, Child, Restart, State
-from covey.protocols.registry.vocabulary import CopyEnded, Place
+from covey.protocols.registry.vocabulary import CopyEnded, HandoverLost, Place
 from covey.wire.messages import registry as wire
 
 LIVE = (Phase.STARTING, Phase.RUNNING, Phase.LEAVING, Phase.ENDING, Phase.MERGING)  # the world has a copy
@@ -211,6 +211,8 @@ class Hosting:
         hosted = self.of(fact.copy)
         if hosted is not None and hosted.phase in LIVE:
             hosted.state = fact.state
+            if fact.error and hosted.phase is not Phase.ENDING:
+                self._ground.say(Emit(HandoverLost(self._ground.hub, hosted.id, fact.error[: wire.TEXT_MAX])))
 
     def on_stuck(self, fact: c.ChildStuck) -> None:
         """It does not end: show that."""

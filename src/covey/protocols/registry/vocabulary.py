@@ -206,7 +206,7 @@ class ConfigDiffers(msgspec.Struct, frozen=True, gc=False):
 class CopyEnded(msgspec.Struct, frozen=True, gc=False):
     """The event: a copy that ran here was ended, not by its own will. `why` is one of these.
 
-    "fenced": its lease ended. "duplicate": another copy stays, that of `winner`. "merged": this one stays, and is started
+    "fenced": its lease ended. "duplicate": another copy stays, that of `winner`. "merged": this one stays, and starts
     anew with the state that is made of two. "gave up": it failed too often.
     "refused": this node does not have what it starts, or cannot read its arguments. Else a sentence: its state and that
     of another copy were not made one, and its own counts.
@@ -235,6 +235,14 @@ class MoveFailed(msgspec.Struct, frozen=True, gc=False):
     hub: bytes
     id: bytes
     target: Site
+    error: str
+
+
+class HandoverLost(msgspec.Struct, frozen=True, gc=False):
+    """The event: what a copy here left cannot be handed over, and the next one starts without it."""
+
+    hub: bytes
+    id: bytes
     error: str
 
 
