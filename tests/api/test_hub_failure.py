@@ -86,10 +86,10 @@ def test_s10_who_fails_too_often_is_given_up_and_the_others_run_on():
 
 @pytest.mark.parametrize(
     "restart, starts, left",
-    [("transient", 4, 0), ("temporary", 1, 0), ("permanent", 11, 1)],
+    [("transient", 4, 0), ("temporary", 1, 0), ("permanent", 19, 1)],
 )
 def test_s11_a_child_is_started_again_as_its_policy_says(restart, starts, left):
-    """11: transient until it is done, temporary never, permanent for ever."""
+    """11: transient until it is done, temporary never, permanent for ever, as it returns and does not raise."""
 
     async def test(cluster: Cluster) -> None:
         async with flock(cluster, 2) as f:
@@ -99,6 +99,10 @@ def test_s11_a_child_is_started_again_as_its_policy_says(restart, starts, left):
             await asyncio.sleep(60)
             assert f.copies.started["x"] == starts
             assert [len(hub.dump()) for hub in f.hubs] == [left, left]
+            if left:
+                await asyncio.sleep(3600)
+                assert f.copies.started["x"] > 600, "at least every five seconds, and it is never given up"
+                assert f.hubs[0].lookup("x").state != "failed"
 
     run(test)
 

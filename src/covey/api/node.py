@@ -538,7 +538,10 @@ class Node:
 
     def singleton(self, id: Key, start: Runs, *arguments: Any, on_split: str | Majority | None = None,
                   **options: Any) -> Singleton:  # fmt: skip
-        """One child that runs `start(ctx, *arguments)` on one of the nodes that name it. Options are those of `hub`."""
+        """One child that runs `start(ctx, *arguments)` on one of the nodes that name it. Options are those of `hub`.
+
+        It is started again when it raises and when it returns.
+        """
         spec: ChildSpec[Any] = ChildSpec(id, start, *arguments).with_options(restart="permanent")
         hub = self.hub(("singleton", id), children=[start], on_split=on_split, static=[spec], **options)
         return Singleton(hub, id)

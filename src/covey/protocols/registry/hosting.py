@@ -267,7 +267,7 @@ class Hosting:
             if child is not None and hosted.first and not hosted.restarts:
                 self.ended(place, "", child.author, now_us)
             self._remove(hosted)
-        elif not hosted.may_restart(self._ground.config, now_us):
+        elif raised and not hosted.may_restart(self._ground.config, now_us):
             self._give_up(hosted, "gave up")
         else:
             self.counts["restarted"] += 1
