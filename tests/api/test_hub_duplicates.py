@@ -85,6 +85,38 @@ def test_s32_two_states_are_made_one():
     run(test)
 
 
+def test_s32_of_two_states_that_cannot_be_made_one_that_of_who_stays_counts_and_the_event_says_why():
+    """32: `resolve` raises: nothing is lost on the side that stays, and the exception is told there."""
+
+    def fails(id: object, ours: list[int], theirs: list[int]) -> list[int]:
+        raise RuntimeError(f"no idea about {id}")
+
+    async def test(cluster: Cluster) -> None:
+        async with flock(cluster, 2, resolve=fails) as f, contextlib.AsyncExitStack() as stack:
+            (await f.hubs[0].start_children(specs(2))).raise_for_errors()
+            await f.settled()
+            cluster.partition(f.nodes[:1], f.nodes[1:])
+            await until(lambda: all(len(hub.nodes()) == 1 for hub in f.hubs))
+            for hub in f.hubs:
+                await f.settled(hub)
+                for id in range(2):
+                    await hub.call(id, id)
+            streams = [await stack.enter_async_context(hub.events()) for hub in f.hubs]
+            cluster.heal()
+            await until(lambda: all(len(hub.nodes()) == 2 for hub in f.hubs))
+            await until(lambda: f.copies.running() == 2, 10)
+            await f.settled()
+            told = [event for events in streams for event in unread(events, covey.CopyEnded)]
+            failed = {event.id: event for event in told if "not made one" in event.why}
+            assert failed.keys() == {0, 1}
+            for id, event in failed.items():
+                assert event.error == f"RuntimeError: no idea about {id}"
+                assert event.winner == event.site
+                assert await f.hubs[0].call(id, "lines") == [id]
+
+    run(test)
+
+
 def test_s32_where_nobody_of_them_is_the_owner_the_lowest_name_stays():
     """32: the owner cannot be reached yet; equal on both sides."""
 

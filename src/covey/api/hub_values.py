@@ -191,7 +191,8 @@ class CopyEnded(msgspec.Struct, frozen=True):
     `why`: "fenced": its lease ended. "duplicate": that on `winner` stays. "merged": this one stays, and is started anew
     with the state that `resolve` makes of two. "gave up": it failed too often. "refused": it was to start here and did
     not, for this node does not allow that, or cannot read its arguments. Else a sentence: `resolve` could not make one
-    state of two, and that of the copy on this node counts. `error` has the end of the last traceback.
+    state of two (`error` says why), and that of the copy on this node counts. Otherwise `error` has the end of the last
+    traceback.
     """
 
     id: Key

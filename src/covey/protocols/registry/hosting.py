@@ -293,11 +293,11 @@ class Hosting:
         if hosted is not None and hosted.phase is Phase.RESTING:
             self.run_next(hosted, now_us)
 
-    def tell_ended(self, hosted: Hosted, why: str, winner: Site | None = None) -> None:
+    def tell_ended(self, hosted: Hosted, why: str, winner: Site | None = None, error: str = "") -> None:
         """The event: this copy did not end by its own will."""
         ground, id = self._ground, hosted.id
         copies = len({*ground.book.running(id), ground.me})
-        ground.say(Emit(CopyEnded(ground.hub, id, hosted.epoch, why, winner, hosted.error, copies)))
+        ground.say(Emit(CopyEnded(ground.hub, id, hosted.epoch, why, winner, error or hosted.error, copies)))
 
     # --- ending -----------------------------------------------------------------------------------------------------
 
@@ -480,7 +480,8 @@ class Hosting:
         if hosted is None or hosted.phase is not Phase.RESOLVING:
             return
         if fact.error:
-            self.tell_ended(hosted, f"the states of two copies were not made one: {fact.error}")
+            why = f"the states of two copies were not made one: {fact.error}"
+            self.tell_ended(hosted, why, self._ground.me[0], fact.error)
         else:
             hosted.state = fact.state
         hosted.theirs = None
