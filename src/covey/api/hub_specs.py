@@ -132,7 +132,10 @@ class ChildSpec(Generic[P]):
 
 
 def process(start: Runs) -> Start:
-    """A child that burns CPU: pass `covey.process(crunch)` to `children=`, and it runs in a process of its own."""
+    """A child that burns CPU: pass `covey.process(crunch)` to `children=`, and it runs in a process of its own.
+
+    There `ctx.hub` raises `UsageError`: the handle is in the other process.
+    """
     return Start(start, "process")
 
 

@@ -3,7 +3,7 @@
 look ─▶ (claim) ─▶ StartChild ─▶ ChildStarted ─▶ our row says that it runs
                                      │ ChildExited: it failed            │ told to end, or to leave
                                      ▼                                   ▼
-                       a pause, StartChild; or given up           ChildExited ─▶ our row goes
+               a pause, (claim), StartChild; or given up          ChildExited ─▶ our row goes
 """
 
 from __future__ import annotations

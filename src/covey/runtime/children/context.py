@@ -66,9 +66,9 @@ class Stopping:
 class Context:
     """One copy of a child, as its own code sees it.
 
-    `id` is what whoever started it called it; `hub` is the handle of the hub that it belongs to. `handed_over` is the
-    state that the copy before left, or None. A child that moves is built before that is known, so it is there from
-    `start` or `run` on, not in `__init__`.
+    `id` is what whoever started it called it; `hub` is the handle of the hub that it belongs to (it raises `UsageError`
+    in a process of its own). `handed_over` is the state that the copy before left, or None. A child that moves is built
+    before that is known, so it is there from `start` or `run` on, not in `__init__`.
     """
 
     __slots__ = ("_is_deposed", "_outside", "_token", "handed_over", "hub", "id", "mailbox", "stopping")
