@@ -58,8 +58,10 @@ def test_s32_two_states_are_made_one():
     """32: with `resolve` what both sides were told is kept; the child that stays has it."""
 
     async def test(cluster: Cluster) -> None:
-        merge = {"resolve": lambda id, ours, theirs: sorted({*ours, *theirs})}
-        async with flock(cluster, 2, **merge) as f, contextlib.AsyncExitStack() as stack:
+        def merge(id: object, ours: list[int], theirs: list[int]) -> list[int]:
+            return sorted({*ours, *theirs})
+
+        async with flock(cluster, 2, resolve=merge) as f, contextlib.AsyncExitStack() as stack:
             (await f.hubs[0].start_children(specs(6))).raise_for_errors()
             await f.settled()
             cluster.partition(f.nodes[:1], f.nodes[1:])

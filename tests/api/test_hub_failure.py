@@ -102,7 +102,7 @@ def test_s11_a_child_is_started_again_as_its_policy_says(restart, starts, left):
             if left:
                 await asyncio.sleep(240)
                 assert f.copies.started["x"] > 60, "at least every five seconds, and it is never given up"
-                assert f.hubs[0].lookup("x").state != "failed"
+                assert f.hubs[0].dump()["x"].state != "failed"
 
     run(test)
 
@@ -129,7 +129,7 @@ def test_each_copy_that_is_started_again_after_a_crash_has_a_higher_token(on_spl
                     await hubs[1].call("x", "raise")
                 tokens.append(await hubs[2].call("x"))
             assert tokens == sorted(set(tokens)), "a write of the copy before that is under way is refused"
-            assert {hub.lookup("x").node for hub in hubs} == {child.node}, "it stays where it was"
+            assert {hub.dump()["x"].node for hub in hubs} == {child.node}, "it stays where it was"
 
     run(test)
 
