@@ -186,8 +186,10 @@ class OpenHub:
         before, after = event.before, event.after
         if after is not None and _is_seen(after):
             child = self._child(event.id, after)
-            is_new = after.child is not None and (before is None or before.child is None)
-            self.events.publish(ChildRegistered(child) if is_new else ChildUpdated(child))
+            if before is None or (before.child is None and after.child is not None):
+                self.events.publish(ChildRegistered(child))
+            elif self._child(event.id, before) != child:  # its row may say more than people see
+                self.events.publish(ChildUpdated(child))
         elif before is not None and _is_seen(before):
             self.events.publish(ChildUnregistered(self._child(event.id, before)))
 
