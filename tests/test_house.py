@@ -46,8 +46,9 @@ WORLDLY = {"asyncio", "datetime", "logging", "os", "random", "secrets", "socket"
 LINES_AIM = 300
 LINES_MAX = 600
 LARGE: dict[str, int] = {
-    "src/covey/api/hub_node.py": 440,
-    "src/covey/api/hubs.py": 320,
+    "src/covey/api/hub_node.py": 430,
+    "src/covey/api/hub_values.py": 320,
+    "src/covey/api/hubs.py": 340,
     "src/covey/api/mailboxes.py": 360,
     "src/covey/api/node.py": 580,
     "src/covey/core/vocabulary.py": 400,
@@ -61,9 +62,9 @@ LARGE: dict[str, int] = {
     "src/covey/protocols/membership/passage.py": 320,
     "src/covey/protocols/overlay/machine.py": 600,
     "src/covey/protocols/registry/calls.py": 450,
-    "src/covey/protocols/registry/hosting.py": 520,
-    "src/covey/protocols/registry/hub.py": 500,
-    "src/covey/protocols/registry/machine.py": 510,
+    "src/covey/protocols/registry/hosting.py": 540,
+    "src/covey/protocols/registry/hub.py": 490,
+    "src/covey/protocols/registry/machine.py": 520,
     "src/covey/protocols/registry/moves.py": 510,
     "src/covey/protocols/registry/starting.py": 350,
     "src/covey/protocols/replication/machine.py": 480,
@@ -88,7 +89,7 @@ LARGE: dict[str, int] = {
     "tests/protocols/registry/registry_world.py": 330,
     "tests/protocols/registry/test_call_mailboxes.py": 370,
     "tests/protocols/registry/test_calls.py": 330,
-    "tests/protocols/registry/test_hosting.py": 310,
+    "tests/protocols/registry/test_hosting.py": 340,
     "tests/protocols/registry/test_starting.py": 360,
     "tests/protocols/replication/replication_net.py": 430,
     "tests/protocols/replication/test_replication_shared.py": 320,

@@ -123,7 +123,7 @@ def a_mailbox_forgets_what_it_took(patch: pytest.MonkeyPatch) -> None:
     put = Mailbox.put
 
     def forget(self: Mailbox, letter: Any, low: int, now_us: int, name: int | None = None) -> Any:
-        if all(one.key != letter.key for one in self.queue):
+        if letter.key not in self.queue:
             self._known.pop(letter.key, None)
         return put(self, letter, low, now_us, name)
 

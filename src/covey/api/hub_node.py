@@ -83,10 +83,10 @@ class OpenHub:
     # --- what is known ----------------------------------------------------------------------------------------------
 
     def known(self, encoded: bytes) -> Child | None:
-        """A child, by its encoded id."""
+        """A child, by its encoded id, or what is stuck of one that was."""
         book = self.machine.book
-        child, running = book.children.get(encoded), book.running(encoded)
-        return None if child is None else self._child(encoded, h.Shown(child, tuple(running.items())))
+        shown = h.Shown(book.children.get(encoded), tuple(book.running(encoded).items()))
+        return self._child(encoded, shown) if _is_seen(shown) else None
 
     def _child(self, encoded: bytes, shown: h.Shown) -> Child:
         row = shown.child
@@ -128,7 +128,12 @@ class OpenHub:
         )
 
     def _snapshot(self) -> tuple[Child, ...]:
-        return tuple(child for id in list(self.machine.book.children) if (child := self.known(id)) is not None)
+        return tuple(child for id in self.ids() if (child := self.known(id)) is not None)
+
+    def ids(self) -> list[bytes]:
+        """Of all children, and of those that were and are stuck."""
+        book = self.machine.book
+        return [*book.children, *(id for id in book.ids_running() if id not in book.children and self.known(id))]
 
     # --- what happens -----------------------------------------------------------------------------------------------
 
@@ -152,15 +157,15 @@ class OpenHub:
             self.cache.pop(decode_key(event.id), None)
         if not self.events:
             return
-        before = event.before is not None and event.before.child is not None
-        after = event.after is not None and event.after.child is not None
-        if after:
-            assert event.after is not None
-            child = self._child(event.id, event.after)
-            self.events.publish(ChildUpdated(child) if before else ChildRegistered(child))
-        elif before:
-            assert event.before is not None
-            self.events.publish(ChildUnregistered(self._child(event.id, event.before)))
+        before, after = event.before, event.after
+        if after is not None and _is_seen(after):
+            child = self._child(event.id, after)
+            if before is None or (before.child is None and after.child is not None):
+                self.events.publish(ChildRegistered(child))
+            elif self._child(event.id, before) != child:  # its row may say more than people see
+                self.events.publish(ChildUpdated(child))
+        elif before is not None and _is_seen(before):
+            self.events.publish(ChildUnregistered(self._child(event.id, before)))
 
     def _on_unplaced(self, event: h.NobodyRuns) -> None:
         children = [child for id in event.ids if (child := self.known(id)) is not None]
@@ -395,6 +400,11 @@ class Hubs:
         """A stream of what happens in a hub, from its children as of now."""
         self.live(True)
         return hub.events.subscription(self.events_max if events_max is None else events_max)
+
+
+def _is_seen(shown: h.Shown) -> bool:
+    """Whether people are to see it: it is a child, or a copy of it was stopped and does not end."""
+    return shown.child is not None or any(one.state is State.STUCK for _, one in shown.runs)
 
 
 def _moves(run: tuple[Origin, Running]) -> bool:

@@ -171,6 +171,8 @@ def process(start: Callable[Concatenate[Context, P], Result]) -> Start[P]:
 
     `singleton` takes it as well. In a `ChildSpec` and in `call(start=…)` it is the same as `crunch`: how a child runs
     is up to its host, and what that says in its `children=`.
+
+    There `ctx.hub` raises `UsageError`: the handle is in the other process.
     """
     return Start(start, "process")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from covey.api.hub_values import (
     ConfigMismatch,
     CopyEnded,
+    HandoverLost,
     HubEvent,
     HubNodesChanged,
     MoveFailed,
@@ -68,14 +69,16 @@ class HubTelling:
                 explained = explain_mismatch(ours, others, places) if theirs else ""
                 told = self._mismatch = ConfigMismatch(ours, theirs, places, explained)
                 log.error("event=config_mismatch hub=%s reason=%r", hub.text, told.explanation)
-            case h.CopyEnded(_, id, epoch, why, winner, error):
-                told = CopyEnded(decode_key(id), why, winner, error)
-                log.warning("event=copy_ended hub=%s id=%r token=%d why=%r winner=%r",
-                            hub.text, told.id, epoch, why, hub.name_of(winner))  # fmt: skip
+            case h.CopyEnded(_, id, epoch, why, winner, error, copies):
+                told = CopyEnded(decode_key(id), why, winner, error, hub.machine.ground.me[0], copies)
+                log.warning("event=copy_ended hub=%s id=%r token=%d why=%r winner=%r copies=%d",
+                            hub.text, told.id, epoch, why, hub.name_of(winner), copies)  # fmt: skip
             case h.MoveFailed(_, id, target, error):
                 told = MoveFailed(decode_key(id), target, error)
                 log.warning("event=move_failed hub=%s id=%r target=%s reason=%r",
                             hub.text, told.id, hub.name_of(target), error)  # fmt: skip
+            case h.HandoverLost(_, id, error):  # whoever ran it has logged that
+                told = HandoverLost(decode_key(id), error)
             case h.StrategyFailed(_, function, reason):
                 told = self._failed[function] = StrategyFailed(function, reason)
                 log.error("event=strategy_failed hub=%s function=%s reason=%r", hub.text, function, reason)

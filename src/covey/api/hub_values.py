@@ -36,6 +36,7 @@ class ChildCopy(msgspec.Struct, frozen=True):
 class Child(msgspec.Struct, frozen=True):
     """A child as this node knows it. `copies` is empty while it runs nowhere, and has two after a split for a while.
 
+    One that was stopped, and of which a copy does not end, is seen until that does: `start` is "" then.
     `encoded` is its metadata as it travels.
     """
 
@@ -205,28 +206,36 @@ class ChildRegistered(msgspec.Struct, frozen=True):
 
 
 class ChildUpdated(msgspec.Struct, frozen=True):
-    """A child runs elsewhere, or anew, or is otherwise than before."""
+    """A child runs elsewhere, or anew, or is otherwise than before; or a copy of one that was stopped is "stuck"."""
 
     child: Child
 
 
 class ChildUnregistered(msgspec.Struct, frozen=True):
-    """A child is none any more: it was stopped, or is done. `child` is as it was before."""
+    """A child is none any more: it was stopped, or is done. `child` is as it was before.
+
+    Said again when a copy that was stuck has ended.
+    """
 
     child: Child
 
 
 class CopyEnded(msgspec.Struct, frozen=True):
-    """A copy on this node was ended, not by its own will. `why`: "fenced", "duplicate", or "gave up".
+    """A copy on this node (`site`) was ended, not by its own will. `copies` is how many of the child were shown then.
 
-    "refused": it was to start here and did not, for this node does not allow that, or cannot read its arguments.
-    Else a sentence: `resolve` could not make one state of two, and that of the copy on this node counts.
+    `why`: "fenced": its lease ended. "duplicate": that on `winner` stays. "merged": this one stays, and is started anew
+    with the state that `resolve` makes of two. "gave up": it failed too often. "refused": it was to start here and did
+    not, for this node does not allow that, or cannot read its arguments. Else a sentence: `resolve` could not make one
+    state of two (`error` says why), and that of the copy on this node counts. Otherwise `error` has the end of the last
+    traceback.
     """
 
     id: Key
     why: str
     winner: Site | None
     error: str
+    site: Site
+    copies: int = 1
 
 
 class ChildUnplaced(msgspec.Struct, frozen=True):
@@ -241,6 +250,13 @@ class MoveFailed(msgspec.Struct, frozen=True):
 
     id: Key
     target: Site
+    error: str
+
+
+class HandoverLost(msgspec.Struct, frozen=True):
+    """What a copy on this node left cannot be sent (`error` says why): it is lost, and the next copy starts without."""
+
+    id: Key
     error: str
 
 
@@ -293,6 +309,7 @@ HubEvent = (
     | ChildUnplaced
     | CopyEnded
     | MoveFailed
+    | HandoverLost
     | HubNodesChanged
     | ConfigMismatch
     | VotersMissing

@@ -23,7 +23,7 @@ from covey.api.hub_specs import (
     new_child,
     timeout_us,
 )
-from covey.api.hub_values import Child, HubEvent, HubNode, StartResult, StopResult
+from covey.api.hub_values import STATE_NAMES, Child, HubEvent, HubNode, StartResult, StopResult
 from covey.core.errors import ConfigError, UsageError
 from covey.protocols.registry import vocabulary as h
 from covey.wire.keys import Key, decode_key, encode_key
@@ -237,7 +237,10 @@ class Hub:
     # --- what is known here -----------------------------------------------------------------------------------------
 
     def lookup(self, id: Key) -> Child | None:
-        """A child as this node knows it, or None. Takes no network, and no time."""
+        """A child as this node knows it, or None. Takes no network, and no time.
+
+        Of one that was stopped only what is "stuck" is seen.
+        """
         hub = self._entered or self._open()
         if type(id) is str and (known := hub.cache.get(id)) is not None:
             return known
@@ -277,7 +280,10 @@ class Hub:
         return [decode_key(id) for id in hub.machine.hosting.hosted if me in hub.machine.book.running(id)]
 
     def dump(self) -> dict[Key, Child]:
-        """Everything, by id. Two children whose ids Python holds equal, as 1 and True, are one here."""
+        """Everything, by id, also what is "stuck" of children that were stopped.
+
+        Two children whose ids Python holds equal, as 1 and True, are one here.
+        """
         return {child.id: child for child in self._open()._snapshot()}
 
     def nodes(self) -> list[HubNode]:
@@ -292,7 +298,8 @@ class Hub:
         child = machine.book.children.get(encoded)
         ranked = view.ranked(encoded, None if child is None else child.spec.start)
         belongs = machine.ground.places.host(encoded)
-        runs = tuple(hub.name_of(site) for site, _ in machine.book.running(encoded))
+        copies = machine.book.running(encoded)
+        runs = tuple(hub.name_of(site) for site, _ in copies)
         names = tuple(hub.name_of(one.site) for one in ranked)
         reasons = [] if child is not None else ["there is no such child"]
         if not machine.ground.ready:
@@ -300,6 +307,10 @@ class Hub:
         if child is not None:
             reasons += machine.why(child, hub.name_of)
             reasons += [missing] if not runs and (missing := hub.telling.missing()) else []
+        else:
+            for (site, _), one in copies.items():
+                state = STATE_NAMES[one.state]
+                reasons.append(f"the copy on {hub.name_of(site)} was told to end, and has not yet ({state})")
         return Explanation(id, hub.name_of(belongs), runs, names, tuple(reasons))
 
     def events(self, events_max: int | None = None) -> Subscription[tuple[Child, ...], HubEvent]:

@@ -541,7 +541,10 @@ class Node:
 
     def singleton(self, id: Key, start: Callable[[Context, *Ts], Result] | Start[...], *arguments: *Ts,
                   on_split: OnSplit | None = None, **options: Unpack[MoreOptions]) -> Singleton:  # fmt: skip
-        """One child that runs `start(ctx, *arguments)` on one of the nodes that name it. Options are those of `hub`."""
+        """One child that runs `start(ctx, *arguments)` on one of the nodes that name it. Options are those of `hub`.
+
+        It is started again when it raises and when it returns.
+        """
         runs = cast(Runs, start)
         spec = ChildSpec(id, runs, *arguments).with_options(restart="permanent")
         hub = self.hub(("singleton", id), children=[runs], on_split=on_split, static=[spec], **options)

@@ -59,7 +59,7 @@ NodeEvent = (
 )
 
 HUB_EVENTS = (hub.ChildChanged, hub.ParticipantsChanged, hub.ConfigDiffers, hub.CopyEnded, hub.MoveFailed,
-              hub.NobodyRuns, hub.StrategyFailed, hub.VotersMissing)  # fmt: skip
+              hub.NobodyRuns, hub.HandoverLost, hub.StrategyFailed, hub.VotersMissing)  # fmt: skip
 
 CLAIMS_ADVICE = {
     claims.VotersDiffer: "it names other voters than this node, so neither counts for the other: name the same ones in "

@@ -2,8 +2,8 @@
 
 Safety, at every node: the fold of `ChildChanged` is its book; what was stopped stays so; of each child a process runs
 one copy at most; no copy applies a letter twice, whatever was handed over to it included; two copies apply it only
-where one was handed over to the other; what was said not to have been delivered is applied nowhere, ever; tokens of the
-copies of one process grow.
+where one was handed over to the other; what was said not to have been delivered is applied nowhere, ever; of the
+copies that one process starts of a child each has a higher token than all before it.
 With `Majority` no two processes run a child at one time, and each start has a higher token than all before it.
 Liveness: all show the same children, and each runs exactly once, where it belongs; what a node declares is one of them,
 unless it failed as it started; of each copy that ended with its lease, or for another one, there was an event. Then
@@ -59,7 +59,7 @@ class HubWorld(World):
         self.acknowledged: dict[int, bytes] = {}  # operations, and the children that did them
         self.undelivered: dict[int, None] = {}  # those that were said not to have run
         self.mailboxes: dict[int, set[int]] = {}  # names of those from which an operation was taken
-        self.tokens: dict[bytes, int] = {}  # the highest under which a child was started
+        self.tokens: dict[tuple[bytes, int], int] = {}  # the last: of each process, or with voters of all (-1)
         self.live: dict[bytes, dict[tuple[int, int], SimChild]] = {}  # copies by child: process, number
         self._work = 0
         self.watches.append(self)
@@ -89,7 +89,13 @@ class HubWorld(World):
 
     # --- what children do -------------------------------------------------------------------------------------------
 
-    def copy_starts(self, children: SimChildren, child: SimChild, token: int) -> None:
+    def has_token(self, children: SimChildren, child: SimChild, token: int) -> None:
+        """A copy is given a token, as it starts or later."""
+        by = (child.copy.id, -1 if self.voters else children.node.number)
+        invariant(token > self.tokens.get(by, 0), "each copy has a higher token than all before it")
+        self.tokens[by] = token
+
+    def copy_starts(self, children: SimChildren, child: SimChild) -> None:
         """A copy is about to run."""
         id, node = child.copy.id, children.node
         here = [
@@ -104,9 +110,7 @@ class HubWorld(World):
         if self.voters:
             others = [f"n{other.node.index}" for other in self.live[id].values() if not other.excused]
             invariant(not others, f"with Majority no two copies run at one time, and {id!r} runs on {others}")
-            invariant(token >= self.tokens.get(id, 0), "tokens only grow")
         self.live[id][node.number, child.copy.number] = child
-        self.tokens[id] = max(self.tokens.get(id, 0), token)
 
     def copy_ends(self, children: SimChildren, child: SimChild) -> None:
         """A copy has ended."""

@@ -24,14 +24,13 @@ Work = tuple[int, ...]
 class SimChild:
     """One copy: what it has applied, and whether it is to end."""
 
-    __slots__ = ("copy", "done", "ending", "excused", "hands_over", "node", "runs", "start", "token", "waits")
+    __slots__ = ("copy", "done", "ending", "excused", "hands_over", "node", "runs", "start", "waits")
 
     def __init__(self, copy: c.Copy, start: str, node: SimNode) -> None:
         self.copy = copy
         self.node = node
         self.excused = False  # its process stood still
         self.start = start
-        self.token = 0
         self.done: list[int] = []
         self.runs = False
         self.waits = False
@@ -96,8 +95,9 @@ class SimChildren:
     def _start(self, effect: c.StartChild) -> None:
         copy = effect.copy
         child = self.copies.setdefault(copy, SimChild(copy, effect.start, self.node))
-        self.world.copy_starts(self, child, effect.token)
-        child.runs, child.token = True, effect.token
+        self.world.copy_starts(self, child)
+        self.world.has_token(self, child, effect.token)
+        child.runs = True
         if effect.handed_over is not None:
             child.done = list(msgspec.msgpack.decode(effect.handed_over, type=Work))
         weak = effect.start == WEAK and self._rng.random() < 0.4 and self.world.calm_us is None
@@ -124,8 +124,7 @@ class SimChildren:
 
     def _tell_token(self, effect: c.TellToken) -> None:
         child = self.copies[effect.copy]
-        invariant(effect.token > child.token, "tokens grow")
-        child.token = effect.token
+        self.world.has_token(self, child, effect.token)
 
     def _deliver(self, effect: c.DeliverToChild) -> None:
         child = self.copies[effect.copy]

@@ -239,6 +239,19 @@ def test_a_token_is_raised_with_each_host_and_a_row_that_lies_below_is_raised_ag
     assert world.hub("a").book.children[key].epoch == running.epoch
 
 
+def test_each_copy_that_is_started_again_has_a_higher_token_than_the_one_before():
+    world = RegistryWorld()
+    world.auto = {c.StartChild}
+    world.start("x")
+    for _ in range(4):
+        exits(world)
+        world.advance(1)
+    tokens = [effect.token for effect in world.take("a") if isinstance(effect, c.StartChild)]
+    assert len(tokens) == 5 and tokens == sorted(set(tokens))
+    ((_, running),) = world.hub("a").book.running(X).items()
+    assert running.epoch == world.hub("a").book.children[X].epoch == tokens[-1]
+
+
 # --- with claims ----------------------------------------------------------------------------------------------------
 
 
@@ -303,3 +316,22 @@ def test_a_claim_for_what_is_not_wanted_any_more_is_given_back():
     world.take("a")
     world.give("a", ClaimWon((HUB, X), 77))
     assert world.take("a") == [Relinquish((HUB, X))]
+
+
+def test_who_is_started_again_claims_anew_and_is_shown_as_starting_until_that_is_won():
+    """The lease of the copy before counts for that one: its token ends with it."""
+    world = fenced()
+    world.auto = {c.StartChild}
+    world.start("x")
+    world.give("a", ClaimWon((HUB, X), 77))
+    world.claims[site("a")].leases[HUB, X] = world.now_us + SECOND_US
+    world.take("a")
+    exits(world)
+    given_back, seek = world.take("a")
+    assert given_back == Relinquish((HUB, X))
+    assert isinstance(seek, Seek) and seek.epoch > 77
+    assert world.runs("x") == {"a": "STARTING"}
+    world.give("a", ClaimWon((HUB, X), seek.epoch + 1))
+    (started,) = world.take("a")
+    assert (type(started), started.token) == (c.StartChild, seek.epoch + 1)
+    assert world.runs("x") == {"a": "RUNNING"}

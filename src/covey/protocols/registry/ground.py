@@ -107,6 +107,7 @@ class Ground:
         wires: Wires,
         rows: RowsView,
         leases: Callable[[tuple[bytes, bytes]], int],
+        seen: int = 0,
     ) -> None:
         self.config = config
         self.hub = hub
@@ -125,7 +126,8 @@ class Ground:
         self.now_us = 0  # of what is handled
         self.ready = False  # this node places children
         self._clock = clock
-        self._highest = 0  # epoch of this hub that was seen or drawn
+        self.highest = seen  # epoch of this hub that was seen or drawn
+        self.seen = seen  # the same when this life had it open before: what was born by then it may have run
         self._timers = timers
         self._leases = leases
         self._owned: list[tuple[bytes, bytes | None]] = []
@@ -234,8 +236,8 @@ class Ground:
         stamp = self._clock.stamp(now_us)
         if self.fenced:
             return stamp
-        self._highest = max(stamp, self._highest + 1)
-        return min(max(self._highest, above + 1), STAMP_MAX - 1)
+        self.highest = max(stamp, self.highest + 1)
+        return min(max(self.highest, above + 1), STAMP_MAX - 1)
 
     def first_epoch(self, epoch: int, now_us: int) -> int:
         """The token of whoever runs a child first: that of its birth, unless voters would grant no such one."""
@@ -245,7 +247,7 @@ class Ground:
         """An epoch was seen: those of ours lie above it, unless that leaves no room for higher ones."""
         self._clock.accept(epoch, now_us)
         if epoch <= EPOCH_MAX:
-            self._highest = max(self._highest, epoch)
+            self.highest = max(self.highest, epoch)
 
     def leased(self, id: bytes, now_us: int) -> bool:
         """Whether a child may be served at this moment."""

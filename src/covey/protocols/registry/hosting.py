@@ -3,7 +3,7 @@
 look ─▶ (claim) ─▶ StartChild ─▶ ChildStarted ─▶ our row says that it runs
                                      │ ChildExited: it failed            │ told to end, or to leave
                                      ▼                                   ▼
-                       a pause, StartChild; or given up           ChildExited ─▶ our row goes
+               a pause, (claim), StartChild; or given up          ChildExited ─▶ our row goes
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from covey.protocols.registry.copies import STATES, Hosted, Move, Phase
 from covey.protocols.registry.ground import Ground
 from covey.protocols.registry.mailbox import Letter, Mailbox, Put, Reply
 from covey.protocols.registry.rows import EPOCH, Child, Restart, State
-from covey.protocols.registry.vocabulary import CopyEnded, Place
+from covey.protocols.registry.vocabulary import CopyEnded, HandoverLost, Place
 from covey.wire.messages import registry as wire
 
 LIVE = (Phase.STARTING, Phase.RUNNING, Phase.LEAVING, Phase.ENDING, Phase.MERGING)  # the world has a copy
@@ -50,6 +50,8 @@ class Hosting:
         self.turn_back: Callable[[Hosted], None]  # a child that came here is not run
         self.ended: Callable[[Place, str, Origin, int], None]  # whoever started a child is to hear how it ended
         self.hosted: dict[bytes, Hosted] = {}
+        self._tops: dict[bytes, int] = {}  # the tokens of those that were here: a birth may not have heard of them
+        self._top = ground.seen  # the highest of those that are forgotten
         self.counts = dict.fromkeys(("started", "restarted", "stuck", "fenced", "given_up"), 0)
 
     def check(self) -> None:
@@ -81,18 +83,32 @@ class Hosting:
     def run(self, hosted: Hosted, child: Child, now_us: int, freed: Any = None) -> None:
         """Start it, or first claim it."""
         ground = self._ground
+        top = max(hosted.epoch, self._tops.get(child.id, self._top))  # of copies before
+        first = hosted.first and child.epoch > top
+        above = max(child.epoch, top)
         if ground.fenced:
             hosted.phase = Phase.CLAIMING
-            first = hosted.first
-            hosted.epoch = ground.first_epoch(child.epoch, now_us) if first else ground.epoch(child.epoch, now_us)
+            hosted.epoch = ground.first_epoch(above, now_us) if first else ground.epoch(above, now_us)
             self._seek(hosted, freed)
             return
-        if hosted.first:
+        if first:
             hosted.epoch = child.epoch
         else:
-            hosted.epoch = ground.epoch(max(child.epoch, hosted.epoch), now_us)
+            hosted.epoch = ground.epoch(above, now_us)
             ground.put(child.id, EPOCH, rows.encode(hosted.epoch))
         self._start(hosted, now_us)
+
+    def run_next(self, hosted: Hosted, now_us: int) -> None:
+        """Another copy of what ran here, under a higher token: what was claimed counted for the copy before."""
+        child = self._ground.book.children.get(hosted.id)
+        if child is None:
+            self._over(hosted)
+            return
+        hosted.copy = self.copy(hosted.id)
+        self._relinquish(hosted.id)
+        self.run(hosted, child, now_us)
+        if hosted.phase is Phase.CLAIMING and hosted.announced is not None:
+            self.announce(hosted)
 
     def won(self, id: bytes, token: int, now_us: int) -> None:
         """The claim is granted."""
@@ -205,6 +221,8 @@ class Hosting:
         hosted = self.of(fact.copy)
         if hosted is not None and hosted.phase in LIVE:
             hosted.state = fact.state
+            if fact.error and hosted.phase is not Phase.ENDING:
+                self._ground.say(Emit(HandoverLost(self._ground.hub, hosted.id, fact.error[: wire.TEXT_MAX])))
 
     def on_stuck(self, fact: c.ChildStuck) -> None:
         """It does not end: show that."""
@@ -261,17 +279,16 @@ class Hosting:
             if child is not None and hosted.first and not hosted.restarts:
                 self.ended(place, "", child.author, now_us)
             self._remove(hosted)
-        elif not hosted.may_restart(self._ground.config, now_us):
+        elif raised and not hosted.may_restart(self._ground.config, now_us):
             self._give_up(hosted, "gave up")
         else:
             self.counts["restarted"] += 1
             hosted.phase = Phase.RESTING
-            hosted.copy = self.copy(hosted.id)
             pause_us = hosted.pause_us(self._ground.config, now_us)
             if pause_us:
                 self._ground.alarm("restart", hosted.id, now_us + pause_us)
             else:
-                self._start(hosted, now_us)
+                self.run_next(hosted, now_us)
 
     def _give_up(self, hosted: Hosted, why: str) -> None:
         """It is not started again, and stays to be seen."""
@@ -286,11 +303,13 @@ class Hosting:
         """Its pause is over."""
         hosted = self.hosted.get(id)
         if hosted is not None and hosted.phase is Phase.RESTING:
-            self._start(hosted, now_us)
+            self.run_next(hosted, now_us)
 
-    def tell_ended(self, hosted: Hosted, why: str, winner: Site | None = None) -> None:
+    def tell_ended(self, hosted: Hosted, why: str, winner: Site | None = None, error: str = "") -> None:
         """The event: this copy did not end by its own will."""
-        self._ground.say(Emit(CopyEnded(self._ground.hub, hosted.id, hosted.epoch, why, winner, hosted.error)))
+        ground, id = self._ground, hosted.id
+        copies = len({*ground.book.running(id), ground.me})
+        ground.say(Emit(CopyEnded(ground.hub, id, hosted.epoch, why, winner, error or hosted.error, copies)))
 
     # --- ending -----------------------------------------------------------------------------------------------------
 
@@ -349,6 +368,7 @@ class Hosting:
         if hosted.arrived is not None:
             self.turn_back(hosted)
         del self.hosted[id]
+        self._remember(hosted)
         for what in ("announce", "restart", "idle", "duplicate", "unread"):
             self._ground.cancel(what, id)
         if hosted.announced is not None:
@@ -356,6 +376,12 @@ class Hosting:
         self._relinquish(id)
         self._send_back(hosted, target)
         self._ground.looks[id] = None
+
+    def _remember(self, hosted: Hosted) -> None:
+        """The next copy here has a higher token, whoever starts it."""
+        self._tops[hosted.id] = max(hosted.epoch, self._tops.pop(hosted.id, 0))
+        if len(self._tops) > self._ground.config.hints_max:
+            self._top = max(self._top, self._tops.pop(next(iter(self._tops))))
 
     def _send_back(self, hosted: Hosted, target: Site | None = None) -> None:
         """It does not get its letters. Of what was handed over, and may run there already, nobody can say that."""
@@ -482,6 +508,7 @@ class Hosting:
         """A duplicate left a state: have ours end and leave its own, and the user make one of both."""
         hosted.theirs = theirs
         hosted.phase = Phase.MERGING
+        self.tell_ended(hosted, "merged", self._ground.me[0])
         hosted.waits = False
         self._ground.say(c.AskHandover(hosted.copy, hosted.spec.shutdown_us, self._ground.me[0], True))
 
@@ -491,7 +518,8 @@ class Hosting:
         if hosted is None or hosted.phase is not Phase.RESOLVING:
             return
         if fact.error:
-            self.tell_ended(hosted, f"the states of two copies were not made one: {fact.error}")
+            why = f"the states of two copies were not made one: {fact.error}"
+            self.tell_ended(hosted, why, self._ground.me[0], fact.error)
         else:
             hosted.state = fact.state
         hosted.theirs = None
@@ -501,12 +529,5 @@ class Hosting:
         """It stays after all: start it anew with what it left."""
         hosted.move = None
         hosted.arrived = None
-        hosted.copy = self.copy(hosted.id)
-        child = self._ground.book.children.get(hosted.id)
         hosted.first = False
-        if child is None:
-            self._over(hosted)
-        elif self._ground.fenced and self._ground.lease_us(hosted.id) > now_us:  # its claim was not given back
-            self._start(hosted, now_us)
-        else:
-            self.run(hosted, child, now_us)
+        self.run_next(hosted, now_us)

@@ -205,7 +205,8 @@ class Hub:
                 places.drop(id)
                 self._firsts.pop(id, None)
             else:
-                if child.first == self.ground.me and (known is None or not set(known.births) & set(child.births)):
+                anew = known is None or not set(known.births) & set(child.births)
+                if anew and child.first == self.ground.me and child.epoch > self.ground.seen:
                     self._firsts[id] = None
                 places.put(id, child.spec.start, child.assigned)
                 self.ground.heed(child.epoch, now_us)

@@ -103,6 +103,7 @@ class Registry:
         self._wires = Wires(me)
         self._timers: Timers[tuple[Any, ...]] = Timers()
         self.hubs: dict[bytes, Hub] = {}
+        self._closed: dict[bytes, int] = {}  # hubs that were open here: the highest epoch that was seen there
         self._unknown: dict[Site, None] = {}  # stored members that nobody has observed yet
         self._alive: dict[Site, None] = {}
         self._joined_us: int | None = None
@@ -222,6 +223,7 @@ class Registry:
         ground = Ground(
             self._config, command.hub, command.options, rng=self._rng, clock=self._clock, timers=self._timers,
             wires=self._wires, rows=self._rows, leases=self._claims.lease_us,
+            seen=self._closed.pop(command.hub, 0),
         )  # fmt: skip
         ground.now_us = now_us
         instance = command.hub
@@ -251,6 +253,9 @@ class Registry:
         hub.end()
         last = hub.ground.flush()
         del self.hubs[instance]
+        self._closed[instance] = hub.ground.highest
+        if len(self._closed) > self._config.hints_max:
+            del self._closed[next(iter(self._closed))]
         for key in self._timers.everything():
             if key[0] == instance:
                 self._timers.cancel(key)

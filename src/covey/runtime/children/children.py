@@ -231,6 +231,7 @@ class Children:
             state = encode_payload(handover.state, "state", STATE_BYTES_MAX, "it is lost", "leave less")
         except UsageError as error:
             log.error("event=handover_lost hub=%s id=%s start=%s reason=%r", *run.names, str(error))
+            self.say(c.HandoverGiven(run.copy, None, str(error)))
         else:
             self.say(c.HandoverGiven(run.copy, state))
 
