@@ -46,7 +46,7 @@ WORLDLY = {"asyncio", "datetime", "logging", "os", "random", "secrets", "socket"
 LINES_AIM = 300
 LINES_MAX = 600
 LARGE: dict[str, int] = {
-    "src/covey/api/hub_node.py": 450,
+    "src/covey/api/hub_node.py": 460,
     "src/covey/api/hubs.py": 330,
     "src/covey/api/mailboxes.py": 360,
     "src/covey/api/node.py": 580,
