@@ -110,7 +110,8 @@ class Statics:
         book, begun = self._ground.book, self._has_begun(id)
         running = book.running(id)
         failed = next((life for life, one in running.items() if one.state is State.FAILED), None)
-        if any(one.state in RUNS for one in running.values()) or (begun and (failed or id not in book.children)):
+        child = id in book.children  # what runs and has no row here may lose it before we hear of it
+        if (child and any(one.state in RUNS for one in running.values())) or (begun and (failed or not child)):
             self._finds(id)
         elif failed is not None:
             reason = running[failed].error or "it failed too often"
