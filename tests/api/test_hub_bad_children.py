@@ -190,7 +190,7 @@ def test_a_start_that_never_returns_ends_with_the_deadline_and_can_be_stopped():
             with pytest.raises(covey.DeadlineExceeded):
                 result.raise_for_errors()
             assert f.hubs[1].dump()["x"].state == "starting"
-            with pytest.raises(covey.DeadlineExceeded):
+            with pytest.raises(covey.PeerUnreachable, match="did not come to read it"):
                 await f.hubs[1].call("x", 1, timeout=1)
             (await f.hubs[1].stop_children(["x"])).raise_for_errors()
             await until(lambda: not f.hubs[0].dump())
