@@ -283,10 +283,10 @@ RegistryMessage: TypeAlias = (
     | Kept
     | Watch
     | Watched
-    | WhichAbsent
-    | Absent
     | Requests
     | WholeOwner
     | WholeRows
     | WholeKnown
+    | WhichAbsent
+    | Absent
 )
