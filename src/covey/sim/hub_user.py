@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from covey.core.errors import UsageError, invariant
+from covey.core.errors import DeadlineExceeded, UsageError, invariant
 from covey.core.ids import Dot
 from covey.core.vocabulary import Abandon
 from covey.protocols.registry import vocabulary as h
@@ -176,8 +176,12 @@ class HubUser:
         if self._opening in outcomes:
             outcome = outcomes.pop(self._opening)
             self._opening = 0
-            for error in outcome.errors if outcome is not None else ():
-                del self.declared[error.id]
+            if isinstance(outcome, DeadlineExceeded):  # others did not show what they run: it closes, and tries again
+                self.close()
+                self.stay()
+            elif outcome is not None:
+                for error in outcome.errors:
+                    del self.declared[error.id]
         for work, (request, id) in list(self.calls.items()):
             if request in outcomes:
                 outcome = outcomes.pop(request)

@@ -376,7 +376,7 @@ def run_profile(profile: Profile, seed: int, telling: bool = False) -> RunResult
                 return result("", settled_us)
         about.extend(reason[1] if reason else [])
         return result(f"not settled: {reason[0] if reason else 'unknown'}", world.now_us - start_us)
-    except (AssertionError, LookupError, TypeError, ValueError) as error:
+    except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
         return result(f"{type(error).__name__}: {error}", -1)
 
 
