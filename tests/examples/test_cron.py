@@ -109,7 +109,6 @@ async def started(folder: Path) -> AsyncIterator[dict[str, Process]]:
             print(out.decode(), err.decode())  # shown where a test fails
 
 
-# @pytest.mark.skip(reason="no child starts under Majority yet")
 @pytest.mark.serial
 @pytest.mark.slow
 @pytest.mark.timeout(180)
