@@ -25,6 +25,7 @@ from covey.wire.messages import registry as wire
 # Hub seeds that cost less than others: those without voters, and those with.
 FREE = (5, 35, 34, 7, 9, 11, 15, 21)
 FENCED = (301, 312, 32, 39, 37, 28)
+LETTERS = (119, 83, 98, 70, 68, 110, 95, 38)
 
 
 class HubBug(msgspec.Struct, frozen=True):
@@ -191,7 +192,7 @@ HUB_BUGS = {
         HubBug(copies_end_without_an_event, "heard nothing of the end of"),
         HubBug(a_move_takes_no_state_along, "a planned move loses nothing"),
         HubBug(a_mailbox_forgets_what_it_took, "a letter is taken once"),
-        HubBug(what_a_copy_had_as_it_ended_is_said_not_to_have_run, "nobody applies a letter again"),
+        HubBug(what_a_copy_had_as_it_ended_is_said_not_to_have_run, "nobody applies a letter again", LETTERS),
         HubBug(who_expires_did_not_run, "what was said not to have run"),
         HubBug(a_voter_grants_everything, "no two copies run at one time", FENCED),
         HubBug(a_copy_stays_after_its_lease, "no two copies run at one time", FENCED),
