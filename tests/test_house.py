@@ -95,7 +95,7 @@ LARGE: dict[str, int] = {
     "tests/protocols/replication/test_replication_shared.py": 320,
     "tests/runtime/test_nodes_over_tcp.py": 430,
     "tests/runtime/transport/test_memory.py": 360,
-    "tests/test_house.py": 360,
+    "tests/test_house.py": 340,
     "tests/test_setup.py": 320,
     "tests/wire/test_vectors.py": 350,
 }
