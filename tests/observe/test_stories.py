@@ -13,6 +13,7 @@ from covey.core.vocabulary import (
     Emit,
     MessagesReceived,
     Multicast,
+    NeighborUp,
     PeerConnected,
     PeerLost,
     Pin,
@@ -20,7 +21,6 @@ from covey.core.vocabulary import (
     Tick,
 )
 from covey.observe.stories import Stories, brief
-from covey.protocols.overlay.vocabulary import NeighborUp
 from covey.wire.messages.direct import Payload
 from covey.wire.messages.overlay import Affirm, Disconnect, ForwardJoin, Shuffle
 

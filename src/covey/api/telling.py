@@ -36,7 +36,6 @@ from covey.protocols.direct.machine import PayloadsReceived
 from covey.protocols.groups import vocabulary as g
 from covey.protocols.links import vocabulary as link
 from covey.protocols.membership import vocabulary as membership
-from covey.protocols.overlay import vocabulary as overlay
 from covey.protocols.registry import vocabulary as hub
 from covey.wire.payloads import decode_payload
 
@@ -122,11 +121,11 @@ class Telling:
                 self._on_member(m.event_of(event))
             case membership.SelfChanged(contact, meta):
                 self._on_self(m.member_of(contact, v.Liveness.ALIVE, meta, self.me.ephemeral))
-            case overlay.NeighborUp(contact):
+            case v.NeighborUp(contact):
                 neighbor = self._neighbours[contact.site] = neighbor_of(contact)
                 log.info("event=neighbour_up site=%s address=%s", short(contact.site), contact.address)
                 self.hub.publish(NeighborUp(neighbor))
-            case overlay.NeighborDown(contact, cause):
+            case v.NeighborDown(contact, cause):
                 del self._neighbours[contact.site]
                 log.info("event=neighbour_down site=%s cause=%s", short(contact.site), _word(cause))
                 self.hub.publish(NeighborDown(neighbor_of(contact), _word(cause)))

@@ -218,6 +218,19 @@ class ClusterEntered(msgspec.Struct, frozen=True, gc=False):
     cluster: ClusterId
 
 
+class NeighborUp(msgspec.Struct, frozen=True, gc=False):
+    """This node and `contact` keep a link to each other from now on."""
+
+    contact: Contact
+
+
+class NeighborDown(msgspec.Struct, frozen=True, gc=False):
+    """`contact` is not a neighbour any more."""
+
+    contact: Contact
+    cause: Cause
+
+
 class LoopLagged(msgspec.Struct, frozen=True, gc=False):
     """The world's event loop was this late at its last look (told when it was late, and once when it is well again)."""
 

@@ -8,13 +8,12 @@ to its highest number: it would claim operations that were not seen, and who joi
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
 from typing import TypeAlias
 
 from covey.core.errors import invariant
 from covey.core.ids import Dot, Origin, Site
+from covey.core.intervals import check, has, missing, put
 
 MODULUS = 1 << 64
 
@@ -55,7 +54,7 @@ class DotSet:
 
     def __contains__(self, dot: Dot) -> bool:
         bounds = self._lives.get(dot[:2])
-        return bounds is not None and bisect_right(bounds, dot[2]) % 2 == 1
+        return bounds is not None and has(bounds, dot[2])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, DotSet) and self._lives == other._lives
@@ -82,18 +81,7 @@ class DotSet:
 
     def missing(self, life: Origin, first: int, last: int) -> Iterator[tuple[int, int]]:
         """The intervals of `first … last` that are not here."""
-        bounds = self._lives.get(life, [])
-        at = bisect_right(bounds, first)
-        if at % 2:
-            first = bounds[at]
-            at += 1
-        while first <= last:
-            end = bounds[at] if at < len(bounds) else last + 1
-            yield first, min(end - 1, last)
-            if at >= len(bounds):
-                return
-            first = bounds[at + 1]
-            at += 2
+        return missing(self._lives.get(life, []), first, last)
 
     def lacks(self, told: Iterable[Told]) -> list[tuple[Origin, int, int]]:
         """What somebody who told this has and we don't, interval by interval."""
@@ -132,12 +120,8 @@ class DotSet:
         bounds = self._lives.get(life)
         if bounds is None:
             bounds = self._lives[life] = [first, last + 1]
-        elif bounds[-1] == first:
-            bounds[-1] = last + 1
         else:
-            low, high = bisect_right(bounds, first - 1), bisect_right(bounds, last + 1)
-            # An odd place is inside an interval (or touches its end): that interval is part of the new one.
-            bounds[low:high] = ([] if low % 2 else [first]) + ([] if high % 2 else [last + 1])
+            put(bounds, first, last)
         return bounds
 
     def update(self, other: DotSet) -> None:
@@ -165,7 +149,7 @@ class DotSet:
         """Every invariant."""
         total = 0
         for life, bounds in self._lives.items():
-            invariant(bool(bounds) and len(bounds) % 2 == 0 and bounds[0] > 0, "a life has intervals, from 1 on")
-            invariant(all(low < high for low, high in pairwise(bounds)), "intervals are apart")
+            invariant(bool(bounds) and bounds[0] > 0, "a life has intervals, from 1 on")
+            check(bounds)
             total += _fingerprint(life, bounds)
         invariant(total % MODULUS == self.digest, "the digest is the sum of the lives")

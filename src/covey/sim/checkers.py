@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from covey.core.errors import invariant
 from covey.core.ids import Site, short
-from covey.protocols.overlay.vocabulary import NeighborDown, NeighborUp
+from covey.core.vocabulary import NeighborDown, NeighborUp
 from covey.sim.node import SimNode
 from covey.sim.world import World
 

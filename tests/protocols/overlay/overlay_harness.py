@@ -21,6 +21,8 @@ from covey.core.vocabulary import (
     Emit,
     MessagesReceived,
     Multicast,
+    NeighborDown,
+    NeighborUp,
     PeerConnected,
     PeerLost,
     PeerUnreached,
@@ -31,7 +33,7 @@ from covey.core.vocabulary import (
 )
 from covey.protocols.overlay.config import OverlayConfig
 from covey.protocols.overlay.machine import Overlay
-from covey.protocols.overlay.vocabulary import NeighborDown, NeighborUp, SeedsResolved
+from covey.protocols.overlay.vocabulary import SeedsResolved
 from covey.wire import codec
 from covey.wire.messages.overlay import Join
 

@@ -22,6 +22,8 @@ from covey.core.vocabulary import (
     MemberAdded,
     MemberRemoved,
     Multicast,
+    NeighborDown,
+    NeighborUp,
     PeerConnected,
     PeerLost,
     PeerUnreached,
@@ -30,7 +32,7 @@ from covey.core.vocabulary import (
     Unpin,
 )
 from covey.protocols.overlay.config import OverlayConfig
-from covey.protocols.overlay.vocabulary import LeaveOverlay, NeighborDown, NeighborUp, SeedsResolved
+from covey.protocols.overlay.vocabulary import LeaveOverlay, SeedsResolved
 from covey.wire.limits import CONTACTS_MAX
 from covey.wire.messages import overlay as wire
 from tests.protocols.overlay.overlay_harness import Bare, contact, number_of, site

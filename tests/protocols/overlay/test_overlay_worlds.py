@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from covey.core.ids import Site
-from covey.core.vocabulary import TurnEnded
+from covey.core.vocabulary import NeighborDown, NeighborUp, TurnEnded
 from covey.engine.engine import EngineConfig
 from covey.protocols.links.vocabulary import CloseLinks
 from covey.protocols.overlay.config import OverlayConfig
-from covey.protocols.overlay.vocabulary import LeaveOverlay, NeighborDown, NeighborUp, SeedsResolved
+from covey.protocols.overlay.vocabulary import LeaveOverlay, SeedsResolved
 from covey.sim.checkers import check_events, check_links, overlay_pending
 from covey.sim.node import SimNode
 from covey.sim.world import World

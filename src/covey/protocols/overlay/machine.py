@@ -34,7 +34,7 @@ from covey.protocols.overlay.leavers import Leavers
 from covey.protocols.overlay.requests import Requests
 from covey.protocols.overlay.shuffling import Shuffling
 from covey.protocols.overlay.views import ActiveView, PassiveView
-from covey.protocols.overlay.vocabulary import LeaveOverlay, NeighborDown, NeighborUp, SeedsResolved
+from covey.protocols.overlay.vocabulary import LeaveOverlay, SeedsResolved
 from covey.wire.messages.overlay import (
     Affirm,
     Beacon,
@@ -312,7 +312,7 @@ class Overlay:
         self._refused.clear()
         self.active.add(contact)
         self._changed(now_us)
-        effects += [v.Pin(contact.site), v.Emit(NeighborUp(contact))]
+        effects += [v.Pin(contact.site), v.Emit(v.NeighborUp(contact))]
         return effects + self._beacons.greet(contact, self._me, now_us)
 
     def _lower(self, site: Site, cause: Cause, now_us: int) -> list[Effect]:
@@ -322,7 +322,7 @@ class Overlay:
             return []
         self._refused.clear()
         self._changed(now_us)
-        return [v.Unpin(site), v.Emit(NeighborDown(contact, cause))]
+        return [v.Unpin(site), v.Emit(v.NeighborDown(contact, cause))]
 
     def _changed(self, now_us: int) -> None:
         self._changed_us = now_us

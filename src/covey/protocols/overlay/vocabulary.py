@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-from covey.core.ids import Contact
-from covey.core.vocabulary import Cause
-
 
 class SeedsResolved(msgspec.Struct, frozen=True, gc=False):
     """Addresses at which members may be found. Only ever adds."""
@@ -16,16 +13,3 @@ class SeedsResolved(msgspec.Struct, frozen=True, gc=False):
 
 class LeaveOverlay(msgspec.Struct, frozen=True, gc=False):
     """Tell the neighbours that we go, and whom they can take instead."""
-
-
-class NeighborUp(msgspec.Struct, frozen=True, gc=False):
-    """The event: this node and `contact` keep a link to each other from now on."""
-
-    contact: Contact
-
-
-class NeighborDown(msgspec.Struct, frozen=True, gc=False):
-    """The event: `contact` is not a neighbour any more."""
-
-    contact: Contact
-    cause: Cause
