@@ -126,13 +126,13 @@ class Tree:
         run = Run(stream, first, last, message.round, bytes(message.values))
         announcers = self.missing.came(stream, first, last, peer, now_us)
         self.last_hop = max(self.last_hop, message.round)
-        effects = self._prefer(peer, announcers, message.round, now_us)
+        effects: list[Effect] = []
         for low, high in fresh:
             part = run.part(low, high)
             self.counts["new"] += high - low + 1
             self.news.append(part)
             effects += self.spread(part, peer, now_us)
-        return effects
+        return effects + self._prefer(peer, announcers, message.round, now_us)  # after it went on, or it goes back
 
     def _prefer(self, peer: Site, announcers: dict[Site, int], round: int, now_us: int) -> list[Effect]:
         """Who sent something new is eager; unless somebody announced it who is much nearer to its sender (3.8)."""
