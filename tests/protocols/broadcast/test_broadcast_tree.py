@@ -126,6 +126,7 @@ def test_10_the_same_bytes_twice_are_two_messages():
 
 def test_14_a_graft_that_cannot_be_served_goes_to_the_next_announcer_at_once():
     net = Net(STEADY).start("a", "x", "y", "e").link("ax", "ay", "ae")
+    net.hear("y", "a", Prune())
     net.hear("y", "e", gossip("z", 1))
     net.forget()
     net.hear("a", "x", i_have("z", 1))
