@@ -9,7 +9,7 @@ next, in the order in which it was said, and who sends to the dead hears of it w
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from random import Random
 from typing import Any
 
@@ -139,44 +139,30 @@ class Flock:
                 if machine is not None:
                     self._feed(number, machine, incoming)
 
-    def wait(self, us: int) -> None:
-        """Time goes on, and every alarm rings."""
-        self._run_alarms(self.now_us + us, self._deadline)
-        self.now_us += 0
-
-    def _deadline(self, number: int) -> int | None:
-        """When a node's overlay wants to be woken."""
-        overlay = self.overlays.get(number)
-        return None if overlay is None else overlay.deadline()
-
     def cycle(self) -> None:
-        """One step of membership: everybody shuffles once."""
-        self.wait(CYCLE_US)
-
-    def _run_alarms(self, until_us: int, deadline: Callable[[int], int | None]) -> None:
+        """One step of membership: everybody shuffles once, and every other alarm of the overlay rings."""
+        until_us = self.now_us + CYCLE_US
         alarms: list[tuple[int, int]] = []
-        for number in self.overlays:
-            due_us = deadline(number)
-            if due_us is not None:
-                alarms.append((due_us, number))
-        heapq.heapify(alarms)
-        self._touched.clear()
+        self._touched = dict.fromkeys(self.overlays)
         while True:
             for number in self._touched:
-                due_us = deadline(number)
+                due_us = self._overlay_due(number)
                 if due_us is not None:
                     heapq.heappush(alarms, (due_us, number))
             self._touched.clear()
-            while alarms and deadline(alarms[0][1]) != alarms[0][0]:
+            while alarms and self._overlay_due(alarms[0][1]) != alarms[0][0]:
                 heapq.heappop(alarms)
             if not alarms or alarms[0][0] > until_us:
                 break
             due_us, number = heapq.heappop(alarms)
             self.now_us = max(self.now_us, due_us)
             self._feed(number, self.overlays[number], TICK)
-            self._touched[number] = None
             self.settle()
         self.now_us = max(self.now_us, until_us)
+
+    def _overlay_due(self, number: int) -> int | None:
+        overlay = self.overlays.get(number)
+        return None if overlay is None else overlay.deadline()
 
     # --- one broadcast ----------------------------------------------------------------------------------------------
 
@@ -285,6 +271,55 @@ class Flock:
             number: [other for contact in overlay.active if (other := sites[contact.site]) in self.overlays]
             for number, overlay in self.overlays.items()
         }
+
+
+class TimedFlock(Flock):
+    """The same with a latency of each link, drawn once, and timers that ring while messages are under way."""
+
+    def __init__(
+        self, seed: int, overlay: OverlayConfig, broadcast: BroadcastConfig, least_us: int, most_us: int
+    ) -> None:
+        super().__init__(seed, overlay, broadcast)
+        self._least_us, self._most_us = least_us, most_us
+        self._latencies: dict[tuple[int, int], int] = {}
+        self._due: list[tuple[int, int, int, Any]] = []  # when, order, number, what it hears on its tree
+        self._order = 0
+        self.began_us = 0
+        self.slowest_us = 0  # of the last broadcast: until the last node got it
+
+    def timed_broadcast(self, number: int) -> Sent:
+        """One message from one node, until nothing is under way and nobody waits for anything."""
+        self.sent = sent = Sent()
+        self.began_us, self.slowest_us = self.now_us, 0
+        self._feed(number, self.broadcasts[number], Spread(NAME, (b"\x01",)))
+        self._feed(number, self.broadcasts[number], TURN)
+        while True:
+            self._take_round()
+            if not self._due:
+                return sent
+            self.now_us, _, number, incoming = heapq.heappop(self._due)
+            before = sent.delivered
+            self._feed(number, self.broadcasts[number], incoming)
+            if sent.delivered > before:
+                self.slowest_us = self.now_us - self.began_us
+            due_us = self.broadcasts[number].deadline()
+            if due_us is not None:
+                self._put(max(due_us, self.now_us), number, TICK)
+
+    def _take_round(self) -> None:
+        """What was said just now arrives when its link lets it."""
+        heard, self._round = self._round, []
+        for number, _, incoming in heard:
+            sender = self._sites[incoming.peer]
+            link = (min(sender, number), max(sender, number))
+            latency_us = self._latencies.get(link)
+            if latency_us is None:
+                latency_us = self._latencies[link] = self.rng.randrange(self._least_us, self._most_us + 1)
+            self._put(self.now_us + latency_us, number, incoming)
+
+    def _put(self, at_us: int, number: int, incoming: Any) -> None:
+        self._order += 1
+        heapq.heappush(self._due, (at_us, self._order, number, incoming))
 
 
 def distances(links: dict[int, list[int]], start: int) -> dict[int, int]:
