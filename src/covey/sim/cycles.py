@@ -82,6 +82,8 @@ class Flock:
         self._alarms: list[tuple[int, int]] = []
         self._touched: dict[int, None] = {}
         self._sites: dict[Site, int] = {}
+        self._said: dict[int, int] = {}  # messages of each node
+        self._message: tuple[Site, int] | None = None  # the one whose deliveries are counted
 
     # --- nodes ------------------------------------------------------------------------------------------------------
 
@@ -111,6 +113,7 @@ class Flock:
     def renew_trees(self, broadcast: BroadcastConfig) -> None:
         """Broadcast begins anew on the same overlay, all links eager."""
         self._broadcast = broadcast
+        self._said.clear()
         for number, overlay in self.overlays.items():
             machine = Broadcast(broadcast, derive(self._seed, "renewed", number), self.now_us, me=self.contact(number))
             self.broadcasts[number] = machine
@@ -118,8 +121,8 @@ class Flock:
                 self._raise(machine, contact)
 
     def _raise(self, machine: Broadcast, contact: Contact) -> None:
-        machine.handle(v.NeighborUp(contact), self.now_us)
         machine.handle(v.PeerConnected(contact, Channel.DATA), self.now_us)
+        self._feed(self._sites[machine.site], machine, v.NeighborUp(contact))
 
     def kill(self, numbers: Iterable[int]) -> None:
         """These die without a word."""
@@ -168,10 +171,8 @@ class Flock:
 
     def broadcast(self, number: int, repair: bool = True) -> Sent:
         """One message from one node, until nothing is under way; with `repair` also what is asked for after T1."""
-        self.sent = sent = Sent()
-        machine = self.broadcasts[number]
-        self._feed(number, machine, Spread(NAME, (b"\x01",)))
-        self._feed(number, machine, TURN)
+        self._say_anew(number)
+        sent = self.sent
         self.settle()
         while repair and self._repair():
             pass
@@ -180,6 +181,14 @@ class Flock:
             self._fail(sender, dead)
         self.settle()
         return sent
+
+    def _say_anew(self, number: int) -> None:
+        self.sent = Sent()
+        self._said[number] = self._said.get(number, 0) + 1
+        self._message = (self.contact(number).site, self._said[number])
+        machine = self.broadcasts[number]
+        self._feed(number, machine, Spread(NAME, (b"\x01",)))
+        self._feed(number, machine, TURN)
 
     def _repair(self) -> bool:
         """Whoever misses something asks for it when it is due."""
@@ -255,8 +264,9 @@ class Flock:
     def _emit(self, number: int, event: Any) -> None:
         kind = type(event)
         if kind is Delivered:
-            self.sent.delivered += 1
-            self.sent.last_hop = max(self.sent.last_hop, event.round)
+            if self._message == (event.site, event.first):
+                self.sent.delivered += 1
+                self.sent.last_hop = max(self.sent.last_hop, event.round)
         elif kind is v.NeighborUp:
             self._raise(self.broadcasts[number], event.contact)
         elif kind is v.NeighborDown:
@@ -289,10 +299,9 @@ class TimedFlock(Flock):
 
     def timed_broadcast(self, number: int) -> Sent:
         """One message from one node, until nothing is under way and nobody waits for anything."""
-        self.sent = sent = Sent()
         self.began_us, self.slowest_us = self.now_us, 0
-        self._feed(number, self.broadcasts[number], Spread(NAME, (b"\x01",)))
-        self._feed(number, self.broadcasts[number], TURN)
+        self._say_anew(number)
+        sent = self.sent
         while True:
             self._take_round()
             if not self._due:

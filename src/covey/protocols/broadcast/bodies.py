@@ -89,9 +89,17 @@ class Bodies:
             if run.last >= first:
                 yield run.part(max(first, run.first), min(last, run.last))
 
-    def streams(self) -> list[Stream]:
-        """Those of which something is kept."""
-        return list(self._runs)
+    def summary(self) -> Iterator[tuple[Stream, int, int, int]]:
+        """What is kept of each stream, in as few runs as possible, with the most hops of each."""
+        for stream, runs in self._runs.items():
+            first, last, hops = runs[0].first, runs[0].last, runs[0].round
+            for run in runs[1:]:
+                if run.first == last + 1:
+                    last, hops = run.last, max(hops, run.round)
+                else:
+                    yield stream, first, last, hops
+                    first, last, hops = run.first, run.last, run.round
+            yield stream, first, last, hops
 
     def __len__(self) -> int:
         return len(self._queue)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from covey.core.ids import Contact
+from covey.core.ids import Contact, Site
 from covey.core.vocabulary import (
     Channel,
     ClusterChanged,
@@ -108,6 +108,11 @@ class Broadcast:
             spurious=tree.missing.spurious, forged=self._forged,
         )  # fmt: skip
 
+    @property
+    def site(self) -> Site:
+        """Whose machine this is."""
+        return self._me.site
+
     # --- what is said -----------------------------------------------------------------------------------------------
 
     def _on_spread(self, command: Spread, now_us: int) -> list[Effect]:
@@ -177,8 +182,7 @@ class Broadcast:
     # --- neighbours and links ---------------------------------------------------------------------------------------
 
     def _on_up(self, fact: NeighborUp, now_us: int) -> list[Effect]:
-        self.tree.up(fact.contact)
-        return []
+        return self.tree.up(fact.contact, now_us)
 
     def _on_down(self, fact: NeighborDown, now_us: int) -> list[Effect]:
         self.tree.forget(fact.contact.site, now_us)

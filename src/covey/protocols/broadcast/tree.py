@@ -26,7 +26,7 @@ from covey.protocols.broadcast.announcing import Announcements
 from covey.protocols.broadcast.bodies import Bodies, Run
 from covey.protocols.broadcast.config import BroadcastConfig
 from covey.protocols.broadcast.missing import Missing
-from covey.protocols.broadcast.streams import Seen
+from covey.protocols.broadcast.streams import Seen, Stream
 from covey.wire.messages.broadcast import Gossip, Graft, IHave, NotHeld, Prune
 
 Effect = Any
@@ -59,11 +59,25 @@ class Tree:
 
     # --- neighbours and links ---------------------------------------------------------------------------------------
 
-    def up(self, contact: Contact) -> None:
-        """A neighbour: eager, and no other link changes (SRDS 2007, 3.6)."""
+    def up(self, contact: Contact, now_us: int) -> list[Effect]:
+        """A neighbour: eager, and no other link changes (SRDS 2007, 3.6). It may have missed what we keep."""
         self._addresses[contact.site] = contact.address
         if contact.site not in self.lazy:
             self.eager[contact.site] = None
+        self.bodies.expire(now_us)
+        effects: list[Effect] = []
+        for stream, first, last, hops in self.bodies.summary():
+            effects += self._tell([contact.site], stream, first, last, hops + 1, now_us)
+        return effects
+
+    def _tell(self, peers: list[Site], stream: Stream, first: int, last: int, round: int, now_us: int) -> list[Effect]:
+        """Tell these peers that we have this, soon."""
+        most = self.announcements.put(peers, stream, first, last, round)
+        if not self._config.announce_us or most >= self._config.announced_max:
+            return self.announce()
+        if self._announce_us is None:
+            self._announce_us = now_us + self._config.announce_us
+        return []
 
     def forget(self, peer: Site, now_us: int) -> None:
         """A neighbour no more."""
@@ -108,11 +122,7 @@ class Tree:
         if pushed:
             effects += self._push(pushed, _message(run))
         if told:
-            most = self.announcements.put(told, run.stream, run.first, run.last, run.round + 1)
-            if not self._config.announce_us or most >= self._config.announced_max:
-                effects += self.announce()
-            elif self._announce_us is None:
-                self._announce_us = now_us + self._config.announce_us
+            effects += self._tell(told, run.stream, run.first, run.last, run.round + 1, now_us)
         return effects
 
     def gossip(self, peer: Site, message: Gossip, now_us: int) -> list[Effect]:

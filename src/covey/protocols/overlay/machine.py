@@ -260,7 +260,7 @@ class Overlay:
         if request.urgent or not self.active.full or peer in self.active:
             return self._accept(request.sender, request.number, now_us)
         self._remember(request.sender)
-        return [Send(peer, NeighborReply(request.number, False), request.sender.address)]
+        return [Send(peer, NeighborReply(request.number, False), request.sender.address), *self._affirm()]
 
     def _accept(self, contact: Contact, number: int, now_us: int) -> list[Effect]:
         reply = Send(contact.site, NeighborReply(number, True), contact.address)
@@ -405,6 +405,10 @@ class Overlay:
             self.passive.add(contact, self._rng, drop_first)
 
     # --- symmetry ---------------------------------------------------------------------------------------------------
+
+    def _affirm(self) -> list[Effect]:
+        """Say to the neighbours that they are; whoever is dead is found out by that."""
+        return [v.Multicast(self.active.sites(), Affirm())] if self.active else []
 
     def _on_affirm(self, peer: Site, _: Affirm, now_us: int) -> list[Effect]:
         """`peer` believes we are neighbours. If we don't, say so."""
@@ -575,8 +579,7 @@ class Overlay:
                     effects += self._shuffle(now_us)
                 case "affirm":
                     self._timers.set(("affirm",), now_us + jittered(self._rng, self._config.affirm_period_us))
-                    if self.active:
-                        effects.append(v.Multicast(self.active.sites(), Affirm()))
+                    effects += self._affirm()
                 case "beacon":
                     effects += self._on_beacon_timer(now_us)
                 case "promote":
