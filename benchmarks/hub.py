@@ -10,7 +10,7 @@ that runs a third of 1,000 children is killed; until all 1,000 run on the two ot
 call that starts a child until another node shows it. `joiner_100k_rows_s`: a fourth node that runs nothing opens the
 hub, until it shows 100,000 children running; `api_p99_ms_meanwhile`: a call on one of the others at that time.
 `idle_bytes_per_s`: what passes the loopback of a network of its own while nothing happens, headers included, of all
-three together, with 0, 10,000 and 100,000 children.
+three together, with 0, 10,000 and 100,000 children; for each strategy by which rows can travel, with its own interval.
 
 ProcessHub 0.4.1 on this kind of machine: 0.045 s for 1,000 starts, 1.75 s for 10,000, 176 µs of CPU a child, look-up
 290-370 ns, failover 33 ms, 631 kB/s idle at 10,000 rows and growing with them.
@@ -30,6 +30,7 @@ from typing import Any
 import click
 import msgspec
 
+from benchmarks.hub_process import STRATEGIES
 from benchmarks.islands import alone, own_loopback, sent_on_loopback, until_input_ends, why_not
 from benchmarks.member_process import Orders
 from benchmarks.members import MemberProcess, Members, free_addresses, kill, members
@@ -50,13 +51,13 @@ def hub_command(orders: Orders) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def cluster_of(profile: str) -> AsyncIterator[Members]:
+async def cluster_of(profile: str, strategy: str = "Delta") -> AsyncIterator[Members]:
     """Three processes that know each other and take part."""
     addresses = free_addresses(NODES)
     orders = [Orders("covey", f"node-{at}", address, addresses, profile) for at, address in enumerate(addresses)]
     async with members(orders, command=hub_command) as cluster:
         await cluster.go()
-        await cluster.ask(f"hub {NODES} 1", "in")
+        await cluster.ask(f"hub {NODES} 1 {strategy}", "in")
         yield cluster
 
 
@@ -117,7 +118,7 @@ async def joiner(profile: str) -> Figures:
         await cluster.until(lambda: fourth.alive() == NODES + 1, 60, "joined")
         await cluster.ask("busy", "busy", [first])
         begin_s = time.monotonic()
-        await cluster.ask(f"hub {NODES + 1} 0", "in", [fourth], STEP_S_MAX)
+        await cluster.ask(f"hub {NODES + 1} 0 Delta", "in", [fourth], STEP_S_MAX)
         expected = cluster.tell(f"see {ALL}", "seen", [fourth])
         (seen,) = await cluster.answers("seen", expected, [fourth], STEP_S_MAX)
         p99_ms = (await cluster.ask("calm", "calm", [first]))[0]["p99_ms"]
@@ -129,10 +130,10 @@ async def joiner(profile: str) -> Figures:
     }
 
 
-async def idle(profile: str, children: int, window_s: float) -> Figures:
+async def idle(profile: str, strategy: str, children: int, window_s: float) -> Figures:
     """So many children, and nothing happens. Only inside `alone`."""
     own_loopback()
-    async with cluster_of(profile) as cluster:
+    async with cluster_of(profile, strategy) as cluster:
         if children:
             await _start(cluster, children)
         await asyncio.sleep(SETTLE_S)
@@ -143,15 +144,16 @@ async def idle(profile: str, children: int, window_s: float) -> Figures:
 
 
 async def idle_each(profile: str, window_s: float) -> Figures:
-    """The same with none, with many and with very many children, or why not."""
+    """The same with none, with many and with very many children, under each strategy, or why not."""
     if lack := why_not():
         return {"idle_bytes_per_s": None, "why": lack}
     figures: Figures = {}
-    for children in ROWS:
-        found = await alone(
-            ["benchmarks.hub", "--profile", profile, "--window", str(window_s), "--inside", str(children)], STEP_S_MAX
-        )
-        figures[str(children)] = round(found["bytes"])
+    for strategy in STRATEGIES:
+        figures[strategy] = {}
+        for children in ROWS:
+            inside = ["--profile", profile, "--window", str(window_s), "--inside", strategy, str(children)]
+            found = await alone(["benchmarks.hub", *inside], STEP_S_MAX)
+            figures[strategy][str(children)] = round(found["bytes"])
     return {"idle_bytes_per_s": figures}
 
 
@@ -161,11 +163,13 @@ async def idle_each(profile: str, window_s: float) -> Figures:
 @click.option("--runs", default=3, show_default=True, help="Medians of this many runs.")
 @click.option("--window", default=30.0, show_default=True, help="Seconds over which a quiet cluster is counted.")
 @click.option("--only", multiple=True, type=click.Choice(FIGURES), help="Measure these only.")
-@click.option("--inside", type=int, help="Used by the command itself: inside a network of its own, count for so many.")
-def main(as_json: bool, profile: str, runs: int, window: float, only: tuple[str, ...], inside: int | None) -> None:
+@click.option("--inside", type=(str, int), help="Used by the command itself: in a network of its own, count for these.")
+def main(
+    as_json: bool, profile: str, runs: int, window: float, only: tuple[str, ...], inside: tuple[str, int] | None
+) -> None:
     """Measure hubs."""
     if inside is not None:
-        print(json.dumps(asyncio.run(until_input_ends(idle(profile, inside, window)))))
+        print(json.dumps(asyncio.run(until_input_ends(idle(profile, *inside, window)))))
         return
     figures: Figures = {"python": sys.version.split()[0], "cores": os.cpu_count(), "runs": runs}
     if not only or "busy" in only:

@@ -2,7 +2,7 @@
 
 Its only argument and its first line are those of `member_process`. Then, each with the event that answers it:
 
-- `hub COUNT WEIGHT`: take part with that weight, until COUNT nodes do: `in`. `out`: take part no more: `out`;
+- `hub COUNT WEIGHT STRATEGY`: take part with that weight, until COUNT nodes do: `in`. `out`: take part no more: `out`;
 - `start COUNT`: that many children, in batches of 10,000: `started`. `drop`: stop them all: `dropped`;
 - `see COUNT`: `looking`, and `seen` when so many run somewhere; `whole COUNT`: the same on COUNT nodes: `whole`;
 - `look COUNT`: look one child up so often, and find one by its tag: `looked`;
@@ -29,6 +29,7 @@ from benchmarks.processes import percentile, run
 BATCH = 10_000
 WHO, TAGS = 100, 1_000  # at a time; each tag is borne by one child in a thousand
 LONG_S = 300.0
+STRATEGIES = {"Delta": covey.Delta, "PubSub": covey.PubSub, "Gossip": covey.Gossip}
 
 
 async def child(ctx: covey.Context) -> None:
@@ -50,14 +51,17 @@ class HubNode(Covey):
 
     async def obey(self, line: str) -> None:
         """Do what a line says."""
-        command, *numbers = line.split()
-        await getattr(self, f"do_{command}")(*map(int, numbers))
+        command, *words = line.split()
+        await getattr(self, f"do_{command}")(*(int(word) if word.isdecimal() else word for word in words))
 
     # --- children ---------------------------------------------------------------------------------------------------
 
-    async def do_hub(self, count: int, weight: int) -> None:
-        begin_s = time.monotonic()
-        self._hub = await self.node.hub("benchmark", children=[child], on_split="both", weight=weight).start()
+    async def do_hub(self, count: int, weight: int, strategy: str) -> None:
+        begin_s, synchronization = time.monotonic(), STRATEGIES[strategy]()
+        hub = self.node.hub(
+            "benchmark", children=[child], on_split="both", weight=weight, synchronization=synchronization
+        )
+        self._hub = await hub.start()
         async with self._hub.events(1_000_000) as events:
             while len(self._hub.nodes()) < count:
                 await anext(events)

@@ -58,6 +58,19 @@ def test_a_start_that_no_node_allows_is_refused_and_says_where_to_pass_it():
     run(test)
 
 
+@pytest.mark.parametrize("id", ["one", "two", "three", "four"])
+def test_a_call_whose_child_raises_as_it_is_started_hears_why_at_once(id):
+    async def test(cluster: Cluster) -> None:
+        async with flock(cluster, 2) as f:
+            hub, began = f.hubs[0], now()
+            with pytest.raises(covey.PeerUnreachable, match=r"TypeError.*not delivered"):
+                await hub.call(id, 1, start=fails, timeout=30)
+            assert now() - began < 1
+            assert id not in hub.dump()
+
+    run(test)
+
+
 def test_a_start_that_only_one_node_allows_runs_there():
     async def test(cluster: Cluster) -> None:
         async with flock(cluster, 1) as f:

@@ -10,6 +10,7 @@ import pytest
 
 import covey
 from covey import ChildSpec
+from covey.api.hub_values import explain_mismatch
 from covey.protocols.registry import rows
 from covey.testing import Cluster, run
 from covey.wire.keys import encode_key
@@ -157,6 +158,49 @@ def test_one_hub_twice_on_a_node_is_shared_with_equal_options_and_refused_with_o
 # --- nodes that differ ----------------------------------------------------------------------------------------------
 
 
+def test_voters_that_differ_between_nodes_are_named_with_what_to_do_and_nothing_runs_by_the_fewer():
+    """Both sides hear which voters each has; a child runs once, and the node that differed can come back."""
+
+    async def test(cluster: Cluster) -> None:
+        async with flock(cluster, 0, children=[session]) as f:
+            nodes = [await f.node(name=name, storage=covey.MemoryStorage()) for name in "abcd"]
+            for node in nodes:
+                await node.wait_members(4)
+            right, wrong = covey.Majority(["a", "b", "c"]), covey.Majority(["a", "d", "b"])
+            hubs = await asyncio.gather(*[f.enter(f.hub_of(node, on_split=right)) for node in nodes[:3]])
+            other = f.hub_of(nodes[3], on_split=wrong)
+            async with hubs[0].events() as events, other:
+                async with other.events() as others:
+                    await until(lambda: len(other.nodes()) == 4)
+                    told = await next_of(events, covey.ConfigMismatch)
+                    assert told.places and told.theirs[0][0] == nodes[3].site
+                    assert told.explanation == (
+                        "d has on_split=majority of a, b, d where this node has on_split=majority of a, b, c; the "
+                        "others run nothing of the hub until all nodes open it with the same: choose one for all"
+                    )
+                    assert not unread(others, covey.ConfigMismatch), "it heard so before anybody could listen"
+                    result = await other.start_children(specs(6), timeout=30)
+                    result.raise_for_errors()
+                    assert {child.node for child in result} <= {"a", "b", "c"}
+                    assert any("another configuration" in reason for reason in other.explain(0).reasons)
+            await f.enter(f.hub_of(nodes[3], on_split=right))
+            await until(lambda: all(node.places for node in hubs[0].nodes()) and len(hubs[0].nodes()) == 4)
+            assert max(f.copies.most.values()) == 1
+
+    run(test)
+
+
+@pytest.mark.parametrize("places, who", [(True, "the others run"), (False, "this node runs")])
+def test_a_mismatch_says_what_of_the_settings_differs_and_of_how_many_nodes(places, who):
+    ours = "on_split=both; resolve=no; synchronization=Delta()"
+    theirs = {f"n{number}": "on_split=both; resolve=yes; synchronization=Delta()" for number in range(7)}
+    said = explain_mismatch(ours, theirs, places)
+    assert said.startswith("n0 has resolve=yes where this node has resolve=no, n1 has")
+    assert f"n4 has resolve=yes where this node has resolve=no, and 2 nodes more have others; {who} nothing" in said
+    assert "choose one for all" in said
+    assert len(explain_mismatch("", {"evil": "x" * 60_000}, places)) < 1_000
+
+
 def test_two_configurations_are_explained_and_only_one_of_them_places():
     """Both nodes hear of it, with both settings; one of them runs all children, and calls go through the other."""
 
@@ -168,6 +212,7 @@ def test_two_configurations_are_explained_and_only_one_of_them_places():
             async with other.events() as others:
                 told = await next_of(events, covey.ConfigMismatch)
                 assert "resolve=no" in told.ours
+                assert "n1 has resolve=yes where this node has resolve=no" in told.explanation
                 ((site, theirs),) = told.theirs
                 assert site == f.nodes[1].site and "resolve=yes" in theirs
                 await until(lambda: f.copies.running() == 10, 10)

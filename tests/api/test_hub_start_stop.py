@@ -1,4 +1,4 @@
-"""Scenarios of starting and stopping children: bulk, results, silent nodes, rollback, static children, metadata."""
+"""Scenarios of starting and stopping children: bulk, results, silent nodes, rollback, metadata."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import covey
 from covey import ChildSpec
 from covey.testing import Cluster, run
-from tests.api.hub_children import Late, done, fails, session
+from tests.api.hub_children import Late, done, session
 from tests.api.hubs_open import belongs, flock, is_settled, machine, now, owners, shown, specs, unread
 from tests.testing.virtual import until
 
@@ -102,8 +102,8 @@ def test_s3_a_silent_node_costs_its_children_and_the_deadline_only():
             result = await hub.start_children([ChildSpec(100, session)], timeout=0)
             assert now() - began <= 0.01
             assert result.errors[0].trouble == "no_response"
-            batches = machine(hub).batches
-            assert not batches._starting and not batches._waiting
+            machine(hub).check()
+            assert not machine(hub).starting._batches
 
     run(test)
 
@@ -156,53 +156,6 @@ def test_s6_an_unknown_child_is_not_found_at_once():
             with pytest.raises(covey.ChildStartFailed, match="nobody"):
                 await hub.stop_child("nobody")
             await until(lambda: list(f.hubs[1].dump()) == [1])
-
-    run(test)
-
-
-# --- 7 static -------------------------------------------------------------------------------------------------------
-
-
-def test_s7_static_children_run_before_the_hub_is_ready():
-    """7: all 10, on the first node and on one that opens it at the same moment; started once."""
-
-    async def test(cluster: Cluster) -> None:
-        async with flock(cluster, 0) as f:
-            nodes = [await f.node() for _ in range(2)]
-            for node in nodes:
-                await node.wait_members(2)
-
-            async def open(node: covey.Node) -> None:
-                hub = await f.enter(f.hub_of(node, static=specs(10, Late, 0.5)))
-                f.hubs.append(hub)
-                assert f.copies.running() == 10
-                assert set(owners(hub)) == set(range(10))
-
-            await asyncio.gather(*map(open, nodes))
-            await f.settled()
-            assert f.copies.started.total() == 10
-            await f.hubs[0].stop_children([3])
-            third = await f.join(static=specs(10, Late, 0.5))
-            await f.settled()
-            assert len(third.dump()) == 9, "what was stopped is not declared anew"
-
-    run(test)
-
-
-def test_s7_a_static_child_that_fails_fails_the_hub_with_its_reason():
-    """7: the hub is not open then, and can be opened again without it."""
-
-    async def test(cluster: Cluster) -> None:
-        async with flock(cluster, 0) as f:
-            node = await f.node()
-            hub = f.hub_of(node, static=[ChildSpec("fine", session), ChildSpec("wrong", fails)])
-            with pytest.raises(covey.ChildStartFailed, match=r"'wrong': .*no luck"):
-                await hub.start()
-            with pytest.raises(covey.ClosedError):
-                hub.dump()
-            await until(lambda: not f.copies.running(), 10)
-            hub = await f.enter(f.hub_of(node))
-            assert hub.dump() == {}
 
     run(test)
 

@@ -63,7 +63,7 @@ MACHINES = [
     "clients",
     "roster",
 ]
-HUB_OWN = ("StrategyFailed",)
+HUB_OWN = ("NobodyRuns", "StrategyFailed")
 ROUTED = [(kind, name) for kind, hearers in ENGINE.routes.items() for name, _ in hearers]
 
 

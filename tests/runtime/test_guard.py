@@ -75,14 +75,49 @@ def test_the_watchdog_is_told_the_deadline_again_and_again():
 
 def test_whoever_is_about_to_run_is_watched_from_its_first_step_on():
     async def test(bench: Bench) -> None:
-        bench.guard.need()
+        bench.guard.need(5)
         assert bench.watchdog.told == []
         bench.guard.start()
-        bench.deadline_us = 5
-        bench.guard.need()
-        bench.deadline_us = 9
-        bench.guard.need()  # it is watched already, and hears the rest in time
+        bench.guard.need(5)
+        bench.guard.need(9)  # it hears the rest in time
         assert bench.watchdog.told == ["start", None, 5]
+
+    run(test)
+
+
+def test_of_an_earlier_deadline_the_watchdog_hears_at_once():
+    """It heard with the next look: a lease that ended before all others was outlived by so much."""
+
+    async def test(bench: Bench) -> None:
+        bench.guard.start()
+        bench.guard.need(9)
+        bench.guard.need(5)
+        bench.guard.need(7)
+        assert bench.watchdog.told == ["start", None, 9, 5]
+        bench.deadline_us = 20
+        await asyncio.sleep(LOOK_S)
+        bench.guard.need(6)
+        assert bench.watchdog.told == ["start", None, 9, 5, 20, 6]
+
+    run(test)
+
+
+def test_who_runs_on_when_all_is_closed_is_watched_until_it_is_over():
+    async def test(bench: Bench) -> None:
+        over = asyncio.Event()
+        sooner, later = (asyncio.create_task(asyncio.sleep(LOOK_S * 2)), asyncio.create_task(over.wait()))
+        bench.deadline_us = 1
+        bench.guard.start()
+        bench.guard.close({sooner: 5, later: 9})
+        assert bench.watchdog.told == ["start", 1, 5]
+        await asyncio.sleep(LOOK_S * 3.5)
+        assert set(bench.watchdog.told[2:]) == {5, 9} and bench.watchdog.told[-1] == 9
+        over.set()
+        await asyncio.sleep(LOOK_S * 2)
+        told = list(bench.watchdog.told)
+        assert told[-1] == "close"
+        await asyncio.sleep(LOOK_S * 5)
+        assert bench.watchdog.told == told
 
     run(test)
 

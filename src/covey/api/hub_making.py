@@ -30,7 +30,7 @@ from covey.protocols.registry.vocabulary import NewChild
 from covey.runtime.children import Resolve, Start
 from covey.wire.keys import Key, encode_key
 
-STATIC_MAX = 10_000
+STATIC_MAX = 8_000  # eight bytes of each fit into one row
 DELTA = Delta()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from covey.api.hub_values import (
     ChildCopy,
     ChildError,
     ChildRegistered,
+    ChildUnplaced,
     ChildUnregistered,
     ChildUpdated,
     ConfigMismatch,
@@ -27,8 +27,9 @@ from covey.api.hub_values import (
     MoveFailed,
     StrategyFailed,
     error_of,
+    explain_mismatch,
 )
-from covey.core.children import Copy, StartChild
+from covey.core.children import Copy, StartChild, StopChild
 from covey.core.errors import ClosedError, ConfigError, UnavailableError, UnknownName
 from covey.core.ids import Origin, Site, short
 from covey.core.vocabulary import Abandon
@@ -140,6 +141,9 @@ class OpenHub:
         if type(event) is h.ChildChanged:
             self._on_child(event)
             return
+        if type(event) is h.NobodyRuns:
+            self._on_unplaced(event)
+            return
         told: HubEvent
         match event:
             case h.ParticipantsChanged():
@@ -147,10 +151,9 @@ class OpenHub:
                 told = HubNodesChanged(self.nodes())
                 log.info("event=hub_nodes_changed hub=%s nodes=%d", self.text, len(told.nodes))
             case h.ConfigDiffers(_, ours, theirs, places):
-                told = ConfigMismatch(ours, theirs, places)
-                others = ", ".join(sorted({f"{self.name_of(site)}: {settings}" for site, settings in theirs}))
-                does = "the others run nothing" if places else "this node runs nothing of it"
-                log.error("event=config_mismatch hub=%s ours=%r theirs=%r so=%r", self.text, ours, others, does)
+                others = {self.name_of(site): settings for site, settings in theirs}
+                told = ConfigMismatch(ours, theirs, places, explain_mismatch(ours, others, places) if theirs else "")
+                log.error("event=config_mismatch hub=%s reason=%r", self.text, told.explanation)
             case h.CopyEnded(_, id, epoch, why, winner, error):
                 told = CopyEnded(decode_key(id), why, winner, error)
                 log.warning("event=copy_ended hub=%s id=%r token=%d why=%r winner=%r",
@@ -182,6 +185,15 @@ class OpenHub:
             assert event.before is not None
             self.events.publish(ChildUnregistered(self._child(event.id, event.before)))
 
+    def _on_unplaced(self, event: h.NobodyRuns) -> None:
+        children = [child for id in event.ids if (child := self.known(id)) is not None]
+        if children:
+            starts = ", ".join(sorted({child.start for child in children})[:5])
+            log.warning("event=nobody_runs hub=%s children=%d first=%r starts=%s",
+                        self.text, len(children), children[0].id, starts)  # fmt: skip
+        for child in children:
+            self.events.publish(ChildUnplaced(child))
+
     @property
     def text(self) -> str:
         """Its name, for people."""
@@ -208,15 +220,18 @@ class Hubs:
         self.events_max = events_max
         self._close_timeout = close_timeout
         self._open: dict[bytes, OpenHub] = {}
-        self._ending: dict[asyncio.Task[None], None] = {}
+        self._ending: dict[bytes, asyncio.Task[None]] = {}  # of hubs whose children are still on their way out
         self._claims = engine.claims
         self.children = Children(runner.feed, runner.now_us, self._lease_us)
         self._guard = Guard(watchdog, self.machine.watch_us, self._on_no_watchdog)
-        runner.carry_out({**self.children.hands, StartChild: self._start})
+        runner.carry_out({**self.children.hands, StartChild: self._watched, StopChild: self._watched})
 
-    def _start(self, effect: StartChild) -> None:
-        self._guard.need()
-        self.children.hands[StartChild](effect)
+    def _watched(self, effect: StartChild | StopChild) -> None:
+        """Whoever is about to run, or has lost its lease, is watched before its next step."""
+        end_us = self.machine.end_us(effect.copy)
+        if end_us is not None:
+            self._guard.need(end_us)
+        self.children.hands[type(effect)](effect)
 
     def _lease_us(self, copy: Copy) -> int:
         """Until when a copy may run."""
@@ -248,9 +263,12 @@ class Hubs:
     async def enter(self, instance: bytes, wanted: HubOptions, handle: Any) -> OpenHub:
         """Open a hub, or share one that is open already. Raises `ConfigError` for other options than it has.
 
-        `handle` is what its children find as `ctx.hub`.
+        `handle` is what its children find as `ctx.hub`. One that still closes here is waited for, and where its
+        children ignore even being cancelled `UnavailableError` is raised.
         """
-        runner = self.live(False)
+        self.live(False)
+        await self._over(instance)
+        self.live(False)
         hub = self._open.get(instance)
         if hub is not None and not hub.wanted.same(wanted):
             raise ConfigError(
@@ -258,7 +276,7 @@ class Hubs:
             )
         if hub is None:
             hub = self._open[instance] = OpenHub(self, instance, wanted)
-            beginning = self._begin(runner, hub, handle)
+            beginning = self._begin(hub, handle)
             hub.ready = asyncio.get_running_loop().create_task(beginning, name=f"covey hub {hub.text}")
         hub.users += 1
         assert hub.ready is not None
@@ -269,20 +287,28 @@ class Hubs:
             raise
         return hub
 
-    async def _begin(self, runner: Runner, hub: OpenHub, handle: Any) -> None:
+    async def _over(self, instance: bytes) -> None:
+        """Wait until a hub that closes here is over: whoever opens it anew must not end the children that move."""
+        while (ending := self._ending.get(instance)) is not None:
+            await asyncio.wait([ending])
+        if instance in self._open or instance not in self.machine.hubs:
+            return
+        await self.children.wait_ended(instance)  # they were cancelled a moment ago
+        if instance not in self._open and (machine := self.machine.hubs.get(instance)) is not None:
+            count = len(machine.hosting.hosted)
+            raise UnavailableError(
+                f"the hub {decode_key(instance[4:])!r} was closed on this node, and {count} of its children have still "
+                "not ended there; it was not opened: try again later, or open it in another process"
+            )
+
+    async def _begin(self, hub: OpenHub, handle: Any) -> None:
         wanted = hub.wanted
         self.children.open(hub.instance, wanted.starts, handle, wanted.resolve)
-        try:
-            if wanted.options.voters:
-                self._watch()
-            outcome = await self.ask(lambda request: h.OpenHub(request, hub.instance, wanted.options, wanted.static))
-            if outcome is not None:
-                raise error_of(errors_of(hub, outcome.errors))
-        except BaseException:
-            if hub.instance in self.machine.hubs and runner.is_open:
-                with contextlib.suppress(ClosedError, UnknownName):
-                    runner.feed(h.CloseHub(0, hub.instance))
-            raise
+        if wanted.options.voters:
+            self._watch()
+        outcome = await self.ask(lambda request: h.OpenHub(request, hub.instance, wanted.options, wanted.static))
+        if outcome is not None:
+            raise error_of(errors_of(hub, outcome.errors))
 
     def _watch(self) -> None:
         """Children of this node need leases from now on. Raises `UnavailableError` where no watchdog can be had."""
@@ -296,22 +322,28 @@ class Hubs:
         log.critical("event=no_watchdog reason=%r so='hubs with on_split=Majority are closed on this node'", why)
         for hub in list(self._open.values()):
             if hub.wanted.options.voters:
-                task = asyncio.get_running_loop().create_task(self._end(hub), name=f"covey hub {hub.text} ends")
-                self._ending[task] = None
-                task.add_done_callback(lambda done: self._ending.pop(done, None))
+                self._end(hub)
 
     async def leave(self, hub: OpenHub) -> None:
         """One handle fewer; with the last one this node takes part no more, once its children have moved or ended."""
         hub.users -= 1
         if hub.users == 0 and self._open.get(hub.instance) is hub:
-            await self._end(hub)
+            self._end(hub)
+        if (ending := self._ending.get(hub.instance)) is not None:
+            await asyncio.shield(ending)
 
-    async def _end(self, hub: OpenHub) -> None:
+    def _end(self, hub: OpenHub) -> None:
+        """Begin to close it. That goes on to its end, whoever gives up waiting for it."""
         del self._open[hub.instance]
         if hub.ready is not None and not hub.ready.done():
             hub.ready.cancel()
+        task = asyncio.get_running_loop().create_task(self._move_out(hub), name=f"covey hub {hub.text} ends")
+        self._ending[hub.instance] = task
+        task.add_done_callback(lambda _: self._ending.pop(hub.instance))
+
+    async def _move_out(self, hub: OpenHub) -> None:
         try:
-            if hub.instance in self.machine.hubs and not self.machine.hubs[hub.instance].ground.closing:
+            if hub.instance in self.machine.hubs:
                 async with asyncio.timeout(self._close_timeout):
                     await self.ask(lambda request: h.CloseHub(request, hub.instance), closing=True)
         except (ClosedError, UnknownName):
@@ -323,15 +355,20 @@ class Hubs:
             hub.events.close(None)
 
     async def aclose(self) -> None:
-        """The node ends: every hub does, within the time that closing may take."""
-        await asyncio.gather(*self._ending, *[self._end(hub) for hub in list(self._open.values())])
-        await self.children.aclose()
-        self._guard.close()
+        """The node ends: every hub does, within the time that closing may take.
+
+        Who runs on with a lease, though it was cancelled, is watched until it has ended: else this process does.
+        """
+        for hub in list(self._open.values()):
+            self._end(hub)
+        await asyncio.gather(*self._ending.values())
+        await self.abort()
 
     async def abort(self) -> None:
         """The node ended without a word: so do its children."""
         await self.children.aclose()
-        self._guard.close()
+        ends = {task: self.machine.end_us(copy) for task, copy in self.children.left.items()}
+        self._guard.close({task: end_us for task, end_us in ends.items() if end_us is not None})
 
     def close(self, cause: BaseException | None) -> None:
         """The node has ended."""
@@ -358,6 +395,17 @@ class Hubs:
     def feed(self, command: Any) -> None:
         """Give the machine a command that has no outcome."""
         self.live(False).feed(command)
+
+    def order(self, command: Callable[[int], Any]) -> None:
+        """Give the machine a command that it carries out at once. Raises why it did not."""
+        runner = self.live(False)
+        request, outcome = runner.request()
+        try:
+            runner.feed(command(request))
+        finally:
+            runner.forget_request(request)
+        if outcome.done():
+            outcome.result()
 
     def subscribe(self, hub: OpenHub, events_max: int | None) -> Subscription[tuple[Child, ...], HubEvent]:
         """A stream of what happens in a hub, from its children as of now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -128,6 +128,22 @@ class ChildStartFailed(UsageError):
     """A child could not be started: it raised as it started, or nobody can run it."""
 
 
+def explain_mismatch(ours: str, theirs: Mapping[str, str], places: bool) -> str:
+    """What of their settings, by the names of nodes, is not as ours, and what to do about it."""
+    here = ours.split("; ")
+    told = []
+    for name, settings in list(theirs.items())[:5]:
+        there = settings.split("; ")
+        differs = "; ".join(part for part in there if part not in here) or "less"
+        instead = "; ".join(part for part in here if part not in there) or "less"
+        told.append(f"{name} has {differs:.300} where this node has {instead:.300}")
+    more = f", and {len(theirs) - 5} nodes more have others" if len(theirs) > 5 else ""
+    who = "the others run" if places else "this node runs"
+    return (
+        f"{', '.join(told)}{more}; {who} nothing of the hub until all nodes open it with the same: choose one for all"
+    )
+
+
 def error_of(errors: tuple[ChildError, ...]) -> CoveyError:
     """Several errors as one: `DeadlineExceeded` where something was not heard of in time."""
     told = "; ".join(
@@ -164,12 +180,22 @@ class ChildUnregistered(msgspec.Struct, frozen=True):
 
 
 class CopyEnded(msgspec.Struct, frozen=True):
-    """A copy on this node was ended, not by its own will. `why`: "fenced", "duplicate", or "gave up"."""
+    """A copy on this node was ended, not by its own will. `why`: "fenced", "duplicate", or "gave up".
+
+    "refused": it was to start here and did not, for this node does not allow that, or cannot read its arguments.
+    """
 
     id: Key
     why: str
     winner: Site | None
     error: str
+
+
+class ChildUnplaced(msgspec.Struct, frozen=True):
+    """Nobody who takes part can run this child, as this node sees it: it waits. Said again once it was placed
+    meanwhile."""
+
+    child: Child
 
 
 class MoveFailed(msgspec.Struct, frozen=True):
@@ -189,12 +215,13 @@ class HubNodesChanged(msgspec.Struct, frozen=True):
 class ConfigMismatch(msgspec.Struct, frozen=True):
     """Nodes with another configuration take part. `places`: whether ours is the one by which children are placed.
 
-    Those of the other one run no children, and pass calls on.
+    Those of the other one run no children, and pass calls on. `explanation` says what differs, and what to do.
     """
 
     ours: str
     theirs: tuple[tuple[Site, str], ...]
     places: bool
+    explanation: str = ""
 
 
 class StrategyFailed(msgspec.Struct, frozen=True):
@@ -212,6 +239,7 @@ HubEvent = (
     ChildRegistered
     | ChildUpdated
     | ChildUnregistered
+    | ChildUnplaced
     | CopyEnded
     | MoveFailed
     | HubNodesChanged

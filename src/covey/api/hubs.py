@@ -148,9 +148,13 @@ class Hub:
         return StopResult(errors_of(hub, outcome.errors), stopped)
 
     def update_child(self, id: Key, metadata: Mapping[str, Any]) -> None:
-        """Say something else of a child, instead of all that was said. Raises `UnknownName` where there is none."""
+        """Say something else of a child, instead of all that was said.
+
+        Raises `UnknownName` where there is none, and `Overloaded` where the rows of this hub have no room for it.
+        """
         self._open()
-        self._hubs.feed(h.UpdateChild(self._instance, encode_key(id), encode_metadata(metadata)))
+        key, meta = encode_key(id), encode_metadata(metadata)
+        self._hubs.order(lambda request: h.UpdateChild(request, self._instance, key, meta))
 
     # --- letters ----------------------------------------------------------------------------------------------------
 

@@ -530,7 +530,7 @@ class Node:
 
         `children`: what this node can start: coroutine functions, classes with `run`, or `covey.process(…)` of them.
         `on_split`: "both" or `covey.Majority([…])`, which has to be chosen. `static`: children that are there from the
-        beginning, started by whichever node is first. More options: `hub_making.make_hub`. Raises `ConfigError`.
+        beginning, started by whoever comes first to them. More options: `hub_making.make_hub`. Raises `ConfigError`.
         """
         self._live(closing=False)
         assert self._hubs is not None

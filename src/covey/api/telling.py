@@ -58,7 +58,7 @@ NodeEvent = (
 )
 
 HUB_EVENTS = (hub.ChildChanged, hub.ParticipantsChanged, hub.ConfigDiffers, hub.CopyEnded, hub.MoveFailed,
-              hub.StrategyFailed)  # fmt: skip
+              hub.NobodyRuns, hub.StrategyFailed)  # fmt: skip
 
 # The same facts reach users as changes of the roster.
 _TOLD_BY_THE_ROSTER = (membership.MemberJoined, membership.MemberLeft)

@@ -14,6 +14,7 @@ COUNTER_BITS = 16
 COUNTER_MASK = (1 << COUNTER_BITS) - 1
 MS_MAX = 2**47 - 1  # the year 6429; a packed stamp stays below 2**63, so it is a signed 64-bit int on the wire
 STAMP_MAX = MS_MAX << COUNTER_BITS | COUNTER_MASK
+EPOCH_MAX = STAMP_MAX - (1 << 32)  # that epochs begin with, so that there is always a higher one
 
 
 def pack(ms: int, counter: int) -> int:

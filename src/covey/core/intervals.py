@@ -54,5 +54,5 @@ def covers(bounds: Bounds, first: int, last: int) -> bool:
 
 def check(bounds: Bounds) -> None:
     """The shape of a set."""
-    invariant(len(bounds) % 2 == 0, "an interval has two bounds")
+    invariant(len(bounds) % 2 == 0, "intervals have two bounds")
     invariant(all(low < high for low, high in pairwise(bounds)), "intervals are apart")

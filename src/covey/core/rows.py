@@ -102,7 +102,7 @@ SharedWrite = Start | Put | Remove
 
 
 class WriteShared(msgspec.Struct, frozen=True, gc=False):
-    """Change shared rows, all in this order or (then it is told by `SharedRefused`) none.
+    """Change shared rows, in this order; what cannot be done is told by `SharedRefused`, and the rest is done.
 
     Of a row that is not here any more nothing is changed.
     """
@@ -112,11 +112,10 @@ class WriteShared(msgspec.Struct, frozen=True, gc=False):
 
 
 class SharedRefused(msgspec.Struct, frozen=True, gc=False):
-    """These changes of shared rows were not made: there is no room for them, or they are too large."""
+    """These changes of shared rows were not made, and why: there is no room for them, or they are too large."""
 
     instance: bytes
-    changes: tuple[SharedWrite, ...]
-    error: CoveyError
+    refused: tuple[tuple[SharedWrite, CoveyError], ...]
 
 
 class SharedRow(msgspec.Struct, frozen=True, gc=False):

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from covey.core.errors import invariant
 from covey.core.ids import Dot, Origin, Site
-from covey.core.intervals import check, has, missing, put
+from covey.core.intervals import check, covers, has, missing, put
 
 MODULUS = 1 << 64
 
@@ -34,23 +34,33 @@ def _fingerprint(life: Origin, bounds: list[int]) -> int:
 
 
 class DotSet:
-    """A set of dots. Invariant: `digest` is the sum of the fingerprints of its lives; no life is empty."""
+    """A set of dots. Invariants: `digest` is the sum of the fingerprints of its lives; no life is empty."""
 
-    __slots__ = ("_lives", "_prints", "changed", "digest")
+    __slots__ = ("_digest", "_lives", "_prints", "_unhashed", "changed")
 
     def __init__(self, told: Iterable[Told] = ()) -> None:
         self._lives: dict[Origin, list[int]] = {}  # first, last + 1, first, last + 1, … strictly ascending
         self._prints: dict[Origin, int] = {}
-        self.digest = 0
+        self._digest = 0
+        self._unhashed: dict[Origin, None] = {}  # lives that changed since: many dots are hashed once
         self.changed: dict[Origin, None] | None = None  # whoever stores it puts a dict here: lives that changed
         for site, incarnation, intervals in told:
             life = site, incarnation
             for first, last in intervals:
-                self._put(life, first, last)
-            if life in self._lives:
-                self._count(life, self._lives[life])
+                self.add_run(life, first, last)
 
     # --- queries ----------------------------------------------------------------------------------------------------
+
+    @property
+    def digest(self) -> int:
+        """64 bits of the whole set."""
+        for life in self._unhashed:
+            fresh = _fingerprint(life, self._lives[life])
+            self._digest += fresh - self._prints.get(life, 0)
+            self._prints[life] = fresh
+        self._unhashed.clear()
+        self._digest %= MODULUS
+        return self._digest
 
     def __contains__(self, dot: Dot) -> bool:
         bounds = self._lives.get(dot[:2])
@@ -100,49 +110,47 @@ class DotSet:
 
     def add(self, dot: Dot) -> None:
         """One more dot."""
-        self.add_run(dot[:2], dot[2], dot[2])
+        life, number = dot[:2], dot[2]
+        bounds = self._lives.get(life)
+        if bounds is not None and bounds[-1] == number:  # nearly always
+            bounds[-1] = number + 1
+            self._changed(life)
+        else:
+            self.add_run(life, number, number)
 
     def add_run(self, life: Origin, first: int, last: int) -> None:
         """The dots `first … last` of one life."""
-        self._count(life, self._put(life, first, last))
-
-    def add_many(self, dots: Iterable[Dot]) -> None:
-        """Many dots: what a life has is hashed once, not once for each."""
-        numbers: dict[Origin, list[int]] = {}
-        for site, incarnation, number in dots:
-            numbers.setdefault((site, incarnation), []).append(number)
-        for life, some in numbers.items():
-            for number in sorted(some):
-                self._put(life, number, number)
-            self._count(life, self._lives[life])
-
-    def _put(self, life: Origin, first: int, last: int) -> list[int]:
         bounds = self._lives.get(life)
         if bounds is None:
-            bounds = self._lives[life] = [first, last + 1]
+            self._lives[life] = [first, last + 1]
+        elif covers(bounds, first, last):
+            return
         else:
             put(bounds, first, last)
-        return bounds
+        self._changed(life)
+
+    def add_many(self, dots: Iterable[Dot]) -> None:
+        """Many dots, in whatever order."""
+        for dot in sorted(dots):
+            self.add(dot)
 
     def update(self, other: DotSet) -> None:
         """All that another set has."""
         for life, bounds in other._lives.items():
             for at in range(0, len(bounds), 2):
-                self._put(life, bounds[at], bounds[at + 1] - 1)
-            self._count(life, self._lives[life])
+                self.add_run(life, bounds[at], bounds[at + 1] - 1)
 
     def drop(self, life: Origin) -> None:
         """Nothing of this life is had any more."""
         if self._lives.pop(life, None) is not None:
-            self.digest = (self.digest - self._prints.pop(life)) % MODULUS
+            self._unhashed.pop(life, None)
+            self._digest -= self._prints.pop(life, 0)
             if self.changed is not None:
                 self.changed[life] = None
 
-    def _count(self, life: Origin, bounds: list[int]) -> None:
-        fresh, before = _fingerprint(life, bounds), self._prints.get(life, 0)
-        self.digest = (self.digest + fresh - before) % MODULUS
-        self._prints[life] = fresh
-        if self.changed is not None and fresh != before:
+    def _changed(self, life: Origin) -> None:
+        self._unhashed[life] = None
+        if self.changed is not None:
             self.changed[life] = None
 
     def check(self) -> None:

@@ -40,32 +40,29 @@ Change: TypeAlias = tuple[bytes, SharedRow | None]
 _encoder = msgspec.msgpack.Encoder()
 
 
-class _Value:
+class _Value(msgspec.Struct, frozen=True, gc=False):  # there are very many: the collector need not look at them
     """A dot that is alive. `births`: those it was written to; none for a birth."""
 
-    __slots__ = ("births", "bytes", "print", "value")
-
-    def __init__(self, key: bytes, field: bytes | None, dot: Dot, births: tuple[Dot, ...], value: bytes) -> None:
-        self.births = births
-        self.value = value
-        self.bytes = OP_BYTES + len(key) + len(field or b"") + DOT_BYTES * len(births) + len(value)
-        self.print = hash64(_encoder.encode((key, field, dot, births, value)))
+    births: tuple[Dot, ...]
+    value: bytes
+    size: int
+    print: int
 
 
-class _Row:
+class _Row(msgspec.Struct, gc=False):
     """What is alive under one key, told or not: fields may come before the births they name."""
 
-    __slots__ = ("births", "bucket", "fields")
-
-    def __init__(self, bucket: int) -> None:
-        self.bucket = bucket
-        self.births: dict[Dot, _Value] = {}
-        self.fields: dict[bytes, dict[Dot, _Value]] = {}
+    bucket: int
+    births: dict[Dot, _Value]
+    fields: dict[bytes, dict[Dot, _Value]]
 
     def view(self) -> SharedRow | None:
         """What readers see: None where no birth is here."""
         if not self.births:
             return None
+        if not self.fields and len(self.births) == 1:  # nearly always
+            ((dot, alive),) = self.births.items()
+            return SharedRow(((dot, alive.value),), ())
         births = tuple((dot, self.births[dot].value) for dot in sorted(self.births, key=rank))
         fields: list[tuple[bytes, tuple[tuple[Dot, bytes], ...]]] = []
         for field in sorted(self.fields):
@@ -136,6 +133,11 @@ class SharedTable:
         row = self._rows.get(key)
         return None if row is None else row.view()
 
+    def births(self, key: bytes) -> int:
+        """How often a row was started."""
+        row = self._rows.get(key)
+        return 0 if row is None else len(row.births)
+
     def view(self) -> dict[bytes, SharedRow]:
         """Every row that is shown."""
         views = ((key, row.view()) for key, row in self._rows.items())
@@ -202,12 +204,13 @@ class SharedTable:
         for gone in taken:
             self.kill(key, None if value is None else field, gone)
             self.context.add(gone)
-        if value is not None and dot not in self.context:
+        known = dot in self.context
+        if not known:
             self.context.add(dot)
-            self.revive(key, field, dot, births, value)
-        self.context.add(dot)
         if value is None:
             self.sweep(key)
+        elif not known:
+            self.revive(key, field, dot, births, value)
         self.heard((*taken, dot))
         self.log.add(self.version, dot, op)
         return True
@@ -233,9 +236,10 @@ class SharedTable:
         self.recall(dot[:2])
         if row is None:
             bucket = bucket_of(key)
-            row = self._rows[key] = _Row(bucket)
+            row = self._rows[key] = _Row(bucket, {}, {})
             self._buckets[bucket][key] = None
-        alive = _Value(key, field, dot, births, value)
+        size = OP_BYTES + len(key) + len(field or b"") + DOT_BYTES * len(births) + len(value)
+        alive = _Value(births, value, size, hash64(_encoder.encode((key, field, dot, births, value))))
         if field is None:
             row.births[dot] = alive
         else:
@@ -244,7 +248,7 @@ class SharedTable:
                 if birth not in self.context:
                     self._awaited.setdefault(birth, {})[key] = None
         self.sums[row.bucket] = (self.sums[row.bucket] + alive.print) % MODULUS
-        self.bytes += alive.bytes
+        self.bytes += alive.size
         self._alive[dot[:2]] = self._alive.get(dot[:2], 0) + 1
         if self.witness is not None:
             self.witness.added(key, field, row.bucket, dot)
@@ -259,7 +263,7 @@ class SharedTable:
             return
         self._touch(key, row)
         alive = values.pop(dot)
-        self.bytes -= alive.bytes
+        self.bytes -= alive.size
         self.sums[row.bucket] = (self.sums[row.bucket] - alive.print) % MODULUS
         life = dot[:2]
         self._alive[life] -= 1
@@ -413,7 +417,7 @@ class SharedTable:
                 invariant(dot in self.context, "what is alive is known")
                 sums[row.bucket] = (sums[row.bucket] + value.print) % MODULUS
                 alive[dot[:2]] = alive.get(dot[:2], 0) + 1
-                size += value.bytes
+                size += value.size
                 if field is not None:
                     invariant(
                         not all(self._dead(row, birth) for birth in value.births), "a field has a birth that may live"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from covey.runtime.watchdog import WatchdogGone
 
@@ -32,6 +32,7 @@ class Guard:
 
     `deadline_us()` is when the earliest copy must have ended that is not granted more time; None where none runs.
     `lost` is called where no watchdog can be had: nothing that needs a lease may run then.
+    Law: from `need(end_us)` on the watchdog knows of no later deadline than that, until a look finds a later one.
     """
 
     def __init__(self, watchdog: Watch, deadline_us: Callable[[], int | None], lost: Callable[[str], None]) -> None:
@@ -41,6 +42,7 @@ class Guard:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._told_us: int | None = None
+        self._left: dict[asyncio.Task[Any], int] | None = None  # what runs on here though everything is closed
 
     def start(self) -> None:
         """Be watched from now on. Raises `WatchdogGone` where that cannot be. Does nothing the second time."""
@@ -48,17 +50,22 @@ class Guard:
             self._watchdog.start()
             self._look()
 
-    def need(self) -> None:
-        """A copy is about to run: from before its first step on, somebody ends this process if it hangs."""
-        if self._timer is not None and self._told_us is None:
-            self._timer.cancel()
-            self._look()
+    def need(self, end_us: int) -> None:
+        """A copy must have ended by then: from now on, and not from the next look on, somebody sees to that."""
+        if self._timer is not None and (self._told_us is None or end_us < self._told_us):
+            self._tell(end_us)
 
     def _look(self) -> None:
+        if self._left is not None and not self._still_here():
+            self.close()
+            return
         self._timer = self._loop.call_later(LOOK_S, self._look)
-        self._told_us = self._deadline_us()
+        self._tell(self._deadline_us())
+
+    def _tell(self, deadline_us: int | None) -> None:
+        self._told_us = deadline_us
         try:
-            self._watchdog.arm(self._told_us)
+            self._watchdog.arm(deadline_us)
         except WatchdogGone as error:
             self._revive(str(error))
 
@@ -73,9 +80,18 @@ class Guard:
             self.close()
             self._lost(str(error))
 
-    def close(self) -> None:
-        """Nobody has to be watched any more."""
-        if self._timer is not None:
-            self._timer.cancel()
+    def close(self, left: Mapping[asyncio.Task[Any], int] | None = None) -> None:
+        """Nobody has to be watched any more but what is `left` running, each until it is over or must have ended."""
+        if self._timer is None:
+            return
+        self._timer.cancel()
+        if left:
+            self._left = dict(left)
+            self._deadline_us = lambda: min(self._still_here(), default=None)
+            self._look()
+        else:
             self._timer = None
             self._watchdog.close()
+
+    def _still_here(self) -> list[int]:
+        return [end_us for task, end_us in (self._left or {}).items() if not task.done()]

@@ -1,11 +1,11 @@
 """The hub profile: what must hold of children, and of the calls to them, whatever happens.
 
 Safety, at every node: the fold of `ChildChanged` is its book; of each child a process runs one copy at most; no copy
-applies a letter twice, whatever was handed over to it included; what was said not to have been delivered is applied
-nowhere, ever; tokens of the copies of one process grow. With `Majority` no two processes run a child at one time, and
-each start has a higher token than all before it.
-Liveness: all show the same children, and each runs exactly once, where it belongs. Then nothing that was acknowledged
-is lost when a node joins.
+applies a letter twice, whatever was handed over to it included; two copies apply it only where one was handed over to
+the other; what was said not to have been delivered is applied nowhere, ever; tokens of the copies of one process grow.
+With `Majority` no two processes run a child at one time, and each start has a higher token than all before it.
+Liveness: all show the same children, and each runs exactly once, where it belongs; what a node declares is one of them,
+unless it failed as it started. Then nothing that was acknowledged is lost when a node joins.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ class HubWorld(World):
         self.users: dict[int, HubUser] = {}  # by process
         self.acknowledged: dict[int, bytes] = {}  # operations, and the children that did them
         self.undelivered: dict[int, None] = {}  # those that were said not to have run
+        self.mailboxes: dict[int, set[int]] = {}  # names of those from which an operation was taken
         self.tokens: dict[bytes, int] = {}  # the highest under which a child was started
         self.live: dict[bytes, dict[tuple[int, int], SimChild]] = {}  # copies by child: process, number
         self._work = 0
@@ -115,6 +116,11 @@ class HubWorld(World):
         """A copy does what a letter says."""
         invariant(work not in child.done, "a letter is taken once")
         invariant(work not in self.undelivered, "what was said not to have run does not run")
+        hosted = children.node.engine.registry.hubs[HUB].hosting.hosted.get(child.copy.id)
+        if hosted is not None:
+            names = set(hosted.mailbox.names)
+            before = self.mailboxes.setdefault(work, names)
+            invariant(bool(names & before), "nobody applies a letter again who has nothing of the copy that did")
 
     def told(self, work: int, outcome: Any, id: bytes) -> None:
         """A caller heard what became of a call."""
@@ -193,6 +199,10 @@ def hubs_pending(world: World) -> tuple[str, list[Site]] | None:
             return f"n{node.index} shows {len(hub.book.participants)} participants, not {len(nodes)}", about
         if user.calls or hub.is_busy:
             return f"n{node.index} waits for {len(user.calls)} calls", about
+        if user.is_opening:
+            return f"n{node.index} waits for what it declares", about
+        if missing := [id for id in user.declared if id not in user.shown]:
+            return f"n{node.index} declares {missing[0]!r}, which is no child", about
         if first is None:
             first = node
         elif user.shown != user_of(first).shown:

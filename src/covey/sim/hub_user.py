@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 SECOND_US = 1_000_000
 HUB = PREFIX + encode_key("h")
 IDS = tuple(encode_key(f"c{number}") for number in range(8))
+STATIC = tuple(encode_key(f"s{number}") for number in range(3))  # what hubs declare: nobody stops these
 DOINGS = {"start": 8, "stop": 4, "call": 40, "demand": 8, "cast": 4, "crash": 6, "update": 2, "reopen": 1, "abandon": 1}
+
+
+STATIC_SPEC = Spec(COUNT, b"\x92\x90\x80", Restart.PERMANENT, 500_000, 0)
 
 
 class HubUser:
@@ -36,6 +40,8 @@ class HubUser:
         self.batches: dict[int, h.StartChildren | h.StopChildren] = {}
         self.counts: dict[int, int] = {}  # what children answered
         self.is_open = False
+        self.declared: dict[bytes, None] = {}  # and not failed as it was to start
+        self._opening = 0
         self._name = ""
         self._requests = 1 << 33
 
@@ -54,7 +60,10 @@ class HubUser:
         )
         self.is_open = True
         self.shown.clear()
-        self.node.feed(h.OpenHub(0, HUB, options))
+        self.declared = dict.fromkeys(self.world.chance.sample(STATIC, self.world.chance.choice((0, 1, 3))))
+        static = tuple(h.NewChild(id, STATIC_SPEC, b"\x80") for id in self.declared)
+        self._opening = self.request()
+        self.node.feed(h.OpenHub(self._opening, HUB, options, static))
 
     def close(self) -> None:
         """Take part no more, and again a little later."""
@@ -118,7 +127,7 @@ class HubUser:
             case "crash":
                 self.children.crash_one()
             case "update" if id in self.shown and self.shown[id].child is not None:
-                self.node.feed(h.UpdateChild(HUB, id, msgspec.msgpack.encode({"v": self.world.work()})))
+                self.node.feed(h.UpdateChild(0, HUB, id, msgspec.msgpack.encode({"v": self.world.work()})))
             case "reopen" if self.world.calm_us is None:
                 self.close()
             case "abandon" if self.batches:
@@ -148,6 +157,11 @@ class HubUser:
     def _read(self) -> None:
         """What became of what it asked for."""
         outcomes = self.node.outcomes
+        if self._opening in outcomes:
+            outcome = outcomes.pop(self._opening)
+            self._opening = 0
+            for error in outcome.errors if outcome is not None else ():
+                del self.declared[error.id]
         for work, (request, id) in list(self.calls.items()):
             if request in outcomes:
                 outcome = outcomes.pop(request)
@@ -170,6 +184,12 @@ class HubUser:
         elif isinstance(outcome, h.StopOutcome) and isinstance(command, h.StopChildren):
             told = {id for id, _ in outcome.stopped} | {error.id for error in outcome.errors}
             invariant(told == set(command.ids), "every child of a batch is accounted for")
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether what it declares is not seen to yet."""
+        self._read()
+        return self._opening > 0
 
     def waits(self, work: int) -> bool:
         """Whether an operation has no outcome yet."""

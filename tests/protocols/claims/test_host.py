@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from covey.api.members import encode_meta
-from covey.core.clock import STAMP_MAX, pack
+from covey.core.clock import EPOCH_MAX, STAMP_MAX, pack
 from covey.core.errors import ConfigError, UsageError
 from covey.core.ids import ClusterId, Contact, Site
 from covey.core.vocabulary import (
@@ -21,7 +21,6 @@ from covey.core.vocabulary import (
     Tick,
     WallOffset,
 )
-from covey.protocols.claims.bids import EPOCH_MAX
 from covey.protocols.claims.config import SECOND_US, ClaimsConfig
 from covey.protocols.claims.host import Host
 from covey.protocols.claims.vocabulary import (

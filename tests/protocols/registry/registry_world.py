@@ -11,13 +11,16 @@ from typing import Any
 
 from covey.core import children as c
 from covey.core.claims import Freed, Id
+from covey.core.errors import CoveyError
 from covey.core.ids import Contact, Origin, Site
 from covey.core.rows import (
     HoldInstance,
     ReleaseInstance,
     RowsChanged,
     SharedChanged,
+    SharedRefused,
     SharedRow,
+    Start,
     WriteRows,
     WriteShared,
 )
@@ -85,6 +88,7 @@ class RegistryWorld:
         }
         self.hidden: dict[tuple[Site, Site], None] = {}  # who does not see whom
         self.delivers: Callable[[Site, Any], bool] = lambda to, message: True
+        self.refuses: Callable[[Any], CoveyError | None] = lambda change: None  # a change of a shared row
         self.machines: dict[Site, Registry] = {}
         self.claims: dict[Site, Claims] = {}
         self.said: dict[Site, list[Any]] = {}  # to the world of children
@@ -97,6 +101,7 @@ class RegistryWorld:
         self._queue: list[tuple[Site, Any]] = []
         self._turns: dict[Site, None] = {}
         self._dots: dict[Site, int] = {}
+        self.born: list[bytes] = []  # the children of which births were written
         self._busy = False
         self._config = config or RegistryConfig()
         self._options = options
@@ -106,12 +111,12 @@ class RegistryWorld:
 
     # --- nodes ------------------------------------------------------------------------------------------------------
 
-    def add(self, name: str, **options: Any) -> None:
-        """One node more, which opens the hub."""
+    def add(self, name: str, *static: h.NewChild, request: int = 0, **options: Any) -> None:
+        """One node more, which opens the hub and declares these."""
         me = site(name)
         claims = self.claims[me] = Claims()
         self.machines[me] = Registry(
-            self._config, Random(1), self.now_us, me=Contact(me, 1, f"{name}:1"), rows=_View(self, me), claims=claims
+            self._config, Random(name), self.now_us, me=Contact(me, 1, f"{name}:1"), rows=_View(self, me), claims=claims
         )
         self.said[me], self.events[me], self.owned[me] = [], [], {}
         for other in list(self.machines):
@@ -119,7 +124,7 @@ class RegistryWorld:
                 contact = Contact(two, 1, "x:1")
                 self.feed(one, LivenessChanged(contact, Liveness.ALIVE, "a test"))
         said = {"name": name, "starts": (START,), "settings": "both", **self._options, **options}
-        self.feed(me, h.OpenHub(0, HUB, h.HubOptions(**said)))
+        self.feed(me, h.OpenHub(request, HUB, h.HubOptions(**said), static))
 
     def vanish(self, name: str) -> None:
         """A node is gone: its rows are not shown any more, and nothing reaches it."""
@@ -208,10 +213,17 @@ class RegistryWorld:
                         self.owned[me][key] = value
                 self._to_all(RowsChanged(HUB, me, 1, changes))
             case WriteShared(_, changes):
-                keys = dict.fromkeys(change.key for change in changes)
+                refused = tuple((change, why) for change in changes if (why := self.refuses(change)) is not None)
+                before = dict(self.shared)
                 for change in changes:
-                    self._change(me, change)
-                self._to_all(SharedChanged(HUB, tuple((key, self.shared.get(key)) for key in keys)))
+                    if self.refuses(change) is None:
+                        self._change(me, change)
+                keys = dict.fromkeys(change.key for change in changes)
+                shown = [(key, self.shared.get(key)) for key in keys if self.shared.get(key) != before.get(key)]
+                if shown:
+                    self._to_all(SharedChanged(HUB, tuple(shown)))
+                if refused:
+                    self._queue.append((me, SharedRefused(HUB, refused)))
             case HoldInstance():
                 for owner, theirs in self.owned.items():
                     self._queue.append((me, RowsChanged(HUB, owner, 1, tuple(theirs.items()))))
@@ -229,6 +241,7 @@ class RegistryWorld:
         self._queue += [(to, fact) for to in self.machines]
 
     def _change(self, me: Site, change: Any) -> None:
+        self.born += [change.key] if type(change) is Start else []
         self._dots[me] = self._dots.get(me, 0) + 1
         change_row(self.shared, change, (me, 1, self._dots[me]))
 

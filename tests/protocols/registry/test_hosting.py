@@ -35,7 +35,8 @@ def test_a_first_start_is_one_effect_under_the_epoch_of_its_birth_and_then_a_row
     assert world.runs("x") == {}
     world.give("a", c.ChildStarted(copy))
     ((_, running),) = world.hub("a").book.running(X).items()
-    assert running == rows.Running(epoch, copy.number, rows.State.RUNNING)
+    names = world.hub("a").hosting.hosted[X].mailbox.names
+    assert running == rows.Running(epoch, copy.number, rows.State.RUNNING, "", names)
     assert len(world.outcomes[1].started) == 1
 
 
@@ -119,6 +120,32 @@ def test_it_is_started_at_once_the_first_time_and_then_after_pauses_that_double(
         pauses.append(round((world.now_us - failed_us) / 1e6, 1))
         assert world.hub("a").statistics()["started"] >= number
     assert pauses == [0.0, 0.1, 0.2, 0.3, 0.3]
+
+
+def test_what_a_node_refuses_to_start_is_not_tried_again_and_said():
+    """A peer names what this node does not have, or it was placed before the node said what it has."""
+    world = RegistryWorld("ab")
+    (there,) = world.home("b")
+    world.start(there)
+    world.auto.discard(c.StartChild)
+    world.vanish("b")
+    world.call(there)
+    world.give("a", c.ChildExited(world.copy("a", there), c.Ending.REFUSED, "not allowed here"))
+    assert world.runs(there) == {"a": "FAILED"}
+    (event,) = [event for event in world.events[site("a")] if isinstance(event, h.CopyEnded)]
+    assert (event.why, event.error) == ("refused", "not allowed here")
+    assert world.hub("a").hosting.counts["restarted"] == 0
+
+
+def test_a_first_start_that_is_refused_is_told_to_whoever_wanted_it_and_said():
+    world = RegistryWorld()
+    world.auto.clear()
+    world.start("x")
+    exits(world, c.Ending.REFUSED, "not allowed here")
+    (error,) = world.outcomes[1].errors
+    assert error.reason == "not allowed here"
+    assert [event.why for event in world.events[site("a")] if isinstance(event, h.CopyEnded)] == ["refused"]
+    assert world.shared == {}
 
 
 def test_who_fails_too_often_is_given_up_once_shown_as_failed_and_no_host_for_letters():

@@ -20,7 +20,7 @@ def letter(number: int, sender: Origin = A, *, until_us: int = 100, kind: int = 
 
 
 def mailbox(**limits: int) -> Mailbox:
-    return Mailbox(RegistryConfig(**limits))
+    return Mailbox(RegistryConfig(**limits), 1)
 
 
 def test_letters_come_out_in_the_order_in_which_they_came_and_once():
@@ -112,7 +112,7 @@ def test_a_life_that_is_over_asks_about_nothing_and_what_it_sent_still_waits():
     taken = box.take(0)
     assert taken is not None
     box.answered(taken, Reply(REPLY, b"", 100))
-    box.forget(A)
+    box.forget(A[0], A[1] + 1)
     assert box.answers(0) == []
     assert box.take(0) == letter(2)
     box.check()

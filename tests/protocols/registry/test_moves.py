@@ -115,7 +115,7 @@ def test_what_cannot_be_built_there_stays_and_is_not_tried_again_at_once():
     world.give("b", c.ChildExited(prepare.copy, c.Ending.RAISED, "no device"))
     (event,) = [event for event in world.events[site("a")] if isinstance(event, h.MoveFailed)]
     assert event.error == "no device"
-    world.give("a", h.UpdateChild(HUB, encode_key(id), b"\x80"))
+    world.give("a", h.UpdateChild(0, HUB, encode_key(id), b"\x80"))
     world.advance(9)
     assert world.passed(Prepare) == [("a", "b")]
     world.advance(2)
@@ -127,7 +127,7 @@ def test_what_fails_as_it_is_run_there_runs_here_again_with_what_it_left_and_sta
     world.state[encode_key(id)] = b"\x91\x01"
     world.add("b")
     world.auto.discard(c.StartChild)
-    world.advance(3)
+    world.advance(2.5)
     (start,) = [effect for effect in world.take("b") if isinstance(effect, c.StartChild)]
     assert world.runs(id) == {"a": "MOVING", "b": "STARTING"}
     world.take("a")

@@ -17,6 +17,7 @@ from covey.core.vocabulary import (
     LivenessChanged,
     MemberAdded,
     MessagesReceived,
+    Resolve,
     SendData,
     Tick,
     TurnEnded,
@@ -107,7 +108,7 @@ def test_a_hub_is_open_once_and_so_many_are():
         h.StartChildren(1, HUB, (child("x"),), SECOND_US),
         h.StopChildren(1, HUB, (X,), SECOND_US),
         h.CallChild(1, HUB, X, b"", SECOND_US),
-        h.UpdateChild(HUB, X, b"\x80"),
+        h.UpdateChild(0, HUB, X, b"\x80"),
         h.CloseHub(1, HUB),
     ],
 )
@@ -124,7 +125,7 @@ def test_a_hub_that_is_not_open_or_closes_takes_no_commands(command):
 
 def test_no_children_and_an_update_of_nobody_are_refused():
     world = RegistryWorld()
-    for command in (h.StartChildren(1, HUB, (), SECOND_US), h.UpdateChild(HUB, X, b"\x80")):
+    for command in (h.StartChildren(1, HUB, (), SECOND_US), h.UpdateChild(0, HUB, X, b"\x80")):
         with pytest.raises(UsageError):
             world.machines[A].handle(command, world.now_us)
 
@@ -150,9 +151,8 @@ def test_who_hears_of_nobody_places_after_settle():
     shows(one, me(), 0)
     for now_us in range(300_000, 3_000_000, 50_000):
         assert not one.handle(Tick(), now_us) and not ready(one)
-    effects = one.handle(Tick(), 3_000_000)
+    assert one.handle(Tick(), 3_000_000) == [Resolve(1)]
     assert ready(one)
-    assert WriteRows(HUB, ((rows.PARTICIPANT, rows.encode(me(ready=True))),)) in effects
 
 
 def test_who_has_joined_waits_only_for_the_first_rows_of_the_others():
@@ -199,7 +199,7 @@ def test_a_new_life_writes_its_rows_again_and_settles_anew():
 
 def test_a_call_for_a_hub_that_is_not_open_here_is_sent_back():
     one, _ = machine()
-    call = wire.ChildCall(HUB, 1, X, 7, 1, 1, 1_000, wire.CALL, NIL)
+    call = wire.ChildCall(HUB, 1, X, 7, 1, 1, 1_000, wire.CALL, NIL, 1)
     assert one.handle(MessagesReceived(B, (call,)), 0) == [WantTurn()]
     (effect,) = one.handle(TurnEnded(), 0)
     assert isinstance(effect, SendData) and effect.to == B
@@ -212,7 +212,7 @@ def test_a_call_for_another_life_of_ours_is_not_taken():
     (id,) = world.home("b")
     world.start(id)
     world.take("b")
-    call = wire.ChildCall(HUB, 99, encode_key(id), 7, 1, 1, SECOND_US, wire.CALL, NIL)
+    call = wire.ChildCall(HUB, 99, encode_key(id), 7, 1, 1, SECOND_US, wire.CALL, NIL, 1)
     world.give("b", MessagesReceived(A, (call,)))
     assert world.take("b") == []
     _, _, answer = world.sent[-1]
@@ -236,7 +236,7 @@ def test_the_fold_of_the_events_is_the_book():
     world = RegistryWorld("ab")
     here, there = world.home("a") + world.home("b")
     world.start(here, there)
-    world.give("a", h.UpdateChild(HUB, encode_key(here), b"\x81\xa1v\x01"))
+    world.give("a", h.UpdateChild(0, HUB, encode_key(here), b"\x81\xa1v\x01"))
     world.vanish("b")
     world.give("a", h.StopChildren(2, HUB, (encode_key(here),), SECOND_US))
     shown: dict[bytes, h.Shown] = {}

@@ -23,9 +23,9 @@ STRANGE = [
     wire.Ended(HUB, X, 1, 1, "no"),
     wire.Prepare(HUB, 1, X),
     wire.Prepared(HUB, 999, X, ""),
-    wire.Handover(HUB, 1, X, 1, b"\xc0", False, None, 0),
-    wire.Handover(HUB, 2, X, 1, b"\xc0", True, (B, 1, 1), 0),
-    wire.Handover(HUB, 3, X, 1, b"\xc1", False, None, 5),
+    wire.Handover(HUB, 1, X, 1, b"\xc0", False, None, 0, (1,)),
+    wire.Handover(HUB, 2, X, 1, b"\xc0", True, (B, 1, 1), 0, (1,)),
+    wire.Handover(HUB, 3, X, 1, b"\xc1", False, None, 5, (1,)),
     wire.HandoverPart(HUB, 3, X, 4_000, (wire.Carried((B, 1), 1, 1, 1, 0, NIL),), ()),
     wire.HandoverPart(HUB, 3, X, 0, (), (wire.Answered((B, 1), 2, 1, 0, NIL),)),
     wire.HandedOver(HUB, 999, X, ""),
@@ -34,7 +34,7 @@ STRANGE = [
     wire.Watch(HUB, 0, (X,)),
     wire.Watch(HUB, 3, ()),
     wire.Watched(HUB, 999),
-    wire.ChildCall(HUB, 1, b"\xff not a key", 1, 1, 2**53, 2**53, 1, NIL),
+    wire.ChildCall(HUB, 1, b"\xff not a key", 1, 1, 2**53, 2**53, 1, NIL, 5),
 ]  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from covey.core.rows import (
     RowsChanged,
     RowsToTell,
     SharedChanged,
+    SharedRefused,
     SharedRow,
     SharedWrite,
     Start,
@@ -115,6 +116,8 @@ class Node:
         match effect:
             case WantTurn():
                 self.wants_turn = True
+            case SharedRefused():
+                pass
             case StoreRows():
                 self.unstored.append(effect)
             case RowsChanged():

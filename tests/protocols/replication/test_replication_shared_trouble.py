@@ -41,22 +41,41 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_a_wrong_command_is_refused_with_all_that_stands_in_it(what):
+def test_what_is_wrong_in_a_command_is_refused_and_what_stands_around_it_is_done(what):
     net, a, b = pair()
     a.start(K)
     net.run()
-    net.carried.clear()
     change, error, text = WRONG[what]
+    effects = a.do(Start(b"good", b""), change, Put(K, F, b"said"))
+    ((refused, why),) = next(effect.refused for effect in effects if type(effect) is SharedRefused)
+    assert refused == change
+    assert isinstance(why, error)
+    assert text in str(why)
+    net.run()
+    assert a.has()[b"good"] == (b"", {}) and a.has()[K][1] == {F: b"said"}
+    assert alike(a, b)
+
+
+def test_a_command_with_nothing_right_in_it_changes_nothing():
+    net, a, _ = pair()
+    net.carried.clear()
     before = a.has(), a.table().received.told(), a.machine.statistics()
-    changes = Start(b"good", b""), Put(K, F, b""), change
-    (refused,) = a.machine.handle(WriteShared(I, changes), net.now_us)
-    assert (type(refused), refused.instance, refused.changes) == (SharedRefused, I, changes)
-    assert isinstance(refused.error, error)
-    assert text in str(refused.error)
+    (refused,) = a.machine.handle(WriteShared(I, (Start(bytes(1089), b""), Start(b"", bytes(65_537)))), net.now_us)
+    assert [type(error) for _, error in refused.refused] == [ValueTooLarge] * 2
     net.run()
     assert (a.has(), a.table().received.told(), a.machine.statistics()) == before
     assert net.carried == []
-    assert alike(a, b)
+
+
+def test_what_there_is_no_room_for_is_refused_and_what_makes_room_is_done():
+    net, a, b = pair(msgspec.structs.replace(QUIET, shared_bytes_max=3_000))
+    a.start(K, bytes(2_000))
+    a.start(b"other")
+    effects = a.do(Start(b"big", bytes(2_000)), Put(b"other", F, b"small"), Remove(K), Start(b"large", bytes(2_000)))
+    ((refused, error),) = next(effect.refused for effect in effects if type(effect) is SharedRefused)
+    assert (refused, type(error)) == (Start(b"big", bytes(2_000)), Overloaded)
+    net.run()
+    assert a.has() == b.has() == {b"other": (b"", {F: b"small"}), b"large": (bytes(2_000), {})}
 
 
 def test_an_instance_that_is_not_held_cannot_be_written_to():
@@ -88,8 +107,9 @@ def test_a_row_is_not_started_more_often_than_a_message_can_name():
     net, a, b = pair()
     a.do(*[Start(K, b"%d" % number) for number in range(wire.NAMES_MAX)])
     (refused,) = a.machine.handle(WriteShared(I, (Start(K, b""),)), net.now_us)
-    assert isinstance(refused.error, Overloaded)
-    assert "was started 256 times; nothing was written: remove it" in str(refused.error)
+    ((_, error),) = refused.refused
+    assert isinstance(error, Overloaded)
+    assert "was started 256 times; nothing was written: remove it" in str(error)
     assert a.machine.statistics().shared.written == wire.NAMES_MAX
     a.do(Remove(K), Start(K, b"again"))
     net.run()

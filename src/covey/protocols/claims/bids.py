@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from covey.core.clock import STAMP_MAX
+from covey.core.clock import EPOCH_MAX
 from covey.core.ids import Origin
 from covey.protocols.claims.electorate import Electorate
 from covey.wire.messages.claims import Freed, Id
-
-EPOCH_MAX = STAMP_MAX - (1 << 32)  # that anything begins with, so that there is always a higher one
 
 
 class Bid:

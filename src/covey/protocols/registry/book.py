@@ -10,7 +10,7 @@ from covey.core.errors import invariant
 from covey.core.ids import Origin, Site
 from covey.core.rows import SharedRow
 from covey.protocols.registry.placement import Participant
-from covey.protocols.registry.rows import Child, Running, read_child, read_participant, read_running
+from covey.protocols.registry.rows import BEGUN_BYTES, Child, Running, read_child, read_participant, read_running
 
 INDEXED_MAX = 32  # entries of one child's metadata that can be searched for
 
@@ -30,6 +30,7 @@ class Book:
     def __init__(self) -> None:
         self.children: dict[bytes, Child] = {}
         self.participants: dict[Site, Participant] = {}
+        self.begun: dict[Origin, frozenset[bytes]] = {}  # which of the declared children ran once, as each life says
         self._running: dict[bytes, dict[Origin, Running]] = {}
         self._index: dict[Entry, dict[bytes, None]] = {}
         self.nonsense = 0  # rows that no covey writes
@@ -76,6 +77,13 @@ class Book:
         elif site in self.participants and self.participants[site].incarnation == incarnation:
             del self.participants[site]
 
+    def fold_begun(self, value: bytes | None, life: Origin) -> None:
+        """Somebody says otherwise which of the declared children ran once."""
+        if value is None:
+            self.begun.pop(life, None)
+        else:
+            self.begun[life] = frozenset(value[at : at + BEGUN_BYTES] for at in range(0, len(value), BEGUN_BYTES))
+
     def fold_running(self, key: bytes, value: bytes | None, life: Origin) -> bool:
         """Somebody runs a child, otherwise than before or not any more; returns whether that is so."""
         id = key[1:]
@@ -84,8 +92,11 @@ class Book:
         lives = self._running.get(id)
         if read is not None:
             if lives is None:
-                lives = self._running[id] = {}
-            lives[life] = read
+                self._running[id] = {life: read}
+            elif lives.get(life) == read:
+                return False
+            else:
+                lives[life] = read
             return True
         if lives is None or lives.pop(life, None) is None:
             return False

@@ -1,8 +1,9 @@
 """Letters from here to children, wherever they are: found, sent again, and never left without an outcome.
 
-A letter waits here while its child runs nowhere. Once it was said to a host, that host answers for it: what became of
-it is known only from there, so it is said to nobody else, unless that host says that it did not get it. A host that
-already has it does not take it twice. When a host is gone nobody can know.
+A letter waits here while its child runs nowhere. Once it was said to a host it belongs to the mailbox that the child
+has there: what became of it is known only where that mailbox is, for it does not take a letter twice, and it is said to
+nobody else, unless the host says of each attempt that it did not get it. A mailbox moves with its child, and rows show
+who has it. When it is gone, as with a host that died, nobody can know.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from covey.core.errors import (
 from covey.core.ids import Origin, Site, short
 from covey.core.vocabulary import Refuse, Resolve
 from covey.protocols.registry.ground import Ground
+from covey.protocols.registry.hosting import Hosting
 from covey.protocols.registry.mailbox import Letter
-from covey.protocols.registry.rows import State
+from covey.protocols.registry.rows import Running, State
 from covey.protocols.registry.vocabulary import Answer, CallChild, NewChild
 from covey.wire.messages import registry as wire
 
@@ -33,10 +35,13 @@ CALL_BYTES = 96  # of a message around its payload, about
 class Pending:
     """One letter that has no outcome. `said_to` is the life that answers for it.
 
-    `unknown`: the attempts of which nobody said that they were not delivered.
+    `unknown`: the attempts of which nobody said that they were not delivered; all were for `mailbox`.
     """
 
-    __slots__ = ("attempt", "command", "deadline_us", "hint", "number", "said_to", "tries", "unknown")
+    __slots__ = (
+        "attempt", "begun", "command", "deadline_us", "failed", "hint", "lost_us", "mailbox", "number", "said_to",
+        "tries", "unknown", "waits_us",
+    )  # fmt: skip
 
     def __init__(self, command: CallChild, number: int, deadline_us: int) -> None:
         self.command = command
@@ -47,23 +52,28 @@ class Pending:
         self.tries = 0
         self.attempt = 0
         self.unknown: dict[int, None] = {}
+        self.mailbox = 0  # the last one that it was for
+        self.lost_us = 0  # by when somebody must show that one; 0: somebody does
+        self.begun = False  # its child was started from here, and not seen to run
+        self.waits_us = 0  # until when its host may say why it did not start, before it is started again
+        self.failed = ""  # why it did not
 
 
 class Calls:
     """What was asked here of children.
 
     Law: each call has one outcome, by its deadline; `DeadlineExceeded` where it may have run, `PeerUnreachable` where
-    it did not. Invariants: who waits for a child is filed under it; numbers grow.
+    it did not. Invariants: who waits for a child is filed under it; numbers grow; what a host answers for may have run.
     """
 
     def __init__(
         self,
         ground: Ground,
-        deliver: Callable[[bytes, Letter, int, int], bool],
+        hosting: Hosting,
         start: Callable[[NewChild, int], CoveyError | None],
     ) -> None:
         self._ground = ground
-        self._deliver = deliver  # to a child of our own; False: it is none of ours
+        self._hosting = hosting
         self._start = start
         self._pending: dict[int, Pending] = {}  # by number, oldest first
         self._by_child: dict[bytes, dict[int, None]] = {}
@@ -83,6 +93,8 @@ class Calls:
             said == {(pending.said_to, number) for number, pending in self._pending.items() if pending.said_to},
             "who answers for what is known",
         )
+        may = all(one.unknown and one.mailbox for one in self._pending.values() if one.said_to)
+        invariant(may, "what a host answers for may have run")
 
     @property
     def low(self) -> int:
@@ -117,59 +129,104 @@ class Calls:
     # --- where it is ------------------------------------------------------------------------------------------------
 
     def touched(self, id: bytes, now_us: int) -> None:
-        """A child is shown otherwise: who waits for it may find it."""
+        """A child is shown otherwise: who waits for it may find it, or whoever has its mailbox now."""
         for number in list(self._by_child.get(id, ())):
             pending = self._pending.get(number)
-            if pending is not None and pending.said_to is None:
+            if pending is None:
+                continue
+            if pending.said_to is None:
                 self._route(pending, now_us)
+            elif pending.said_to != self._ground.me and (heir := self._heir(pending)) is not None:
+                self._inherited(pending, heir, now_us)
 
     def _route(self, pending: Pending, now_us: int) -> None:
         """Say it to whoever runs its child, or is to."""
-        ground, id = self._ground, pending.command.id
-        child = ground.book.children.get(id)
-        if child is None:
-            new = pending.command.start
-            error = (
-                UnknownName("the child was stopped; the call was not delivered") if new is None
-                else self._start(new, now_us)
-            )  # fmt: skip
-            if error is not None:
-                self._not_delivered(pending, error)
-            else:
-                ground.alarm_unless_sooner("again", pending.number, now_us + ground.config.retry_us)
-            return
-        host = self._host(pending, id)
-        if host == ground.me:
-            command = pending.command
-            kind = wire.CALL if command.request else wire.CAST
-            self._said(pending, ground.me)
-            letter = Letter(ground.me, pending.number, pending.deadline_us, kind, command.payload, pending.attempt)
-            if not self._deliver(id, letter, self.low, now_us):
-                self._unsaid(pending)
-                pending.unknown.pop(pending.attempt, None)
-                self._later(pending, now_us)
-        elif host is not None:
-            self._say(pending, host, now_us)
+        if pending.command.id not in self._ground.book.children:
+            self._without_child(pending, now_us)
+        elif (found := self._host(pending)) is None:
+            self._without_host(pending, now_us)
+        elif found[0] == self._ground.me:
+            self._say_here(pending, found[1], now_us)
         else:
-            self._later(pending, now_us)
+            self._say(pending, *found, now_us)
 
-    def _host(self, pending: Pending, id: bytes) -> Origin | None:
-        """Who runs a child; of several the one that it belongs to, or else the lowest. Or where it went.
+    def _without_child(self, pending: Pending, now_us: int) -> None:
+        """There is none: it is started if that is wanted, but not for what another one may have got."""
+        ground, new = self._ground, pending.command.start
+        error: CoveyError | None = UnknownName("the child was stopped; the call was not delivered")
+        if pending.failed:
+            error = PeerUnreachable(f"{pending.failed}; the call was not delivered")
+        elif new is not None and not pending.unknown:
+            if pending.begun:  # and it is gone: its host tells why
+                pending.begun, pending.waits_us = False, now_us + ground.config.retry_us
+            if now_us < pending.waits_us:
+                ground.alarm_unless_sooner("again", pending.number, pending.waits_us)
+                return
+            pending.begun = True
+            error = self._start(new, now_us)
+        if error is not None:
+            self._not_delivered(pending, error)
+        else:
+            ground.alarm_unless_sooner("again", pending.number, now_us + ground.config.retry_us)
+
+    def _without_host(self, pending: Pending, now_us: int) -> None:
+        """It runs nowhere, or not with the mailbox that may have the letter: then only a move can bring that back."""
+        pending.begun = self._ground.book.children[pending.command.id].author == self._ground.me
+        if not pending.unknown or self._keepers(pending):
+            pending.lost_us = 0
+        elif not pending.lost_us:
+            pending.lost_us = now_us + self._ground.config.retry_us
+        elif now_us >= pending.lost_us:
+            self._lost(pending, None, "nobody is left who knows whether the child got it")
+            return
+        self._later(pending, now_us)
+
+    def _host(self, pending: Pending) -> tuple[Origin, int] | None:
+        """Who runs a child, and the mailbox that it has there; of several whom it belongs to, or else the lowest. Or
+        where it went.
 
         Another node that is to run it hears nothing before it shows that it does: it may not know of it yet, and
         whatever it turns away would arrive after what is sent later.
         """
-        ground = self._ground
+        ground, id = self._ground, pending.command.id
+        bound = pending.mailbox if pending.unknown else 0
         placed = ground.places.host(id)
-        runs = [
-            life for life, running in ground.book.running(id).items()
-            if running.state is not State.MOVING and running.state is not State.FAILED
-        ]  # fmt: skip
+        runs = {life: one for life, one in self._keepers(pending).items() if one.state is not State.MOVING}
+        hosted = self._hosting.hosted.get(id)
         if runs:
-            return next((life for life in runs if life[0] == placed), min(runs))
-        if pending.hint is not None and (life := ground.life_of(pending.hint)) is not None:
-            return life
-        return ground.me if placed == ground.me[0] else None
+            life = next((life for life in runs if life[0] == placed), min(runs))
+            if life != ground.me or hosted is None:
+                return life, bound or runs[life].mailboxes[0]
+        if hosted is not None and (not bound or bound in hosted.mailbox.names):
+            return ground.me, bound or hosted.mailbox.names[0]
+        if pending.hint is not None and (hinted := ground.life_of(pending.hint)) is not None:
+            return hinted, pending.mailbox
+        return None
+
+    def _keepers(self, pending: Pending) -> dict[Origin, Running]:
+        """Who shows that it has the mailbox that the letter is for, or any if it is for none yet."""
+        ground, bound = self._ground, pending.mailbox if pending.unknown else 0
+        return {
+            life: one for life, one in ground.book.running(pending.command.id).items()
+            if one.state is not State.FAILED and one.mailboxes and (not bound or bound in one.mailboxes)
+            and (life == ground.me or ground.is_here(life))
+        }  # fmt: skip
+
+    def _heir(self, pending: Pending) -> Origin | None:
+        """Who took over the mailbox of a letter from whoever answered for it."""
+        keepers = self._keepers(pending)
+        if pending.said_to in keepers:
+            return None
+        return next((life for life, one in keepers.items() if one.state is not State.MOVING), None)
+
+    def _inherited(self, pending: Pending, heir: Origin, now_us: int) -> None:
+        """It moved there with its child, as far as it came. It is said again, in case that it did not."""
+        if heir == self._ground.me:
+            self._unsaid(pending)
+            self._route(pending, now_us)
+        else:
+            self._answers_for(pending, heir)
+            self._ground.alarm("again", pending.number, now_us + self._ground.config.retry_us)
 
     def _later(self, pending: Pending, now_us: int) -> None:
         config = self._ground.config
@@ -177,16 +234,27 @@ class Calls:
         pending.tries += 1
         self._ground.alarm("again", pending.number, now_us + pause_us)
 
-    def _say(self, pending: Pending, host: Origin, now_us: int) -> None:
+    def _say_here(self, pending: Pending, mailbox: int, now_us: int) -> None:
+        ground, command = self._ground, pending.command
+        kind = wire.CALL if command.request else wire.CAST
+        self._said(pending, ground.me, mailbox)
+        ground.calm("again", pending.number)  # what is here is not lost
+        letter = Letter(ground.me, pending.number, pending.deadline_us, kind, command.payload, pending.attempt)
+        if not self._hosting.deliver(command.id, letter, self.low, now_us, mailbox):
+            self._unsaid(pending)
+            pending.unknown.pop(pending.attempt, None)
+            self._later(pending, now_us)
+
+    def _say(self, pending: Pending, host: Origin, mailbox: int, now_us: int) -> None:
         ground, command = self._ground, pending.command
         left_us = pending.deadline_us - now_us
         if left_us <= 0:
             return
-        self._said(pending, host)
+        self._said(pending, host, mailbox)
         kind = wire.CALL if command.request else wire.CAST
         message = wire.ChildCall(
             ground.hub, host[1], command.id, pending.number, pending.attempt, self.low, left_us, kind,
-            msgspec.Raw(command.payload),
+            msgspec.Raw(command.payload), mailbox,
         )  # fmt: skip
         ground.send(host[0], message, len(command.payload) + CALL_BYTES)
         if kind == wire.CAST:
@@ -194,10 +262,14 @@ class Calls:
         else:
             ground.alarm("again", pending.number, now_us + ground.config.retry_us)
 
-    def _said(self, pending: Pending, host: Origin) -> None:
+    def _said(self, pending: Pending, host: Origin, mailbox: int) -> None:
+        invariant(not pending.unknown or mailbox == pending.mailbox, "a letter is for one mailbox")
         self._answers_for(pending, host)
         pending.attempt += 1
         pending.unknown[pending.attempt] = None
+        pending.mailbox = mailbox
+        pending.lost_us = 0
+        pending.failed = ""
 
     def _answers_for(self, pending: Pending, host: Origin) -> None:
         self._unsaid(pending)
@@ -228,8 +300,10 @@ class Calls:
                 return  # it was said again since
             self._unsaid(pending)
             pending.hint = host
-            if kind == wire.ELSEWHERE:
+            if kind == wire.ELSEWHERE and pending.command.id in self._ground.book.children:
                 self._later(pending, now_us)
+            elif kind == wire.ELSEWHERE:
+                self._route(pending, now_us)
             else:
                 full = "the child has too many letters unread; it did not get this one: slow down"
                 self._not_delivered(pending, Overloaded(full))
@@ -247,18 +321,36 @@ class Calls:
         self._refuse(pending.command, error)
         self._end(pending)
 
-    def delivered(self, letter: Letter) -> None:
-        """A cast to a child of our own was taken."""
-        pending = self._pending.get(letter.number)
-        if pending is not None and not pending.command.request:
-            self._end(pending)
+    def failed(self, id: bytes, why: str, now_us: int) -> None:
+        """A child that was started here did not start: who waits for that hears it, once it is shown no more."""
+        for number in list(self._by_child.get(id, ())):
+            pending = self._pending[number]
+            pending.failed = why
+            if pending.said_to is None:
+                self._route(pending, now_us)
 
-    def gone(self, life: Origin) -> None:
-        """A host is over or held for down: of what was said to it nobody knows."""
+    def gone(self, life: Origin, now_us: int, *, left: bool = False) -> None:
+        """A host is over or held for down: of what was said to it nobody knows, unless somebody has the mailbox.
+
+        `left`: it was closing, and so has handed over what it could; whoever has it may not show it yet.
+        """
         for number in list(self._reaches.get(life, ())):
             pending = self._pending[number]
-            self._refuse(pending.command, _may_have_run(life, "its host went away"))
-            self._end(pending)
+            self._unsaid(pending)
+            if left or self._keepers(pending):
+                self._route(pending, now_us)
+            else:
+                self._lost(pending, life, "its host went away")
+
+    def _lost(self, pending: Pending, life: Origin | None, why: str) -> None:
+        self._refuse(pending.command, _may_have_run(life, why))
+        self._end(pending)
+
+    def new_life(self) -> None:
+        """This node is another life from now on: whoever was asked by the one before knows this one as new."""
+        for pending in list(self._pending.values()):
+            if pending.unknown:
+                self._lost(pending, None, "this node began another life before the answer came")
 
     def moved(self, number: int, host: Origin, now_us: int) -> None:
         """A letter that waited here for a child went with it to another host, which answers for it now."""
@@ -274,11 +366,8 @@ class Calls:
             return
         if pending.said_to is None:
             self._route(pending, now_us)
-        elif pending.said_to == self._ground.me:
-            self._unsaid(pending)
-            self._route(pending, now_us)
-        else:
-            self._say(pending, pending.said_to, now_us)
+        elif pending.said_to != self._ground.me:
+            self._say(pending, pending.said_to, pending.mailbox, now_us)
 
     def relinked(self, life: Origin, now_us: int) -> None:
         """The link to a host broke or is new: what was on it may be lost."""
@@ -292,11 +381,10 @@ class Calls:
             return
         seconds = pending.command.timeout_us / 1e6
         if pending.unknown:
-            self._refuse(pending.command, _may_have_run(pending.said_to, f"no answer in {seconds:g} s"))
-            self._end(pending)
+            self._lost(pending, pending.said_to, f"no answer in {seconds:g} s")
             return
-        error = PeerUnreachable(f"the child ran nowhere for {seconds:g} s; the call was not delivered: try again")
-        self._not_delivered(pending, error)
+        why = pending.failed or f"the child ran nowhere for {seconds:g} s"
+        self._not_delivered(pending, PeerUnreachable(f"{why}; the call was not delivered: try again"))
 
     def close(self) -> None:
         """This node takes part no more."""

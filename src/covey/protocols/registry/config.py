@@ -12,10 +12,13 @@ class RegistryConfig(msgspec.Struct, frozen=True):
 
     settle_us: int = 3 * SECOND_US  # who hears of nobody for so long places alone (DESIGN 3.8). Guess
     joined_settle_us: int = 300_000  # who has joined waits only for others' first rows. Guess
+    statics_us: int = 200_000  # whoever declares children starts them so much after whoever comes before it. Guess
     doubt_us: int = 500_000  # who is said to be down, and is linked to us, has so long to deny it. Guess: two probes
     stable_us: int = 2 * SECOND_US  # a view is stable after that, and children move back. Guess
     moves_max: int = 32  # at a time, from one node. Guess
     leaving_moves_max: int = 256  # the same of one that leaves. Guess
+    arriving_bytes_max: int = 128 << 20  # letters and answers on their way here from one node. Guess
+    answers_bytes_max: int = 32 << 20  # answers that travel with a child; of what is above only that it was. Guess
     arriving_max: int = 1_024  # children on their way here; more are not built. Guess
     prepare_us: int = 10 * SECOND_US  # how long building a child elsewhere may take. Guess
     retry_us: int = 1 * SECOND_US  # what was not answered is said again. Guess

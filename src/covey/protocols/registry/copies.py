@@ -11,6 +11,7 @@ from covey.core.ids import Dot, Origin, Site
 from covey.protocols.registry.config import RegistryConfig
 from covey.protocols.registry.mailbox import Letter, Mailbox
 from covey.protocols.registry.rows import Spec, State
+from covey.wire.messages.registry import HandoverPart
 
 
 class Phase(IntEnum):
@@ -41,16 +42,18 @@ STATES = {
 class Move:
     """One child on its way to another host, or a duplicate on its way to the copy that stays.
 
-    `freed`: its claim, once that has been given back.
+    `freed`: its claim, once that has been given back. `parts`: what is sent of its letters and answers, the same each
+    time: of two sends that differ the other side could take half of each, and forget what was answered.
     """
 
-    __slots__ = ("freed", "merges", "number", "target")
+    __slots__ = ("freed", "merges", "number", "parts", "target")
 
     def __init__(self, number: int, target: Origin, merges: bool) -> None:
         self.number = number
         self.target = target
         self.merges = merges
         self.freed: Freed | None = None
+        self.parts: list[HandoverPart] | None = None
 
 
 class Hosted:
@@ -62,11 +65,11 @@ class Hosted:
 
     __slots__ = (
         "active_us", "announced", "arrived", "births", "carried", "copy", "delivered", "ends", "epoch", "error",
-        "failures", "first", "fresh", "id", "letters", "mailbox", "move", "phase", "reason", "refused", "restarts",
-        "spec", "started_us", "state", "stuck", "theirs", "until_us", "waits",
+        "failures", "first", "fresh", "id", "letters", "mailbox", "move", "phase", "refused", "restarts", "spec",
+        "started_us", "state", "stuck", "theirs", "until_us", "waits",
     )  # fmt: skip
 
-    def __init__(self, id: bytes, spec: Spec, births: tuple[Dot, ...], copy: Copy, config: RegistryConfig) -> None:
+    def __init__(self, id: bytes, spec: Spec, births: tuple[Dot, ...], copy: Copy, mailbox: Mailbox) -> None:
         self.id = id
         self.spec = spec
         self.births = births
@@ -75,7 +78,7 @@ class Hosted:
         self.epoch = 0
         self.first = False  # nobody ran it before: if it fails as it starts, it was never a child
         self.fresh = True  # it has not run here yet
-        self.mailbox = Mailbox(config)
+        self.mailbox = mailbox
         self.delivered: dict[int, Letter] = {}  # what the copy has and has not answered
         self.letters = 0  # that were delivered
         self.waits = False  # the copy waits for its next letter
@@ -86,9 +89,8 @@ class Hosted:
         self.move: Move | None = None
         self.refused: tuple[Origin, int] | None = None  # who could not take it over, and until when it is not asked
         self.arrived: tuple[Site, int, int] | None = None  # whose life it came from and by which move; not confirmed
-        self.carried: dict[tuple[Origin, int], None] = {}  # letters that came with it: its former host has them too
+        self.carried: dict[tuple[Origin, int], int] = {}  # attempts that came with it: its former host has them too
         self.error = ""
-        self.reason = ""  # why it ends
         self.ends = False  # for good, once it has ended
         self.stuck = False
         self.announced: State | None = None  # what our row says of it

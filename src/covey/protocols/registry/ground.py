@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from covey.core.clock import STAMP_MAX, HybridClock
+from covey.core.clock import EPOCH_MAX, STAMP_MAX, HybridClock
 from covey.core.ids import Contact, Origin, Site
 from covey.core.rows import Put, Remove, SharedWrite, Start, WriteRows, WriteShared
 from covey.core.timers import Timers
@@ -118,11 +118,13 @@ class Ground:
         self.places = Places()
         self.effects: list[Effect] = []
         self.looks: dict[bytes, None] = {}  # children to be looked at: something about them changed
+        self.removed: dict[bytes, None] = {}  # children whose rows were removed from here and are shown yet
         self.closing = 0  # the request to close, or -1 for one that nobody waits for
         self.opened_us = 0
         self.now_us = 0  # of what is handled
         self.ready = False  # this node places children
         self._clock = clock
+        self._highest = 0  # epoch of this hub that was seen or drawn
         self._timers = timers
         self._leases = leases
         self._owned: list[tuple[bytes, bytes | None]] = []
@@ -169,6 +171,7 @@ class Ground:
 
     def remove(self, id: bytes) -> None:
         """A child's row goes."""
+        self.removed[id] = None
         self._shared.append(Remove(id))
 
     def flush(self) -> list[Effect]:
@@ -185,6 +188,10 @@ class Ground:
             self.effects = []
         return effects
 
+    def draw(self) -> int:
+        """A number that nobody else has."""
+        return 1 + self.rng.getrandbits(52)
+
     # --- time -------------------------------------------------------------------------------------------------------
 
     def alarm(self, what: str, key: Any, at_us: int) -> None:
@@ -200,13 +207,27 @@ class Ground:
         self._timers.cancel((self.hub, what, key))
 
     def epoch(self, above: int, now_us: int) -> int:
-        """A new fencing token, above `above`."""
-        self._clock.accept(above, now_us)
-        return min(max(self._clock.stamp(now_us), above + 1), STAMP_MAX - 1)
+        """A new fencing token, above `above` and all that were seen.
+
+        However far these lie above our clock, and whoever wrote them. But where voters have the last word they know
+        what was, and grant nothing that lies far ahead.
+        """
+        self.heed(above, now_us)
+        stamp = self._clock.stamp(now_us)
+        if self.fenced:
+            return stamp
+        self._highest = max(stamp, self._highest + 1)
+        return min(max(self._highest, above + 1), STAMP_MAX - 1)
+
+    def first_epoch(self, epoch: int, now_us: int) -> int:
+        """The token of whoever runs a child first: that of its birth, unless voters would grant no such one."""
+        return self.epoch(0, now_us) if self.fenced and not self._clock.accept(epoch, now_us) else epoch
 
     def heed(self, epoch: int, now_us: int) -> None:
-        """An epoch was seen: those of ours lie above it, unless it is far above our clock."""
+        """An epoch was seen: those of ours lie above it, unless that leaves no room for higher ones."""
         self._clock.accept(epoch, now_us)
+        if epoch <= EPOCH_MAX:
+            self._highest = max(self._highest, epoch)
 
     def leased(self, id: bytes, now_us: int) -> bool:
         """Whether a child may be served at this moment."""

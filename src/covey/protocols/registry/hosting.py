@@ -18,7 +18,7 @@ from covey.core.vocabulary import Emit
 from covey.protocols.registry import rows
 from covey.protocols.registry.copies import STATES, Hosted, Move, Phase
 from covey.protocols.registry.ground import Ground
-from covey.protocols.registry.mailbox import Letter, Put, Reply
+from covey.protocols.registry.mailbox import Letter, Mailbox, Put, Reply
 from covey.protocols.registry.rows import EPOCH, Child, Restart, State
 from covey.protocols.registry.vocabulary import CopyEnded, Place
 from covey.wire.messages import registry as wire
@@ -72,7 +72,8 @@ class Hosting:
         """A child is to run here. Call `run` for it, once what it comes with is put into it."""
         ground = self._ground
         invariant(child.id not in self.hosted, "of each child at most one is here")
-        hosted = Hosted(child.id, child.spec, child.births, copy or self.copy(child.id), ground.config)
+        mailbox = Mailbox(ground.config, ground.draw())
+        hosted = Hosted(child.id, child.spec, child.births, copy or self.copy(child.id), mailbox)
         hosted.first = first
         self.hosted[child.id] = hosted
         return hosted
@@ -82,7 +83,8 @@ class Hosting:
         ground = self._ground
         if ground.fenced:
             hosted.phase = Phase.CLAIMING
-            hosted.epoch = child.epoch if hosted.first else ground.epoch(child.epoch, now_us)
+            first = hosted.first
+            hosted.epoch = ground.first_epoch(child.epoch, now_us) if first else ground.epoch(child.epoch, now_us)
             self._claim(hosted, freed)
             return
         if hosted.first:
@@ -120,7 +122,7 @@ class Hosting:
         if state is None:
             return
         hosted.announced = state
-        said = rows.Running(hosted.epoch, hosted.copy.number, state, hosted.error)
+        said = rows.Running(hosted.epoch, hosted.copy.number, state, hosted.error, hosted.mailbox.names)
         self._ground.write(rows.running_key(hosted.id), rows.encode(said))
 
     def announce_late(self, id: bytes) -> None:
@@ -137,9 +139,10 @@ class Hosting:
     def raise_token(self, hosted: Hosted, above: int, now_us: int) -> None:
         """Another copy ran under a higher token, and is over: this one gets one above it."""
         ground = self._ground
-        if ground.fenced or hosted.epoch > above or hosted.phase is not Phase.RUNNING:
+        token = hosted.epoch if ground.fenced or hosted.epoch > above else ground.epoch(above, now_us)
+        if token <= hosted.epoch or hosted.phase is not Phase.RUNNING:
             return
-        hosted.epoch = ground.epoch(above, now_us)
+        hosted.epoch = token
         ground.put(hosted.id, EPOCH, rows.encode(hosted.epoch))
         ground.say(c.TellToken(hosted.copy, hosted.epoch))
         self.announce(hosted)
@@ -237,18 +240,17 @@ class Hosting:
         if raised and starting and hosted.first and hosted.fresh:
             if child is not None:
                 self.ended(place, (fact.error or "it failed")[: wire.TEXT_MAX], child.author, now_us)
+            if fact.ending is c.Ending.REFUSED:
+                self.tell_ended(hosted, "refused")
             self._remove(hosted, now_us)
+        elif fact.ending is c.Ending.REFUSED:
+            self._give_up(hosted, "refused")
         elif spec.restart is Restart.TEMPORARY or (spec.restart is Restart.TRANSIENT and not raised):
             if child is not None and hosted.first and not hosted.restarts:
                 self.ended(place, "", child.author, now_us)
             self._remove(hosted, now_us)
         elif not hosted.may_restart(self._ground.config, now_us):
-            self.counts["given_up"] += 1
-            hosted.phase = Phase.FAILED
-            self._relinquish(hosted.id)
-            self.announce(hosted)
-            self._send_back(hosted)
-            self._ground.say(Emit(self._event(hosted, "gave up")))
+            self._give_up(hosted, "gave up")
         else:
             self.counts["restarted"] += 1
             hosted.phase = Phase.RESTING
@@ -258,6 +260,15 @@ class Hosting:
                 self._ground.alarm("restart", hosted.id, now_us + pause_us)
             else:
                 self._start(hosted, now_us)
+
+    def _give_up(self, hosted: Hosted, why: str) -> None:
+        """It is not started again, and stays to be seen."""
+        self.counts["given_up"] += 1
+        hosted.phase = Phase.FAILED
+        self._relinquish(hosted.id)
+        self.announce(hosted)
+        self._send_back(hosted)
+        self.tell_ended(hosted, why)
 
     def restart(self, id: bytes, now_us: int) -> None:
         """Its pause is over."""
@@ -274,10 +285,9 @@ class Hosting:
 
     # --- ending -----------------------------------------------------------------------------------------------------
 
-    def end(self, hosted: Hosted, reason: str, now_us: int, *, for_good: bool = False) -> None:
+    def end(self, hosted: Hosted, now_us: int, *, for_good: bool = False) -> None:
         """Have it end, and go from here; `for_good`: it is no child any more then."""
         hosted.ends = hosted.ends or for_good
-        hosted.reason = reason
         if hosted.phase is Phase.ENDING:
             return
         self.cancel(hosted)
@@ -299,8 +309,6 @@ class Hosting:
             return
         self.counts["fenced"] += 1
         if hosted.phase in LIVE:
-            if hosted.phase is not Phase.ENDING:
-                hosted.reason = "fenced"
             hosted.phase = Phase.ENDING
             self.cancel(hosted)
             hosted.until_us = ended_us + self._ground.config.stop_grace_us
@@ -341,9 +349,15 @@ class Hosting:
         self._ground.looks[id] = None
 
     def _send_back(self, hosted: Hosted, target: Site | None = None) -> None:
+        """It does not get its letters. Of what was handed over, and may run there already, nobody can say that."""
+        kind = wire.GONE if hosted.phase is Phase.SENDING else wire.ELSEWHERE
         for letter in hosted.mailbox.empty():
-            if letter.key not in hosted.carried:
-                self._answer(letter, wire.ELSEWHERE, NIL, target)
+            if hosted.carried.get(letter.key) != letter.attempt:
+                self._answer(letter, kind, NIL, target)
+
+    def turn_away(self, letter: Letter) -> None:
+        """Nobody has this letter any more, and nobody got it."""
+        self._answer(letter, wire.ELSEWHERE, NIL, None)
 
     def ends_us(self) -> list[int]:
         """By when each copy that runs must have ended, unless its lease goes on."""
@@ -356,12 +370,14 @@ class Hosting:
 
     # --- letters ----------------------------------------------------------------------------------------------------
 
-    def deliver(self, id: bytes, letter: Letter, low: int, now_us: int) -> bool:
-        """A letter for a child of ours; False where it is none of ours, or is about to go."""
+    def deliver(self, id: bytes, letter: Letter, low: int, now_us: int, mailbox: int | None = None) -> bool:
+        """A letter for a child of ours; False where it is none of ours, is about to go, or has another mailbox."""
         hosted = self.hosted.get(id)
         if hosted is None or hosted.phase in (Phase.FAILED, Phase.SENDING):
             return False
-        put = hosted.mailbox.put(letter, low, now_us)
+        put = hosted.mailbox.put(letter, low, now_us, mailbox)
+        if put is Put.OTHER:
+            return False
         if put is Put.TAKEN:
             if hosted.waits and hosted.phase is Phase.RUNNING:
                 self.feed(hosted, now_us)
@@ -401,14 +417,14 @@ class Hosting:
             return
         due_us = hosted.active_us + hosted.spec.idle_us
         if hosted.is_quiet and due_us <= now_us:
-            self.end(hosted, "idle", now_us, for_good=True)
+            self.end(hosted, now_us, for_good=True)
         else:
             self._ground.alarm("idle", id, max(due_us, now_us + hosted.spec.idle_us if not hosted.is_quiet else due_us))
 
-    def forget(self, life: Origin) -> None:
-        """A life is over: it asks for no answer again."""
+    def forget(self, site: Site, before: int) -> None:
+        """The lives of a site before that one are over: they ask for no answer again."""
         for hosted in self.hosted.values():
-            hosted.mailbox.forget(life)
+            hosted.mailbox.forget(site, before)
 
     # --- moves ------------------------------------------------------------------------------------------------------
 

@@ -13,10 +13,9 @@ from typing import Any
 from covey.core import children as c
 from covey.core.errors import CoveyError, UnknownName, invariant
 from covey.core.ids import Origin, Site
-from covey.core.rows import RowsChanged, SharedChanged
-from covey.core.vocabulary import Emit, Resolve
+from covey.core.rows import Put, RowsChanged, SharedChanged, SharedWrite, Start
+from covey.core.vocabulary import Emit, Refuse, Resolve
 from covey.protocols.registry import rows
-from covey.protocols.registry.batches import Batches
 from covey.protocols.registry.calls import Calls
 from covey.protocols.registry.copies import Hosted, Phase
 from covey.protocols.registry.duplicates import Duplicates
@@ -25,23 +24,25 @@ from covey.protocols.registry.hosting import Hosting
 from covey.protocols.registry.mailbox import Letter
 from covey.protocols.registry.moves import Moves
 from covey.protocols.registry.placement import Participant
-from covey.protocols.registry.rows import META, PARTICIPANT, Child
+from covey.protocols.registry.rows import BEGUN, META, PARTICIPANT, Child
+from covey.protocols.registry.starting import Starting
+from covey.protocols.registry.statics import Statics
+from covey.protocols.registry.stopping import Stopping
 from covey.protocols.registry.synchronizing import Synchronizing
+from covey.protocols.registry.unplaced import Unplaced
 from covey.protocols.registry.vocabulary import (
     ChildChanged,
+    ChildError,
     ConfigDiffers,
     NewChild,
     OpenHub,
     ParticipantsChanged,
     Place,
     Shown,
-    StartChildren,
     StartOutcome,
     UpdateChild,
 )
 from covey.wire.messages import registry as wire
-
-STATICS_US = 60 * 1_000_000  # how long the children declared by a hub may take to start. Guess
 
 
 class Hub:
@@ -55,14 +56,18 @@ class Hub:
         self.ground = ground
         self.book = ground.book
         self.hosting = Hosting(ground, self._answer, seek, relinquish)
-        self.calls = Calls(ground, self._deliver, self._start)
+        self.calls = Calls(ground, self.hosting, self._start)
         self.moves = Moves(ground, self.hosting, self.calls)
         self.duplicates = Duplicates(ground, self.hosting, self.moves)
-        self.batches = Batches(ground, self._statics_done)
+        self.starting = Starting(ground)
+        self.stopping = Stopping(ground)
+        self.watching = self.starting.watching
+        self.unplaced = Unplaced(ground)
+        self.statics = Statics(ground, self.starting.give_birth, self._opened)
         self.synchronizing = Synchronizing(ground, ground.rows.driven, ground.options.synchronization)
         self.hosting.ended = self._tell_author
         self._firsts: dict[bytes, None] = {}  # children that we are to run as the first ones
-        self._statics: tuple[NewChild, ...] = ()
+        self._update: tuple[Put | None, int] = (None, 0)  # the last one: it is refused before there is another
         self._opening = 0
         self._stable_us = 0  # since when the view is what it is
         self._said: Participant | None = None
@@ -73,7 +78,9 @@ class Hub:
         self.hosting.check()
         self.moves.check()
         self.calls.check()
-        self.batches.check()
+        self.starting.check()
+        self.stopping.check()
+        self.statics.check()
         self.synchronizing.check()
         self.ground.places.check()
         shown = {(one.site, one.incarnation) for one in self.ground.book.participants.values()}
@@ -96,7 +103,7 @@ class Hub:
     def open(self, command: OpenHub, now_us: int) -> None:
         """Take part."""
         self._opening = command.request
-        self._statics = command.static
+        self.statics.declare(command.static)
         self.ground.opened_us = now_us
         self.synchronizing.open()
         self._say_participant()
@@ -107,7 +114,6 @@ class Hub:
         said = Participant(
             site, incarnation, options.name, options.weight, options.zone, bool(self.ground.closing),
             tuple(sorted(options.starts)), rows.digest_of(options.settings), options.app_version, options.settings,
-            self.ground.ready,
         )  # fmt: skip
         if said != self._said:
             self._said = said
@@ -124,41 +130,22 @@ class Hub:
         if unknown or now_us < due_us or not ground.is_complete():
             ground.alarm("settled", None, max(due_us, now_us + config.announce_us))
             return
-        first = not any(one.ready for one in self.book.participants.values())
         ground.ready = True
-        self._say_participant()
         ground.looks |= dict.fromkeys(self.book.children)
-        if first:
-            self._start_statics(now_us)
-        elif self._opening:
-            self._opened()
+        self.statics.begin(now_us)
 
-    def _start_statics(self, now_us: int) -> None:
-        """Nobody places here yet: whoever is first starts what is declared, unless it is there already."""
-        missing = tuple(new for new in self._statics if new.id not in self.book.children)
-        if not missing:
-            self._opened()
-            return
-        self.batches.start(StartChildren(-1, self.ground.hub, missing, STATICS_US), now_us)
-
-    def _statics_done(self, outcome: StartOutcome, _: int) -> None:
-        if outcome.errors and self._opening:
-            request, self._opening = self._opening, 0
-            self.ground.say(Resolve(request, outcome))  # whoever opens it hears which failed, and closes it
-        else:
-            self._opened()
-
-    def _opened(self) -> None:
+    def _opened(self, errors: tuple[ChildError, ...]) -> None:
+        """Whoever opens it hears so, or which of the declared children failed, and closes it then."""
         if self._opening:
             request, self._opening = self._opening, 0
-            self.ground.say(Resolve(request))
+            self.ground.say(Resolve(request, StartOutcome((), errors) if errors else None))
 
     def close(self, request: int, now_us: int) -> None:
         """Take part no more: children move, or end."""
         self.ground.closing = request or -1
         self._say_participant()
         self.ground.looks |= dict.fromkeys(self.hosting.hosted)
-        self._opened()
+        self._opened(())
 
     @property
     def is_over(self) -> bool:
@@ -170,7 +157,7 @@ class Hub:
         """Whether something is to be done at the end of the turn."""
         ground = self.ground
         return (
-            bool(ground.looks) or not ground.places.is_settled or self.batches.is_writing or self.synchronizing.is_busy
+            bool(ground.looks) or not ground.places.is_settled or self.starting.is_writing or self.synchronizing.is_busy
         )
 
     def new_life(self, now_us: int) -> None:
@@ -182,6 +169,7 @@ class Hub:
         self.ground.opened_us = now_us
         self._said = None
         self._say_participant()
+        self.calls.new_life()
         for hosted in self.hosting.hosted.values():
             if hosted.announced is not None:
                 self.hosting.announce(hosted)
@@ -190,13 +178,15 @@ class Hub:
     def end(self) -> None:
         """Nothing is left here."""
         self.calls.close()
-        self.batches.close()
+        self.starting.close()
+        self.stopping.close()
 
     # --- rows -------------------------------------------------------------------------------------------------------
 
     def on_shared(self, fact: SharedChanged, now_us: int) -> None:
         """Children are shown otherwise."""
         for id, row in fact.rows:
+            self.ground.removed.pop(id, None)
             before = self._shown(id)
             known = self.book.children.get(id)
             if not self.book.fold_shared(id, row):
@@ -217,13 +207,20 @@ class Hub:
         """Somebody runs other children, or takes part otherwise."""
         life = fact.owner, fact.incarnation
         for key, value in fact.changes:
+            if key == BEGUN:
+                self.book.fold_begun(value, life)
+                self.statics.heard(now_us)
+                continue
             if key == PARTICIPANT:
+                known = self.book.participants.get(fact.owner)
                 self.book.fold_participant(value, *life)
-                self._on_participants(life, now_us)
+                self._on_participants(life, known, now_us)
                 continue
             id = key[1:]
             before = self._shown(id)
             if self.book.fold_running(key, value, life):
+                if (running := self.book.running(id).get(life)) is not None:
+                    self.ground.heed(running.epoch, now_us)
                 if life != self.ground.me:
                     self._firsts.pop(id, None)
                 self._changed(id, before, now_us)
@@ -233,17 +230,19 @@ class Hub:
         return None if child is None and not running else Shown(child, tuple(running.items()))
 
     def _changed(self, id: bytes, before: Shown | None, now_us: int) -> None:
-        after = self._shown(id)
-        if after == before:
-            return
-        self.ground.say(Emit(ChildChanged(self.ground.hub, id, before, after)))
         ground = self.ground
-        if id in self.hosting.hosted or ground.places.host(id) == ground.me[0]:  # else it is nothing to us
+        ground.say(Emit(ChildChanged(ground.hub, id, before, self._shown(id))))
+        host = ground.places.host(id)
+        unplaced = id in self.unplaced or (host is None and id in self.book.children)
+        if host == ground.me[0] or unplaced or id in self.hosting.hosted:  # else it is nothing to us
             ground.looks[id] = None
-        self.batches.touched(id, now_us)
+        self.watching.touched(id)
+        self.starting.touched(id, now_us)
+        self.stopping.touched(id)
+        self.statics.touched(id, now_us)
         self.calls.touched(id, now_us)
 
-    def _on_participants(self, life: Origin, now_us: int) -> None:
+    def _on_participants(self, life: Origin, known: Participant | None, now_us: int) -> None:
         """Others take part now: what belongs elsewhere is found some each turn."""
         ground, view = self.ground, self.ground.places.view
         before = [(one.site, one.incarnation) for one in view.hosts], [one.site for one in view.others]
@@ -259,11 +258,13 @@ class Hub:
             others = tuple(one.site for one in view.others)
             ground.say(Emit(ParticipantsChanged(ground.hub, hosts, others)))
         if not ground.is_here(life):
-            self.calls.gone(life)
+            self.calls.gone(life, now_us, left=known is not None and known.draining)
             self.moves.gone(life, now_us)
-            self.batches.gone(life, now_us)
+            self.watching.gone(life)
             if ground.wires.is_over(life):  # one that is only held for down may ask again
-                self.hosting.forget(life)
+                self.hosting.forget(life[0], life[1] + 1)
+        elif known is None or known.incarnation != life[1]:
+            self.hosting.forget(*life)
         self._tell_mismatch()
 
     def _tell_mismatch(self) -> None:
@@ -278,22 +279,29 @@ class Hub:
                 places = view.config == ours
                 ground.say(Emit(ConfigDiffers(ground.hub, ground.options.settings, mismatch, places)))
 
-    def refused(self, ids: list[bytes], error: CoveyError, now_us: int) -> None:
-        """Rows could not be written."""
-        self.batches.refused(ids, error, now_us)
+    def refused(self, change: SharedWrite, error: CoveyError, now_us: int) -> None:
+        """A row could not be written: whoever asked for it hears why."""
+        if type(change) is Start:
+            self.starting.refused(change.key, error)
+            self.statics.refused(change.key, error, now_us)
+            self.calls.failed(change.key, str(error), now_us)
+        elif change == self._update[0]:
+            self.ground.say(Refuse(self._update[1], error))
 
     # --- what must be -----------------------------------------------------------------------------------------------
 
     def look_at_some(self, now_us: int) -> None:
         """Look at some of those that something changed about."""
         ground, places = self.ground, self.ground.places
-        self.batches.write_more(now_us)
+        self.starting.write_more(now_us)
         most = ground.config.looks_max
         if not places.is_settled:
             ground.looks |= dict.fromkeys(places.look(most))
         for id in list(islice(ground.looks, most)):
             del ground.looks[id]
+            self.unplaced.look(id, now_us)
             self._look(id, now_us)
+        self.unplaced.say()
         self.moves.begin_some(now_us)
 
     def _look(self, id: bytes, now_us: int) -> None:
@@ -302,20 +310,20 @@ class Hub:
         child, hosted = book.children.get(id), self.hosting.hosted.get(id)
         if child is None:
             if hosted is not None:
-                self.hosting.end(hosted, "stopped", now_us)
+                self.hosting.end(hosted, now_us)
             return
         if hosted is None:
             if ground.places.host(id) == ground.me[0]:
                 self._begin(child, now_us)
             return
         if not set(hosted.births) & set(child.births):  # stopped and started again meanwhile
-            self.hosting.end(hosted, "stopped", now_us)
+            self.hosting.end(hosted, now_us)
             return
         if hosted.phase is Phase.CLAIMING and self._runs_elsewhere(id):
-            self.hosting.end(hosted, "it runs elsewhere", now_us)
+            self.hosting.end(hosted, now_us)
             return
         if hosted.phase is Phase.FAILED and self.duplicates.gives_way(id):
-            self.hosting.end(hosted, "duplicate", now_us)
+            self.hosting.end(hosted, now_us)
             return
         hosted.births, hosted.spec = child.births, child.spec
         self.hosting.raise_epoch(hosted, child)
@@ -329,7 +337,7 @@ class Hub:
         if not ground.is_complete():
             ground.alarm("look", id, now_us + ground.config.announce_us)
             return
-        if self.book.running(id):
+        if self.book.running(id) or id in ground.removed:
             return
         self.moves.forget_arrival(id)  # whoever was to hand it over shows that it runs there until it does
         first = id in self._firsts and not child.raised
@@ -350,17 +358,17 @@ class Hub:
         if ground.closing:
             placed = ground.places.place_anew(child.id)  # what is kept may be of the view in which we stayed
             if placed is None or ground.life_of(placed) is None or self._drains(placed):
-                self.hosting.end(hosted, "closed", now_us)
+                self.hosting.end(hosted, now_us)
                 return
         if placed == ground.me[0] or (placed is None and ours):
             self.moves.unwant(child.id)
             return
         if placed is None:
-            self.hosting.end(hosted, "another configuration places", now_us)
+            self.hosting.end(hosted, now_us)
         elif hosted.phase is Phase.CLAIMING and (hosted.state is not None or not hosted.fresh):
             pass  # it has what the copy before left: it runs here again, and then it moves
         elif hosted.phase in (Phase.RESTING, Phase.FAILED, Phase.CLAIMING):
-            self.hosting.end(hosted, "moved", now_us)
+            self.hosting.end(hosted, now_us)
         elif hosted.phase is Phase.RUNNING and hosted.move is None:
             if ground.closing or now_us >= self._stable_us + ground.config.stable_us:
                 self.moves.want(child.id)
@@ -374,7 +382,9 @@ class Hub:
         reasons: list[str] = []
         if child.assigned is not None:
             reasons.append(f"it is assigned to {name_of(child.assigned)}")
-        if placed is None:
+        if placed is None and child.assigned is not None:
+            reasons.append("which does not take part")
+        elif placed is None:
             reasons.append(f"no node that takes part runs {child.spec.start!r}")
         elif not runs:
             reasons.append(
@@ -396,18 +406,16 @@ class Hub:
 
     # --- letters ----------------------------------------------------------------------------------------------------
 
-    def _deliver(self, id: bytes, letter: Letter, low: int, now_us: int) -> bool:
-        return self.hosting.deliver(id, letter, low, now_us)
-
     def _start(self, new: NewChild, now_us: int) -> CoveyError | None:
         """A child that is called and not there is started."""
-        error = self.batches.give_birth(new, now_us)
+        error = self.starting.give_birth(new, now_us)
         return None if error is None else UnknownName(f"{error.reason}; the call was not delivered")
 
     def _answer(self, letter: Letter, kind: int, payload: bytes, host: Site | None) -> None:
-        if letter.sender == self.ground.me:
-            self.calls.answered(letter.number, letter.attempt, kind, payload, host, self.ground.me, self.ground.now_us)
-        elif letter.kind == wire.CALL:
+        me = self.ground.me
+        if letter.sender == me:
+            self.calls.answered(letter.number, letter.attempt, kind, payload, host, me, self.ground.now_us)
+        elif letter.kind == wire.CALL and letter.sender[0] != me[0]:  # nobody of a life before waits here
             self.ground.answer(letter.sender, letter.number, letter.attempt, kind, payload, host)
 
     def on_call(self, peer: Origin, call: wire.ChildCall, now_us: int) -> None:
@@ -417,7 +425,7 @@ class Hub:
             ground.answer(peer, call.number, call.attempt, wire.ELSEWHERE)
             return
         letter = Letter(peer, call.number, now_us + call.left_us, call.kind, bytes(call.payload), call.attempt)
-        if not self.hosting.deliver(call.id, letter, call.low, now_us):
+        if not self.hosting.deliver(call.id, letter, call.low, now_us, call.mailbox):
             ground.answer(peer, call.number, call.attempt, wire.ELSEWHERE, host=self._where(call.id))
 
     def _where(self, id: bytes) -> Site | None:
@@ -434,7 +442,7 @@ class Hub:
 
     def _tell_author(self, place: Place, error: str, author: Origin, now_us: int) -> None:
         if author == self.ground.me:
-            self.batches.ended(place, error, now_us)
+            self._ended(place, error, now_us)
         else:
             said = place.running
             message = wire.Ended(self.ground.hub, place.id, said.instance, said.epoch, error)
@@ -443,12 +451,19 @@ class Hub:
     def on_ended(self, peer: Origin, message: wire.Ended, now_us: int) -> None:
         """A child that we started has ended elsewhere."""
         running = rows.Running(message.epoch, message.instance, rows.State.RUNNING)
-        self.batches.ended(Place(message.id, peer, running), message.error, now_us)
+        self._ended(Place(message.id, peer, running), message.error, now_us)
+
+    def _ended(self, place: Place, error: str, now_us: int) -> None:
+        self.starting.ended(place, error)
+        self.statics.ended(place, error, now_us)
+        if error:
+            self.calls.failed(place.id, f"the child failed as it started: {error}", now_us)
 
     def update(self, command: UpdateChild) -> None:
         """Say something else of a child."""
         if command.id not in self.book.children:
             raise UnknownName("there is no such child; nothing was changed")
+        self._update = Put(command.id, META, command.meta), command.request
         self.ground.put(command.id, META, command.meta)
 
     # --- the world --------------------------------------------------------------------------------------------------

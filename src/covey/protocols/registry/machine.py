@@ -26,7 +26,6 @@ from covey.core.rows import (
     RowsToTell,
     SharedChanged,
     SharedRefused,
-    Start,
 )
 from covey.core.timers import Timers
 from covey.core.vocabulary import (
@@ -123,7 +122,7 @@ class Registry:
             LeaseEnded: self._on_lease_ended,
             h.CallChild: lambda command, now_us: self._hub(command.hub).calls.begin(command, now_us),
             h.StartChildren: self._on_start,
-            h.StopChildren: lambda command, now_us: self._hub(command.hub).batches.stop(command, now_us),
+            h.StopChildren: lambda command, now_us: self._hub(command.hub).stopping.stop(command, now_us),
             h.UpdateChild: lambda command, now_us: self._hub(command.hub).update(command),
             h.OpenHub: self._on_open,
             h.CloseHub: self._on_close,
@@ -158,8 +157,8 @@ class Registry:
             wire.HandedOver: lambda hub, peer, message, now_us: hub.moves.on_handed_over(peer, message, now_us),
             wire.Duplicate: lambda hub, peer, message, now_us: hub.duplicates.on_duplicate(peer, message),
             wire.Kept: lambda hub, peer, message, now_us: hub.duplicates.on_kept(peer, message, now_us),
-            wire.Watch: lambda hub, peer, message, now_us: hub.batches.on_watch(peer, message),
-            wire.Watched: lambda hub, peer, message, now_us: hub.batches.on_watched(peer[0], message.number, now_us),
+            wire.Watch: lambda hub, peer, message, now_us: hub.watching.on_watch(peer, message),
+            wire.Watched: lambda hub, peer, message, now_us: hub.watching.on_watched(peer[0], message.number),
             **dict.fromkeys((wire.Requests, wire.WholeOwner, wire.WholeRows, wire.WholeKnown), _tell_strategy),
         }  # fmt: skip
 
@@ -259,12 +258,12 @@ class Registry:
     def _on_start(self, command: h.StartChildren, now_us: int) -> None:
         if not command.children:
             raise UsageError("there are no children to start; nothing was done")
-        self._hub(command.hub).batches.start(command, now_us)
+        self._hub(command.hub).starting.start(command, now_us)
 
     def _on_abandon(self, command: Abandon, now_us: int) -> None:
         for hub in self.hubs.values():
             hub.calls.abandon(command.request)
-            hub.batches.abandon(command.request)
+            hub.starting.abandon(command.request)
 
     # --- claims -----------------------------------------------------------------------------------------------------
 
@@ -289,6 +288,15 @@ class Registry:
         """
         ends = [end_us for hub in self.hubs.values() if hub.ground.fenced for end_us in hub.hosting.ends_us()]
         return min(ends, default=None)
+
+    def end_us(self, copy: c.Copy) -> int | None:
+        """The same for one copy; None where it needs no lease, or has none at this moment and hears so next."""
+        hub = self.hubs.get(copy.hub)
+        hosted = None if hub is None else hub.hosting.hosted.get(copy.id)
+        if hub is None or hosted is None or hosted.copy != copy or not hub.ground.fenced:
+            return None
+        lease_us = hub.ground.lease_us(copy.id)
+        return hosted.until_us or (lease_us + self._config.stop_grace_us if lease_us else None)
 
     # --- rows -------------------------------------------------------------------------------------------------------
 
@@ -318,7 +326,8 @@ class Registry:
     def _on_refused(self, fact: SharedRefused, now_us: int) -> None:
         hub = self.hubs.get(fact.instance)
         if hub is not None:
-            hub.refused([change.key for change in fact.changes if type(change) is Start], fact.error, now_us)
+            for change, error in fact.refused:
+                hub.refused(change, error, now_us)
 
     # --- messages ---------------------------------------------------------------------------------------------------
 
@@ -373,10 +382,14 @@ class Registry:
                     hub.calls.expired(key)
                 case "again":
                     hub.calls.again(key, now_us)
-                case "batch":
-                    hub.batches.expired(key, now_us)
+                case "starting":
+                    hub.starting.expired(key)
+                case "stopping":
+                    hub.stopping.expired(key)
+                case "shown":
+                    hub.watching.ask_again(key)
                 case "gone":
-                    hub.batches.stopped(key[0], key[1], now_us)
+                    hub.starting.stopped(*key)
                 case "announce":
                     hub.hosting.announce_late(key)
                 case "restart":
@@ -397,6 +410,8 @@ class Registry:
                     hub.synchronizing.pour()
                 case "stable":
                     hub.on_stable()
+                case "statics":
+                    hub.statics.look(now_us)
                 case "settled":
                     hub.settle(self._joined_us, bool(self._unknown), now_us)
                 case _:
@@ -447,8 +462,11 @@ class Registry:
                 self._joined_us = now_us
 
     def _on_removed(self, fact: MemberRemoved, now_us: int) -> None:
-        self._wires.lives.pop(fact.site, None)
+        known = self._wires.lives.pop(fact.site, None)
         self._unknown.pop(fact.site, None)
+        if known is not None:
+            for hub in self.hubs.values():
+                hub.hosting.forget(fact.site, known.incarnation + 1)
 
     def _on_cluster_changed(self, fact: ClusterChanged, now_us: int) -> None:
         """A new life: the row machine writes our rows anew, but they speak of the life before."""

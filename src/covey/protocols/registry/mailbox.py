@@ -2,6 +2,9 @@
 
 A caller that lost its link says the same letter again; that is no second letter. So a mailbox remembers each by the
 life of its sender and its number, until that life says that it asks about none so low any more, or nobody waits for it.
+
+What it remembers goes where it goes, and so does its name, which a letter says: who has another mailbox of the same
+child cannot know whether the letter was taken before, and does not take it.
 """
 
 from __future__ import annotations
@@ -13,11 +16,12 @@ from enum import Enum
 import msgspec
 
 from covey.core.errors import invariant
-from covey.core.ids import Origin
+from covey.core.ids import Origin, Site
 from covey.protocols.registry.config import RegistryConfig
-from covey.wire.messages.registry import CALL, GONE
+from covey.wire.messages.registry import CALL, GONE, MAILBOXES_MAX
 
 LETTER_BYTES = 64  # of a letter around its payload, about
+AGAIN_MAX = 32  # attempts of one letter that are known apart: one each second
 
 
 class Letter(msgspec.Struct, frozen=True, gc=False):
@@ -51,26 +55,32 @@ class Put(Enum):
     AGAIN = 1  # it is here already, and not answered
     OLD = 2  # its sender does not ask about it any more
     FULL = 3
+    OTHER = 4  # it is for another mailbox
 
 
 class Mailbox:
     """One child's letters, in the order in which they came.
 
-    Law: a letter is taken out once, however often it is put in. Invariants: what waits is known and not answered;
+    Law: a letter is taken out once, however often it is put in. Under the first of its names it takes letters; under
+    the others it knows each that was ever taken, and takes no more. Invariants: what waits is known and not answered;
     `bytes` counts what waits; both are bounded.
     """
 
-    __slots__ = ("_config", "_known", "_lows", "bytes", "queue")
+    __slots__ = ("_again", "_config", "_known", "_lows", "bytes", "names", "queue")
 
-    def __init__(self, config: RegistryConfig) -> None:
+    def __init__(self, config: RegistryConfig, name: int) -> None:
         self._config = config
+        self.names: tuple[int, ...] = (name,)
         self.queue: deque[Letter] = deque()
         self.bytes = 0
         self._known: dict[tuple[Origin, int], Reply | None] = {}  # None: it waits, or the child has it
+        self._again: dict[tuple[Origin, int], list[int]] = {}  # further attempts of what is not answered
         self._lows: dict[Origin, int] = {}
 
-    def put(self, letter: Letter, low: int, now_us: int) -> Put | Reply:
-        """A letter comes; returns what it was answered, where it was."""
+    def put(self, letter: Letter, low: int, now_us: int, name: int | None = None) -> Put | Reply:
+        """A letter comes, for the mailbox of that name; returns what it was answered, where it was."""
+        if name is not None and name != self.names[0] and (name not in self.names or letter.key not in self._known):
+            return Put.OTHER
         known = self._lows.get(letter.sender, 0)
         if low > known:
             self._lower(letter.sender, known, low)
@@ -78,7 +88,12 @@ class Mailbox:
             return Put.OLD
         key = letter.key
         if key in self._known:
-            return self._known[key] or Put.AGAIN
+            if (reply := self._known[key]) is not None:
+                return reply
+            again = self._again.setdefault(key, [])
+            if len(again) < AGAIN_MAX:
+                again.append(letter.attempt)
+            return Put.AGAIN
         if len(self._known) >= self._config.answers_max:
             self._forget(now_us)
         if self._is_full(letter):
@@ -124,27 +139,47 @@ class Mailbox:
                     self._known[letter.key] = Reply(letter.kind, b"", letter.until_us)
                 return letter
             self._known[letter.key] = Reply(GONE, b"\xc0", letter.until_us)
+            self._again.pop(letter.key, None)
         return None
 
     def answered(self, letter: Letter, reply: Reply) -> None:
         """The child is done with a letter."""
         if letter.key in self._known:
-            self._known[letter.key] = reply
+            self._again.pop(letter.key, None)
+            if letter.number < self._lows.get(letter.sender, 0):
+                del self._known[letter.key]
+            else:
+                self._known[letter.key] = reply
 
-    def forget(self, sender: Origin) -> None:
-        """That life is over, and asks about nothing."""
-        self._lows.pop(sender, None)
-        for key in [key for key, reply in self._known.items() if key[0] == sender and reply is not None]:
+    def forget(self, site: Site, before: int) -> None:
+        """The lives of a site before that one are over, and ask about nothing."""
+        for life in [life for life in self._lows if life[0] == site and life[1] < before]:
+            del self._lows[life]
+        over = [key for key, reply in self._known.items() if reply and key[0][0] == site and key[0][1] < before]
+        for key in over:
             del self._known[key]
 
     def empty(self) -> list[Letter]:
-        """All that waits, for another host, or to be sent back."""
-        letters = list(self.queue)
+        """All that waits, to be sent back: once for each attempt that came."""
+        letters: list[Letter] = []
+        for letter in self.queue:
+            del self._known[letter.key]
+            again = self._again.pop(letter.key, ())
+            letters += [letter, *[msgspec.structs.replace(letter, attempt=attempt) for attempt in again]]
         self.queue.clear()
         self.bytes = 0
-        for letter in letters:
-            self._known.pop(letter.key, None)
         return letters
+
+    # --- names ------------------------------------------------------------------------------------------------------
+
+    def renew(self, name: int) -> None:
+        """Take letters under a new name: somebody else may go on with all that is here, under the one so far."""
+        self.names = (name, *self.names)[:MAILBOXES_MAX]
+
+    def join(self, names: tuple[int, ...]) -> None:
+        """All that a mailbox of these names knew is known here now."""
+        first, *rest = self.names
+        self.names = tuple(dict.fromkeys((first, *names, *rest)))[:MAILBOXES_MAX]
 
     def answers(self, now_us: int) -> list[tuple[tuple[Origin, int], Reply]]:
         """What was answered and may be asked again."""
@@ -160,3 +195,6 @@ class Mailbox:
         size = sum(len(letter.payload) + LETTER_BYTES for letter in self.queue)
         invariant(self.bytes == size, "bytes counts what waits")
         invariant(len(self.queue) <= self._config.mailbox_max, "what waits is bounded")
+        unanswered = all(self._known.get(key, 0) is None for key in self._again)
+        invariant(unanswered, "what came again is not answered")
+        invariant(0 < len(self.names) <= MAILBOXES_MAX, "it has a name")

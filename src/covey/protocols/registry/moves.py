@@ -12,6 +12,8 @@ again, or moved elsewhere. A duplicate goes the same way to the copy that stays,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
 from covey.core import children as c
@@ -24,23 +26,30 @@ from covey.protocols.registry.ground import Ground
 from covey.protocols.registry.hosting import Hosting
 from covey.protocols.registry.mailbox import Letter, Reply
 from covey.protocols.registry.placement import runs
+from covey.protocols.registry.rows import Child
 from covey.protocols.registry.vocabulary import MoveFailed
 from covey.wire.messages import registry as wire
 
+NIL = b"\xc0"
 PART_BYTES = 65_536
 ITEM_BYTES = 96  # of a letter or an answer around its payload, about
 
 
 class Arriving:
-    """A child that was built here and does not run yet. Only its former host can say whether it will."""
+    """A child that was built here and does not run yet. Only its former host can say whether it will.
 
-    __slots__ = ("built", "copy", "id", "parts")
+    Or a duplicate of one that runs here: that one is not built.
+    """
+
+    __slots__ = ("built", "bytes", "copy", "id", "is_too_much", "parts")
 
     def __init__(self, id: bytes) -> None:
         self.id = id
         self.copy: c.Copy | None = None
         self.built = False
         self.parts: dict[int, wire.HandoverPart] = {}
+        self.bytes = 0  # of these
+        self.is_too_much = False  # what its former host sends: nothing is kept of it
 
 
 Key = tuple[Origin, int]
@@ -79,6 +88,11 @@ class Moves:
             invariant(moves, "who moves is hosted here")
         most = max(self._ground.config.leaving_moves_max, self._ground.config.moves_max)
         invariant(len(self._arriving) <= self._ground.config.arriving_max, "what arrives is bounded")
+        here = all(self._ground.is_here(key[0]) for key in self._arriving)
+        invariant(here, "what arrives has a former host that is here")
+        for arriving in self._arriving.values():
+            size = sum(_size(part) for part in arriving.parts.values())
+            invariant(arriving.bytes == size, "bytes counts what has arrived")
         invariant(len(self._under_way) <= most + len(self._hosting.hosted), "moves are bounded")
 
     # --- here -------------------------------------------------------------------------------------------------------
@@ -165,6 +179,7 @@ class Moves:
         hosted.refused = target, now_us + (ground.config.retry_us if ground.closing else ground.config.prepare_us)
         ground.alarm("retry", hosted.id, hosted.refused[1])
         if hosted.phase is Phase.SENDING:
+            hosted.mailbox.renew(ground.draw())  # it may run there all the same, with all that was sent
             self._hosting.run_again(hosted, now_us)
 
     def _on_left(self, hosted: Hosted, now_us: int) -> None:
@@ -204,11 +219,14 @@ class Moves:
         if hosted.phase is not Phase.SENDING:
             return
         ground.alarm("move", number, now_us + ground.config.retry_us)
-        parts = self._parts(hosted, number, now_us)
-        for part in parts:
+        if move.parts is None:
+            move.parts = self._parts(hosted, number, now_us)
+        for part in move.parts:
             ground.send(move.target[0], part, PART_BYTES)
-        state, freed = hosted.state, move.freed
-        message = wire.Handover(ground.hub, number, hosted.id, hosted.epoch, state, move.merges, freed, len(parts))
+        state, names = hosted.state, hosted.mailbox.names
+        message = wire.Handover(
+            ground.hub, number, hosted.id, hosted.epoch, state, move.merges, move.freed, len(move.parts), names
+        )
         ground.send(move.target[0], message, len(state or b"") + 128)
 
     def _parts(self, hosted: Hosted, number: int, now_us: int) -> list[wire.HandoverPart]:
@@ -219,9 +237,11 @@ class Moves:
             if left_us > 0:
                 raw = msgspec.Raw(letter.payload)
                 items.append(wire.Carried(letter.sender, letter.number, letter.attempt, left_us, letter.kind, raw))
+        left = self._ground.config.answers_bytes_max
         for (sender, number_), reply in hosted.mailbox.answers(now_us):
-            raw = msgspec.Raw(reply.payload or b"\xc0")
-            items.append(wire.Answered(sender, number_, reply.until_us - now_us, reply.kind, raw))
+            left -= len(reply.payload)
+            kind, payload = (reply.kind, reply.payload or NIL) if left >= 0 else (wire.GONE, NIL)
+            items.append(wire.Answered(sender, number_, reply.until_us - now_us, kind, msgspec.Raw(payload)))
         parts: list[wire.HandoverPart] = []
         some: list[wire.Carried | wire.Answered] = []
         size = 0
@@ -278,6 +298,8 @@ class Moves:
         why = ""
         if child is None:
             why = "no such child is known there yet"
+        elif not ground.is_here(peer):
+            why = "who runs it is not shown there"
         elif ground.closing:
             why = "it leaves"
         elif len(self._arriving) >= ground.config.arriving_max:
@@ -335,17 +357,28 @@ class Moves:
             self._ground.looks[arriving.id] = None
 
     def on_part(self, peer: Origin, message: wire.HandoverPart, now_us: int) -> None:
-        """Some of what it left."""
-        key = peer, message.move
+        """Some of what it left. Nothing is kept that is not awaited, nor more of one node than has room."""
+        ground, key = self._ground, (peer, message.move)
         if key in self._done:
             return
         arriving = self._arriving.get(key)
         if arriving is None:
-            if len(self._arriving) >= self._ground.config.arriving_max:
-                return  # it is said again
+            has_room = len(self._arriving) < ground.config.arriving_max
+            if message.id not in self._hosting.hosted or not ground.is_here(peer) or not has_room:
+                return  # if it is a duplicate, it is said again
             arriving = self._arriving[key] = Arriving(message.id)
-            self._ground.alarm("arriving", key, now_us + 2 * self._ground.config.prepare_us)
+            ground.alarm("arriving", key, now_us + 2 * ground.config.prepare_us)
+        if arriving.is_too_much or message.part in arriving.parts or message.id != arriving.id:
+            return
+        size = _size(message)
+        if size + sum(one.bytes for (life, _), one in self._arriving.items() if life == peer) > (
+            ground.config.arriving_bytes_max
+        ):
+            arriving.is_too_much, arriving.bytes = True, 0
+            arriving.parts.clear()
+            return
         arriving.parts[message.part] = message
+        arriving.bytes += size
 
     def on_handover(self, peer: Origin, message: wire.Handover, now_us: int) -> None:
         """It has ended there: run it here, with all that it left."""
@@ -354,60 +387,76 @@ class Moves:
             if (error := self._done[key]) != _UNDER_WAY:
                 ground.send(peer[0], wire.HandedOver(ground.hub, message.move, message.id, error))
             return
-        arriving = self._arriving.get(key)
-        parts = {} if arriving is None else arriving.parts
-        if len(parts) < message.parts:
-            return  # it is said again
         child, hosted = ground.book.children.get(message.id), self._hosting.hosted.get(message.id)
-        if message.merges:
-            self._merge(peer, message, hosted, parts, now_us)
+        arriving = self._arriving.get(key)
+        if arriving is not None and arriving.id != message.id:
             return
         error = ""
-        if child is None:
+        if message.merges:
+            if not ground.is_here(peer):
+                return
+        elif child is None:
             error = "no such child is known there"
+        elif arriving is None:
+            error = "it is not awaited there any more"
+        elif arriving.is_too_much:
+            error = "it leaves more than has room there"
         elif ground.closing or hosted is not None or not runs(ground.options.starts, child.spec.start):
             error = "it cannot run there any more"
-        if error or child is None:
+        if error:
             self._settle(key, message.id, error)
             self._drop_arriving(key)
             return
-        copy = None if arriving is None or not arriving.built else arriving.copy
-        if arriving is not None:
-            del self._arriving[key]
-            ground.calm("arriving", key)
-            if arriving.copy is not None and copy is None:
-                ground.say(c.StopChild(arriving.copy, 0))
+        parts = {} if arriving is None else arriving.parts
+        is_lost = message.merges and (hosted is None or (arriving is not None and arriving.is_too_much))
+        if len(parts) < message.parts and not is_lost:
+            return  # it is said again
+        self._arriving.pop(key, None)
+        ground.calm("arriving", key)
+        if message.merges:
+            self._merge(key, message, hosted, parts, now_us)
+        elif child is not None and arriving is not None:
+            self._run(key, message, child, arriving, now_us)
+
+    def _run(self, key: Key, message: wire.Handover, child: Child, arriving: Arriving, now_us: int) -> None:
+        copy = arriving.copy if arriving.built else None
+        if arriving.copy is not None and copy is None:
+            self._ground.say(c.StopChild(arriving.copy, 0))
         hosted = self._hosting.begin(child, now_us, copy=copy)
         hosted.arrived, hosted.state, hosted.epoch = key_of(key), message.state, message.epoch
-        self._arrival(hosted, key, parts, now_us)
+        hosted.mailbox.names = message.mailboxes or hosted.mailbox.names
+        self._remember(key, _UNDER_WAY)
+        for letter in self._left(hosted, arriving.parts, now_us):
+            hosted.carried[letter.key] = letter.attempt
+            hosted.mailbox.put(letter, 0, now_us)
         self.counts["arrived"] += 1
         self._hosting.run(hosted, child, now_us, message.freed)
 
-    def _arrival(self, hosted: Hosted, key: Key, parts: dict[int, wire.HandoverPart], now_us: int) -> None:
-        self._remember(key, _UNDER_WAY)
+    def _left(self, hosted: Hosted, parts: dict[int, wire.HandoverPart], now_us: int) -> Iterator[Letter]:
+        """The letters that were left, once what was answered is known."""
         for at in sorted(parts):
             for known in parts[at].answered:
                 reply = Reply(known.kind, bytes(known.payload), now_us + known.left_us)
                 hosted.mailbox.know((known.sender, known.number), reply)
+        for at in sorted(parts):
             for one in parts[at].letters:
                 until_us, payload = now_us + one.left_us, bytes(one.payload)
-                letter = Letter(one.sender, one.number, until_us, one.kind, payload, one.attempt)
-                hosted.carried[letter.key] = None
-                self._hosting.deliver(hosted.id, letter, 0, now_us)
+                yield Letter(one.sender, one.number, until_us, one.kind, payload, one.attempt)
 
     def _merge(
-        self, peer: Origin, message: wire.Handover, hosted: Hosted | None, parts: dict[int, wire.HandoverPart],
-        now_us: int,
-    ) -> None:  # fmt: skip
+        self, key: Key, message: wire.Handover, hosted: Hosted | None, parts: dict[int, wire.HandoverPart], now_us: int
+    ) -> None:
         """A duplicate has ended for ours: its letters are ours, and what both left may be made one."""
-        key = peer, message.move
-        self._arriving.pop(key, None)
-        self._ground.calm("arriving", key)
         self._ground.looks[message.id] = None
         if hosted is not None:
-            self._arrival(hosted, key, parts, now_us)
-            hosted.carried.clear()
+            for letter in self._left(hosted, parts, now_us):
+                if not self._hosting.deliver(hosted.id, letter, 0, now_us):
+                    self._hosting.turn_away(letter)
+            if len(parts) >= message.parts:
+                hosted.mailbox.join(message.mailboxes)
             self._hosting.raise_token(hosted, message.epoch, now_us)
+            if hosted.announced is not None:
+                self._hosting.announce(hosted)
             if message.state is not None and self._ground.options.resolves and hosted.phase is Phase.RUNNING:
                 self._cancel(hosted)
                 self._hosting.ask_to_merge(hosted, message.state)
@@ -451,6 +500,12 @@ class Moves:
 
 
 _UNDER_WAY = "\0"  # of a handover that was taken, and whose child does not run yet
+
+
+def _size(part: wire.HandoverPart) -> int:
+    """What a part costs to keep, about."""
+    payloads = [one.payload for one in part.letters] + [one.payload for one in part.answered]
+    return ITEM_BYTES + sum(len(payload) + ITEM_BYTES for payload in payloads)
 
 
 def key_of(key: Key) -> tuple[Site, int, int]:

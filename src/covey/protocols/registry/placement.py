@@ -29,7 +29,7 @@ STARTS_MAX = 1_024  # whose able hosts a view remembers: peers may name any. Gue
 class Participant(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One life that takes part in a hub, and what it says of itself.
 
-    `config` is a digest of what all must have alike, `settings` the same in words; `ready`: it places children.
+    `config` is a digest of what all must have alike, `settings` the same in words.
     """
 
     site: Site
@@ -42,7 +42,6 @@ class Participant(msgspec.Struct, frozen=True, array_like=True, gc=False):
     config: bytes
     app_version: str = ""
     settings: str = ""
-    ready: bool = False
 
 
 Able: TypeAlias = list[tuple[Participant, tuple[bytes, ...]]]

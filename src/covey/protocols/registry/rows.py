@@ -19,9 +19,12 @@ from covey.core.ids import SITE_BYTES, Dot, Origin, Site
 from covey.core.rows import SharedRow
 from covey.protocols.registry.placement import Participant
 from covey.wire.keys import is_key
+from covey.wire.messages.registry import Mailboxes
 
 PREFIX = b"hub:"  # of the instances that hold the rows of hubs
 PARTICIPANT = b"p"  # the key of the row by which a node takes part
+BEGUN = b"s"  # the key of the row that says which of the declared children ran once, as far as a node knows
+BEGUN_BYTES = 8  # for each of them
 _RUNNING = b"r"  # before the id of a child that runs here
 META, ASSIGNED, EPOCH = b"m", b"a", b"e"  # fields of a child's row
 
@@ -45,6 +48,9 @@ class State(IntEnum):
     STUCK = 2  # it was told to end, and does not
     MOVING = 3  # it has ended, and what it left is on its way to another host
     FAILED = 4  # it ended too often, and is not started again
+
+
+RUNS = (State.RUNNING, State.MOVING, State.STUCK)
 
 
 class Spec(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -73,13 +79,15 @@ class Birth(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Running(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A child runs here: under which epoch, which start in this life of the host it is, and how it is.
 
-    `error`: the last lines of what it raised when it ended last.
+    `error`: the last lines of what it raised when it ended last. `mailboxes`: the names of its mailbox; letters are
+    taken under the first one.
     """
 
     epoch: int
     instance: int
     state: State
     error: str = ""
+    mailboxes: Mailboxes = ()
 
 
 class Child(msgspec.Struct, frozen=True, gc=False):

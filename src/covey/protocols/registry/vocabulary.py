@@ -41,7 +41,7 @@ class HubOptions(msgspec.Struct, frozen=True):
 class OpenHub(msgspec.Struct, frozen=True, gc=False):
     """Take part in a hub. Resolved once this node places children and all of `static` run somewhere.
 
-    With a `StartOutcome` where some of these did not start; the hub is open all the same.
+    With a `StartOutcome` that has only errors where some of these did not start; the hub is open all the same.
     """
 
     request: int
@@ -97,8 +97,9 @@ class CallChild(msgspec.Struct, frozen=True, gc=False):
 
 
 class UpdateChild(msgspec.Struct, frozen=True, gc=False):
-    """A child's metadata (encoded) is this from now on."""
+    """A child's metadata (encoded) is this from now on. Refused, at once, where there is no room; never resolved."""
 
+    request: int
     hub: bytes
     id: bytes
     meta: bytes
@@ -205,6 +206,7 @@ class ConfigDiffers(msgspec.Struct, frozen=True, gc=False):
 class CopyEnded(msgspec.Struct, frozen=True, gc=False):
     """The event: a copy that ran here was ended, not by its own will: `fenced`, `duplicate`, `moved`, `gave up`.
 
+    `refused`: it never ran, for this node does not have what it starts, or cannot read its arguments.
     `winner`: who runs the child instead, where that is known.
     """
 
@@ -214,6 +216,14 @@ class CopyEnded(msgspec.Struct, frozen=True, gc=False):
     why: str
     winner: Site | None = None
     error: str = ""
+
+
+class NobodyRuns(msgspec.Struct, frozen=True, gc=False):
+    """The event: nobody who takes part can run these children, and they run nowhere. Said again of one that was placed
+    meanwhile."""
+
+    hub: bytes
+    ids: tuple[bytes, ...]
 
 
 class MoveFailed(msgspec.Struct, frozen=True, gc=False):

@@ -138,24 +138,27 @@ class Shared:
         instance, table = command.instance, self.tables.get(command.instance)
         if table is None:
             raise UnknownName(f"this node does not hold the instance {instance!r}; nothing was written")
-        try:
-            self._check(table, command)
-        except CoveyError as error:
-            return [SharedRefused(instance, command.changes, error)]
         wanted = not self._unsaid
         ops = self._unsaid.setdefault(instance, [])
+        number = self._minted.get(instance, self._minted_before)
+        refused: list[tuple[SharedWrite, CoveyError]] = []
         for change in command.changes:
+            error = self._why_not(table, instance, change)
+            if error is not None:
+                refused.append((change, error))
+                continue
             for op in self._operations(table, change):
-                number = self._minted.get(instance, self._minted_before) + 1
-                self._minted[instance] = number
+                number += 1
                 table.apply((*self._me, number), op)
                 ops.append((number, op))
-        self.counts["written"] += len(command.changes)
-        self._bound_minted()
+        self.counts["written"] += len(command.changes) - len(refused)
+        told: list[Effect] = [SharedRefused(instance, tuple(refused))] if refused else []
         if not ops:
             del self._unsaid[instance]
-            return []
-        return ([WantTurn()] if wanted else []) + changed(instance, table)
+            return told
+        self._minted[instance] = number
+        self._bound_minted()
+        return ([WantTurn()] if wanted else []) + changed(instance, table) + told
 
     def _operations(self, table: SharedTable, change: SharedWrite) -> list[Op]:
         match change:
@@ -167,34 +170,25 @@ class Shared:
                 op = table.write(key, field, value)
                 return [] if op is None else [op]
 
-    def _check(self, table: SharedTable, command: WriteShared) -> None:
-        """All of it can be done, or none is."""
-        size = table.bytes + sum(len(change.value) for change in command.changes if not isinstance(change, Remove))
-        if size > self._config.shared_bytes_max and size > table.bytes:
-            raise Overloaded(
-                f"the shared rows of {command.instance!r} would take {size} bytes, the bound is "
+    def _why_not(self, table: SharedTable, instance: bytes, change: SharedWrite) -> CoveyError | None:
+        key, kind = change.key, type(change)
+        value = b"" if isinstance(change, Remove) else change.value
+        field = change.field if isinstance(change, Put) else b""
+        if len(key) > wire.ROW_KEY_BYTES_MAX or len(value) > wire.ROW_VALUE_BYTES_MAX or len(field) > KEY_BYTES_MAX:
+            return ValueTooLarge(
+                f"a row has at most {wire.ROW_KEY_BYTES_MAX} bytes of key, {KEY_BYTES_MAX} of a field's name and "
+                f"{wire.ROW_VALUE_BYTES_MAX} of value, not {len(key)}, {len(field)} and {len(value)}; nothing was "
+                "written"
+            )
+        size = table.bytes + len(value)
+        if size > self._config.shared_bytes_max and value:
+            return Overloaded(
+                f"the shared rows of {instance!r} would take {size} bytes, the bound is "
                 f"{self._config.shared_bytes_max}; nothing was written: remove some"
             )
-        here: dict[bytes, int] = {}  # births, as they will be
-        for change in command.changes:
-            key = change.key
-            value = b"" if isinstance(change, Remove) else change.value
-            field = change.field if isinstance(change, Put) else b""
-            if len(key) > wire.ROW_KEY_BYTES_MAX or len(value) > wire.ROW_VALUE_BYTES_MAX or len(field) > KEY_BYTES_MAX:
-                raise ValueTooLarge(
-                    f"a row has at most {wire.ROW_KEY_BYTES_MAX} bytes of key, {KEY_BYTES_MAX} of a field's name "
-                    f"and {wire.ROW_VALUE_BYTES_MAX} of value, not {len(key)}, {len(field)} and {len(value)}; nothing "
-                    "was written"
-                )
-            if key not in here:
-                row = table.get(key)
-                here[key] = 0 if row is None else len(row.births)
-            if type(change) is Start:
-                if here[key] >= wire.NAMES_MAX:
-                    raise Overloaded(f"the row {key!r} was started {here[key]} times; nothing was written: remove it")
-                here[key] += 1
-            elif type(change) is Remove:
-                here[key] = 0
+        if kind is Start and (times := table.births(key)) >= wire.NAMES_MAX:
+            return Overloaded(f"the row {key!r} was started {times} times; nothing was written: remove it")
+        return None
 
     def _bound_minted(self) -> None:
         for instance in list(self._minted):

@@ -82,6 +82,7 @@ class Children:
         self.births = Births(self)
         self.hubs: dict[bytes, Hub] = {}
         self._runs: dict[Copy, Run] = {}
+        self.left: dict[asyncio.Task[Any], Copy] = {}  # what ran on when all was closed, and may do so still
         self._resolving = Resolving(self.say, config.resolve_us)
         self.hands: dict[type, Callable[[Any], None]] = {
             c.PrepareChild: self._prepare,
@@ -117,10 +118,17 @@ class Children:
         for run in [run for run in self._runs.values() if run.copy.hub == hub]:
             run.end(Told.STOP, "stop", 0)
 
+    async def wait_ended(self, hub: bytes) -> None:
+        """Wait until nothing runs of a hub that is closed, or what runs on is stuck."""
+        tasks = [run.task for run in self._runs.values() if run.copy.hub == hub and run.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=self.config.stuck_after_us / 1e6)
+
     async def aclose(self, grace: float = 0.0) -> int:
         """Start nothing more, and end all that runs: told first, cancelled after `grace` seconds.
 
-        Returns how many ignored even that, `stuck_after_us` later; nothing is heard of them any more.
+        Returns how many ignored even that, `stuck_after_us` later; nothing is heard of them any more, but they are
+        `left`.
         """
         self.hubs.clear()
         grace_us = int(min(grace, SECONDS_MAX) * 1e6)
@@ -136,6 +144,8 @@ class Children:
         abandoned = 0
         for run in list(self._runs.values()):
             self._forget(run)
+            if run.task is not None:
+                self.left[run.task] = run.copy
             if run.task is not me:
                 abandoned += 1
                 log.warning("event=child_abandoned hub=%s id=%s start=%s", *run.names)

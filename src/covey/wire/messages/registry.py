@@ -25,6 +25,7 @@ from covey.wire.messages.rows import (
 TEXT_MAX = 4_096  # characters of a reason
 LETTERS_MAX = 4_096  # in one message
 NUMBER_MAX = 2**53
+MAILBOXES_MAX = 8  # names of one
 NOTE_BYTES_MAX = 65_536  # what a strategy writes for itself
 REQUESTS_MAX = 1_024  # in one message
 
@@ -33,6 +34,7 @@ IdField: TypeAlias = Annotated[bytes, msgspec.Meta(max_length=KEY_BYTES_MAX)]
 Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
 Epoch: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=STAMP_MAX)]
 Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=TEXT_MAX)]
+Mailboxes: TypeAlias = Annotated[tuple[Number, ...], msgspec.Meta(max_length=MAILBOXES_MAX)]
 
 CALL, CAST = 0, 1  # kinds of letters
 REPLY, FAILURE, GONE, ELSEWHERE, FULL = 0, 1, 2, 3, 4  # kinds of answers
@@ -44,7 +46,8 @@ class ChildCall(msgspec.Struct, frozen=True, array_like=True, tag=160, gc=False)
     `number` tells the letters of the sender's life in this hub apart; none below `low` is asked about any more.
     `attempt`: the how-many-th time it is sent; the answer repeats it, for who says that it was not delivered speaks of
     one attempt, and another may still be on its way.
-    `left_us`: after that nobody waits for the answer. `kind`: CALL, or CAST, which has none.
+    `left_us`: after that nobody waits for the answer. `kind`: CALL, or CAST, which has none. `mailbox`: who has another
+    one does not take it.
     """
 
     hub: HubField
@@ -56,6 +59,7 @@ class ChildCall(msgspec.Struct, frozen=True, array_like=True, tag=160, gc=False)
     left_us: Number
     kind: Annotated[int, msgspec.Meta(ge=0, le=1)]
     payload: msgspec.Raw
+    mailbox: Number
 
 
 class ChildAnswer(msgspec.Struct, frozen=True, array_like=True, tag=161, gc=False):
@@ -129,7 +133,7 @@ class Handover(msgspec.Struct, frozen=True, array_like=True, tag=165, gc=False):
     """The child has ended here: run it, with what it left.
 
     `merges`: it runs with you, and here it was one too many. `freed`: its claim, which has ended. `parts`: so many
-    `HandoverPart` follow.
+    `HandoverPart` came before. `mailboxes`: the names of its mailbox.
     """
 
     hub: HubField
@@ -140,6 +144,7 @@ class Handover(msgspec.Struct, frozen=True, array_like=True, tag=165, gc=False):
     merges: bool
     freed: tuple[SiteField, IncarnationField, Epoch] | None
     parts: Number
+    mailboxes: Mailboxes
 
 
 class HandoverPart(msgspec.Struct, frozen=True, array_like=True, tag=166, gc=False):
@@ -177,7 +182,10 @@ class Kept(msgspec.Struct, frozen=True, array_like=True, tag=169, gc=False):
 
 
 class Watch(msgspec.Struct, frozen=True, array_like=True, tag=170, gc=False):
-    """Tell me when you show all of these running, or some of them gone."""
+    """Tell me when you show all of these running, or some of them gone.
+
+    Of what I ask under one `number` only the last counts; without ids I do not want to know it any more.
+    """
 
     hub: HubField
     number: Number

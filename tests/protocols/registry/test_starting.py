@@ -6,26 +6,14 @@ import msgspec
 
 from covey.core import children as c
 from covey.core.errors import DeadlineExceeded, Overloaded
-from covey.core.rows import SharedRefused, Start
+from covey.core.rows import Put
 from covey.core.vocabulary import Abandon
 from covey.protocols.registry import vocabulary as h
 from covey.protocols.registry.config import RegistryConfig
 from covey.protocols.registry.vocabulary import Trouble
 from covey.wire.keys import decode_key, encode_key
-from covey.wire.messages.registry import Watch, Watched
-from tests.protocols.registry.registry_world import HUB, SECOND_US, SPEC, RegistryWorld, site
-
-
-def told(outcome: h.StartOutcome | h.StopOutcome | None) -> dict[object, str]:
-    """What went wrong with whom."""
-    assert outcome is not None
-    return {decode_key(error.id): error.trouble.name for error in outcome.errors}
-
-
-def started(outcome: h.StartOutcome | None) -> dict[object, str]:
-    """Who runs where."""
-    assert outcome is not None
-    return {decode_key(place.id): place.life[0][:1].decode() for place in outcome.started}
+from tests.protocols.registry.outcomes import started, told
+from tests.protocols.registry.registry_world import HUB, SECOND_US, SPEC, RegistryWorld, child, site
 
 
 def fail(world: RegistryWorld, name: str, id: object, error: str = "Boom") -> None:
@@ -118,6 +106,26 @@ def test_rollback_ends_all_of_a_batch_on_every_node_and_nothing_else():
     assert list(world.shared) == [encode_key(kept)]
 
 
+def test_a_rollback_of_what_was_written_in_the_same_turn_is_done_at_once():
+    world = RegistryWorld("ab")
+    good = [child(id) for id in range(5)]
+    bad = child("bad", msgspec.structs.replace(SPEC, start="app:other"))
+    world.give("a", h.StartChildren(1, HUB, (*good, bad), 10 * SECOND_US, rollback=True))
+    outcome = world.outcomes[1]
+    assert outcome.rolled_back and told(outcome) == {"bad": "NO_HOST"} and not outcome.started
+    assert world.shared == {}
+
+
+def test_a_rollback_does_not_wait_for_children_that_are_done():
+    world = RegistryWorld("ab")
+    here, there = world.home("a") + world.home("b")
+    world.auto.discard(c.StartChild)
+    world.start(here, there, rollback=True)
+    world.give("a", c.ChildExited(world.copy("a", here), c.Ending.RETURNED))
+    fail(world, "b", there)
+    assert world.outcomes[1].rolled_back and set(started(world.outcomes[1])) == {here}
+
+
 def test_without_rollback_the_others_stay():
     world = RegistryWorld("ab")
     here, there = world.home("a") + world.home("b")
@@ -147,14 +155,26 @@ def test_many_children_are_written_some_each_turn_and_all_by_the_end():
     assert len(started(outcome)) == 20
 
 
-def test_rows_that_do_not_fit_are_errors_of_their_children():
+def test_rows_that_do_not_fit_are_errors_of_their_children_and_nothing_else_is_lost():
+    world = RegistryWorld("ab")
+    old, new, none = world.home("b", 3)
+    world.start(old)
+    world.refuses = lambda change: Overloaded("no room") if change.key == encode_key(none) else None
+    world.give("a", h.StartChildren(2, HUB, (child(none), child(new)), SECOND_US))
+    assert (started(world.outcomes[2]), told(world.outcomes[2])) == ({new: "b"}, {none: "REFUSED"})
+    assert world.outcomes[2].errors[0].reason == "no room"
+
+
+def test_an_update_that_does_not_fit_is_refused_to_whoever_asked():
     world = RegistryWorld("ab")
     (there,) = world.home("b")
-    world._change = lambda me, change: None  # type: ignore[method-assign]  # nothing is written
     world.start(there)
-    refused = SharedRefused(HUB, (Start(encode_key(there), b""),), Overloaded("no room"))
-    world.give("a", refused)
-    assert told(world.outcomes[1]) == {there: "REFUSED"}
+    world.refuses = lambda change: Overloaded("no room") if type(change) is Put else None
+    world.give("a", h.UpdateChild(2, HUB, encode_key(there), b"\x80"))
+    assert str(world.outcomes[2]) == "no room"
+    world.refuses = lambda change: None
+    world.give("a", h.UpdateChild(3, HUB, encode_key(there), b"\x80"))
+    assert 3 not in world.outcomes
 
 
 def test_a_child_that_somebody_stops_before_it_ran_is_gone():
@@ -165,58 +185,6 @@ def test_a_child_that_somebody_stops_before_it_ran_is_gone():
     world.give("b", h.StopChildren(2, HUB, (encode_key(there),), SECOND_US))
     world.advance(2)
     assert told(world.outcomes[1]) == {there: "GONE"}
-
-
-def test_visible_everywhere_waits_for_all_that_take_part_and_not_for_who_leaves():
-    world = RegistryWorld("abc")
-    (there,) = world.home("b")
-    world.delivers = lambda to, message: not isinstance(message, Watched)
-    assert world.start(there, everywhere=True) is None
-    assert world.passed(Watch) == [("a", "b"), ("a", "c")]
-    hub = world.hub("a")
-    hub.batches.on_watched(site("b"), 1, world.now_us)
-    world.settle()
-    assert 1 not in world.outcomes
-    world.vanish("c")
-    assert started(world.outcomes[1]) == {there: "b"}
-
-
-def test_visible_everywhere_ends_with_the_deadline_and_names_who_does_not_show_it():
-    world = RegistryWorld("abc")
-    (there,) = world.home("b")
-    world.delivers = lambda to, message: not isinstance(message, Watched)
-    world.start(there, everywhere=True, timeout_us=SECOND_US)
-    world.advance(2)
-    outcome = world.outcomes[1]
-    assert {error.site for error in outcome.errors} == {site("b"), site("c")}
-    assert {error.trouble for error in outcome.errors} == {Trouble.NO_RESPONSE}
-
-
-def test_a_stop_tells_who_ran_each_and_of_the_unknown_at_once():
-    world = RegistryWorld("ab")
-    here, there = world.home("a") + world.home("b")
-    world.start(here, there)
-    world.auto.discard(c.StopChild)
-    ids = tuple(encode_key(id) for id in (here, there, "nobody", here))
-    world.give("a", h.StopChildren(2, HUB, ids, SECOND_US))
-    world.give("a", c.ChildExited(world.copy("a", here), c.Ending.STOPPED))
-    assert 2 not in world.outcomes
-    world.give("b", c.ChildExited(world.copy("b", there), c.Ending.STOPPED))
-    outcome = world.outcomes[2]
-    assert dict(outcome.stopped) == {encode_key(here): (site("a"),), encode_key(there): (site("b"),)}
-    assert told(outcome) == {"nobody": "NOT_FOUND"}
-    world.give("a", h.StopChildren(3, HUB, (encode_key("nobody"),), SECOND_US))
-    assert told(world.outcomes[3]) == {"nobody": "NOT_FOUND"}
-
-
-def test_a_stop_of_who_does_not_end_is_told_at_the_deadline():
-    world = RegistryWorld("ab")
-    (there,) = world.home("b")
-    world.start(there)
-    world.auto.discard(c.StopChild)
-    world.give("a", h.StopChildren(2, HUB, (encode_key(there),), SECOND_US))
-    world.advance(1.1)
-    assert told(world.outcomes[2]) == {there: "NO_RESPONSE"}
 
 
 def test_a_hub_that_closes_answers_what_was_asked_of_it():

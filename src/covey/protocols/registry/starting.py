@@ -1,0 +1,261 @@
+"""Children started from here: what is waited for, and what comes of it.
+
+Nobody is asked to start anything. A child's row says that it is wanted, its place says by whom, and that it runs is
+shown by a row again; so a batch only writes rows and watches. What fails as it starts is told by its host.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import msgspec
+
+from covey.core.errors import CoveyError, DeadlineExceeded
+from covey.core.ids import Site
+from covey.core.vocabulary import Refuse, Resolve
+from covey.protocols.registry import rows
+from covey.protocols.registry.ground import Ground
+from covey.protocols.registry.rows import State
+from covey.protocols.registry.vocabulary import ChildError, NewChild, Place, StartChildren, StartOutcome, Trouble
+from covey.protocols.registry.waiting import Waiting
+from covey.protocols.registry.watching import Watching, runs
+from covey.wire.messages.rows import ROW_VALUE_BYTES_MAX
+
+
+class Batch:
+    """Children that are to start together."""
+
+    __slots__ = ("asks", "command", "ends_us", "errors", "missing", "started", "taking_back", "unwritten")
+
+    def __init__(self, command: StartChildren, ends_us: int) -> None:
+        self.command = command
+        self.ends_us = ends_us
+        self.unwritten: deque[NewChild] = deque()
+        self.missing: dict[bytes, Site | None] = {}  # who is to start each
+        self.started: dict[bytes, Place] = {}
+        self.errors: list[ChildError] = []
+        self.taking_back = False
+        self.asks = False  # whether the others show them
+
+
+class Starting:
+    """What this node was told to start.
+
+    Law: every command has one outcome, by its deadline. Invariants: what is missing is waited for, and by whom.
+    """
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self._batches: dict[int, Batch] = {}
+        self._waiting = Waiting()
+        self.watching = Watching(ground, self._end)
+
+    def check(self) -> None:
+        """Every invariant."""
+        self.watching.check()
+        self._waiting.check({request: batch.missing for request, batch in self._batches.items()})
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether some children are still to be written."""
+        return any(batch.unwritten for batch in self._batches.values())
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+
+    def start(self, command: StartChildren, now_us: int) -> None:
+        """Start what is not there."""
+        batch = self._batches[command.request] = Batch(command, now_us + command.timeout_us)
+        seen: dict[bytes, None] = {}
+        for new in command.children:
+            if new.id in seen or (not command.unchecked and new.id in self._ground.book.children):
+                batch.errors.append(self._exists(new.id))
+            elif command.unchecked and (running := self._ground.book.running(new.id)):
+                batch.errors.append(self._exists(new.id, next(iter(running))[0]))
+            else:
+                batch.unwritten.append(new)
+            seen[new.id] = None
+        self._ground.alarm("starting", command.request, batch.ends_us)
+        self.write_more(now_us)
+        self._look(command.request)
+
+    def _exists(self, id: bytes, site: Site | None = None) -> ChildError:
+        runs = next(iter(self._ground.book.running(id)), None)
+        return ChildError(id, runs[0] if runs is not None else site, Trouble.EXISTS, "it is there already")
+
+    def write_more(self, now_us: int) -> None:
+        """Write the rows of some more children."""
+        left = self._ground.config.births_max
+        for request, batch in list(self._batches.items()):
+            while batch.unwritten and left:
+                left -= 1
+                new = batch.unwritten.popleft()
+                error = self.give_birth(new, now_us)
+                if error is not None:
+                    batch.errors.append(error)
+                else:
+                    batch.missing[new.id] = None  # its row, once it is shown, tells who is to start it
+                    self._waiting.add(new.id, request)
+            if batch.errors and not batch.unwritten:
+                self._look(request)
+
+    def give_birth(self, new: NewChild, now_us: int) -> ChildError | None:
+        """Write that a child is wanted, where anybody can run it."""
+        ground = self._ground
+        host = ground.places.expect(new.id, new.spec.start)
+        if host is None and ground.places.view.hosts:
+            reason = f"no node of this hub runs {new.spec.start!r}: pass it to `children` where it is to run"
+            return ChildError(new.id, None, Trouble.NO_HOST, reason)
+        first = None if host is None else (bytes(host.site), host.incarnation)
+        birth = rows.encode(rows.Birth(new.spec, new.meta, ground.epoch(0, now_us), first))
+        if len(birth) > ROW_VALUE_BYTES_MAX:
+            reason = f"its arguments and metadata have {len(birth)} bytes, a row has {ROW_VALUE_BYTES_MAX}: say less"
+            return ChildError(new.id, None, Trouble.REFUSED, reason)
+        ground.begin(new.id, birth)
+        return None
+
+    # --- what is shown ----------------------------------------------------------------------------------------------
+
+    def touched(self, id: bytes, now_us: int) -> None:
+        """A child is shown otherwise."""
+        for request in self._waiting.of(id):
+            self._touched(request, self._batches[request], id, now_us)
+            self._look(request)
+
+    def _touched(self, request: int, batch: Batch, id: bytes, now_us: int) -> None:
+        book = self._ground.book
+        if batch.taking_back:
+            if self._is_gone(id):
+                self._waiting.found(request, batch.missing, id)
+            return
+        place = runs(id, book.running(id))
+        if place is not None:
+            batch.started[id] = place
+            batch.missing[id] = place.life[0]
+        elif id in book.children:
+            batch.missing[id] = self._ground.places.host(id)
+            failed = next((life for life, one in book.running(id).items() if one.state is State.FAILED), None)
+            if failed is None:
+                return
+            reason = book.running(id)[failed].error or "it failed too often"
+            batch.errors.append(ChildError(id, failed[0], Trouble.RAISED, reason))
+        else:  # stopped, or over: its host tells which
+            self._ground.alarm("gone", (request, id), now_us + self._ground.config.retry_us)
+            return
+        self._waiting.found(request, batch.missing, id)
+
+    def stopped(self, request: int, id: bytes) -> None:
+        """It is no child any more for a while, and its host did not say that it ran."""
+        batch = self._batches.get(request)
+        if batch is not None and id in batch.missing and id not in self._ground.book.children:
+            batch.errors.append(ChildError(id, batch.missing[id], Trouble.GONE, "it was stopped before it ran"))
+            self._waiting.found(request, batch.missing, id)
+            self._look(request)
+
+    def ended(self, place: Place, error: str) -> None:
+        """The host of a child says that it failed as it started, or that it ran and is over."""
+        id = place.id
+        for request in self._waiting.of(id):
+            batch = self._batches[request]
+            if batch.taking_back:
+                continue
+            if error:
+                batch.errors.append(ChildError(id, place.life[0], Trouble.RAISED, error))
+            else:
+                batch.started[id] = place
+            self._waiting.found(request, batch.missing, id)
+            self._look(request)
+
+    def refused(self, id: bytes, error: CoveyError) -> None:
+        """The row of a child could not be written."""
+        for request in self._waiting.of(id) if id not in self._ground.book.children else ():
+            batch = self._batches[request]
+            batch.errors.append(ChildError(id, None, Trouble.REFUSED, str(error)))
+            self._waiting.found(request, batch.missing, id)
+            self._look(request)
+
+    # --- ends -------------------------------------------------------------------------------------------------------
+
+    def _look(self, request: int) -> None:
+        """Whether a batch has its outcome."""
+        batch = self._batches.get(request)
+        if batch is None or batch.unwritten:
+            return
+        if batch.errors and batch.command.rollback and not batch.taking_back:
+            self._take_back(request, batch)
+        if batch.missing:
+            return
+        if batch.command.everywhere and batch.started and not batch.taking_back:
+            if not batch.asks:
+                batch.asks = True
+                self.watching.ask(request, batch.started)
+            return
+        self._end(request)
+
+    def _end(self, request: int) -> None:
+        batch = self._batches.pop(request)
+        self._ground.calm("starting", request)
+        if batch.asks:
+            self.watching.forget(request)
+        errors = tuple([_with_host(error, batch.started) for error in batch.errors])
+        outcome = StartOutcome(tuple(batch.started.values()), errors, batch.taking_back)
+        self._ground.say(Resolve(request, outcome))
+
+    def _take_back(self, request: int, batch: Batch) -> None:
+        """One failed, so all end, wherever they run."""
+        batch.taking_back = True
+        batch.unwritten.clear()
+        for id in batch.started:
+            if id not in batch.missing:
+                batch.missing[id] = None
+                self._waiting.add(id, request)
+        for id in list(batch.missing):
+            self._ground.remove(id)
+            if self._is_gone(id):  # over already, or written in this turn: then it is never shown
+                self._waiting.found(request, batch.missing, id)
+
+    def _is_gone(self, id: bytes) -> bool:
+        return not self._ground.book.running(id) and id not in self._ground.book.children
+
+    def expired(self, request: int) -> None:
+        """Its deadline has come: who was not heard of is named."""
+        batch = self._batches.get(request)
+        if batch is None:
+            return
+        for new in batch.unwritten:
+            reason = "there was no time to start it, and it is not started"
+            batch.errors.append(ChildError(new.id, None, Trouble.NO_RESPONSE, reason))
+        batch.unwritten.clear()
+        if not batch.taking_back:
+            for id, known in batch.missing.items():
+                site = self._ground.places.host(id) or known
+                batch.errors.append(ChildError(id, site, Trouble.NO_RESPONSE, "nothing was heard of it in time"))
+            for id, site in self.watching.who(request):
+                batch.errors.append(ChildError(id, site, Trouble.NO_RESPONSE, "it is not shown there yet"))
+            if batch.errors and batch.command.rollback:
+                self._take_back(request, batch)
+        self._waiting.give_up(request, batch.missing)
+        self._end(request)
+
+    def abandon(self, request: int) -> None:
+        """Nobody waits any more: a batch that is taken back if it fails, is; any other one goes on unheard."""
+        batch = self._batches.get(request)
+        if batch is not None and batch.command.rollback and not batch.taking_back:
+            self._take_back(request, batch)
+            if not batch.missing:
+                self._end(request)
+
+    def close(self) -> None:
+        """This node takes part no more."""
+        for request in self._batches:
+            error = DeadlineExceeded("the hub was closed; what was asked for may still happen")
+            self._ground.say(Refuse(request, error))
+            self._ground.calm("starting", request)
+        self._batches.clear()
+        self._waiting.clear()
+        self.watching.close()
+
+
+def _with_host(error: ChildError, started: dict[bytes, Place]) -> ChildError:
+    """Who runs a child that one batch named twice is known only when it runs."""
+    place = started.get(error.id) if error.trouble is Trouble.EXISTS and error.site is None else None
+    return error if place is None else msgspec.structs.replace(error, site=place.life[0])
