@@ -93,13 +93,15 @@ def first_message(flock: Flock, dead: float) -> Row:
 
 
 def after_failure(flock: Flock, dead: float) -> Row:
-    """S8: messages from random nodes after so many died at once; only who is sent to is found dead, and no cycle."""
+    """S8: a message a second from a random node after so many died at once; who is sent to is found dead; no shuffles."""
     flock.broadcast(0)
     flock.kill(cycles.sample(flock.rng, flock.overlays, round(dead * len(flock.overlays))))
+    flock.shuffles = False
     reached = []
     for _ in range(MESSAGES):
         sent = flock.broadcast(flock.rng.choice(list(flock.overlays)))
         reached.append((sent.delivered + 1) / len(flock.overlays))
+        flock.wait(cycles.SECOND_US)
     return {"reached": mean(reached), "messages": reached[:20], "last": reached[-1]}
 
 

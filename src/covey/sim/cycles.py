@@ -24,6 +24,7 @@ from covey.protocols.overlay.config import OverlayConfig
 from covey.protocols.overlay.machine import Overlay
 from covey.protocols.overlay.vocabulary import SeedsResolved
 from covey.wire.messages.broadcast import Gossip, IHave
+from covey.wire.messages.overlay import Shuffle
 
 SECOND_US = 1_000_000
 HOP_US = 1_000
@@ -33,10 +34,10 @@ TICK, TURN = v.Tick(), v.TurnEnded()
 
 
 def paper_overlay() -> OverlayConfig:
-    """HyParView as in its paper; what the paper has not, beacons and affirmations, is left out of the count."""
+    """HyParView as in its paper. The paper has no beacons; that neighbours affirm each other is as we ship it."""
     never_us = 1 << 50
     return OverlayConfig(
-        shuffle_period_us=CYCLE_US, settle_period_us=CYCLE_US, beacon_period_us=never_us, affirm_period_us=never_us,
+        shuffle_period_us=CYCLE_US, settle_period_us=CYCLE_US, beacon_period_us=never_us,
         probe_backoff_us_min=never_us, probe_backoff_us_max=never_us,
     )  # fmt: skip
 
@@ -77,6 +78,7 @@ class Flock:
         self.sent = Sent()
         self.lost = 0.0  # the share of broadcast messages that do not arrive
         self.holds_failures = False  # nobody hears of a death while a message is under way
+        self.shuffles = True
         self._held: dict[tuple[int, Site], None] = {}
         self._round: list[tuple[int, Any, Any]] = []  # whose machine hears what next: number, machine, input
         self._alarms: list[tuple[int, int]] = []
@@ -144,7 +146,11 @@ class Flock:
 
     def cycle(self) -> None:
         """One step of membership: everybody shuffles once, and every other alarm of the overlay rings."""
-        until_us = self.now_us + CYCLE_US
+        self.wait(CYCLE_US)
+
+    def wait(self, time_us: int) -> None:
+        """So much time passes, and the alarms of the overlay ring."""
+        until_us = self.now_us + time_us
         alarms: list[tuple[int, int]] = []
         self._touched = dict.fromkeys(self.overlays)
         while True:
@@ -222,6 +228,8 @@ class Flock:
 
     def _say(self, number: int, on_tree: bool, to: Site, message: Any) -> None:
         other = self._sites[to]
+        if not self.shuffles and type(message) is Shuffle:
+            return
         if other not in self.overlays:
             if self.holds_failures:
                 self._held[number, to] = None

@@ -26,7 +26,7 @@ def neighbour_in_passive_view(overlay):
 
 
 def neighbour_asked(overlay):
-    overlay._requests[site(1)] = overlay._requests[site(9)]
+    overlay._links.requests[site(1)] = overlay._links.requests[site(9)]
 
 
 def question_without_deadline(overlay):
@@ -34,13 +34,13 @@ def question_without_deadline(overlay):
 
 
 def question_to_ourselves(overlay):
-    overlay._requests[site(5)] = overlay._requests[site(9)]
+    overlay._links.requests[site(5)] = overlay._links.requests[site(9)]
     overlay._timers.set(("request", site(5)), 1)
 
 
 def too_many_questions(overlay):
     for number in (10, 11):
-        overlay._requests[site(number)] = overlay._requests[site(9)]
+        overlay._links.requests[site(number)] = overlay._links.requests[site(9)]
         overlay._timers.set(("request", site(number)), 1)
 
 
@@ -49,7 +49,7 @@ def leaver_in_a_view(overlay):
 
 
 def too_many_leavers(overlay):
-    overlay.leavers._left[site(8)] = overlay.leavers._left[site(7)]
+    overlay.leavers._left[site(8)] = overlay._links.leavers._left[site(7)]
 
 
 def too_many_probes(overlay):

@@ -19,6 +19,7 @@ from covey.core.vocabulary import Send
 from covey.engine.engine import EngineConfig
 from covey.protocols.overlay.config import OverlayConfig
 from covey.protocols.overlay.machine import Overlay
+from covey.protocols.overlay.neighbours import Neighbours
 from covey.sim.faults import FaultInjector, FaultPlan
 from covey.sim.profiles import PROFILES, Profile, Scene, overlay_scene, run_profile
 from covey.sim.world import World
@@ -107,7 +108,8 @@ def first_failure(profile: Profile) -> str:
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, method: str, bug: Callable[[Method], Method]) -> None:
-    monkeypatch.setattr(Overlay, method, bug(getattr(Overlay, method)))
+    where = Overlay if hasattr(Overlay, method) else Neighbours
+    monkeypatch.setattr(where, method, bug(getattr(where, method)))
 
 
 @pytest.mark.parametrize(
@@ -115,8 +117,8 @@ def plant(monkeypatch: pytest.MonkeyPatch, method: str, bug: Callable[[Method], 
     [
         ("_on_affirm", no_affirmation, "but not the other way round"),
         ("_probe_next", no_probes_among_neighbours, "nodes are connected"),
-        ("_promote", never_promoting, "have free places and are not linked"),
-        ("_on_disconnect", deaf_to_dismissals, "but not the other way round"),
+        ("promote", never_promoting, "have free places and are not linked"),
+        ("on_disconnect", deaf_to_dismissals, "but not the other way round"),
     ],
 )
 def test_the_shipped_profile_finds_a_planted_bug(monkeypatch, method, bug, failure):
@@ -126,7 +128,7 @@ def test_the_shipped_profile_finds_a_planted_bug(monkeypatch, method, bug, failu
 
 @pytest.mark.parametrize(
     "method, bug",
-    [("_on_neighbor_request", refusing_the_urgent), ("_on_probe_reply", blind_to_other_components)],
+    [("on_request", refusing_the_urgent), ("_on_probe_reply", blind_to_other_components)],
 )
 def test_a_split_into_two_full_meshes_finds_a_planted_bug(monkeypatch, method, bug):
     """Where a place is free, members find each other by what membership knows; two full sides need the urgent link."""

@@ -10,6 +10,8 @@ Changed here, and why:
   (a lost message, a reply that came too late) ends within `affirm_period_us`;
 - the algorithm in the paper ends a forward join at an active view of size 0, its text at size 1; we follow the text;
 - a dropped neighbour is told whom it may ask instead, so a full contact can turn many newcomers away and none is lost;
+- whoever finds several gone at once tells all whom it knows to look after their neighbours: where all of them are dead,
+  nobody would learn of it but by a message of its own;
 - parted components find each other again (`healing`), which the paper leaves open.
 """
 
@@ -22,18 +24,15 @@ from typing import Any, assert_never
 import msgspec
 
 from covey.core import vocabulary as v
-from covey.core.errors import invariant
-from covey.core.ids import INCARNATION_MAX, Contact, Site
+from covey.core.ids import Contact, Site
 from covey.core.rng import jittered
 from covey.core.timers import Timers
 from covey.core.vocabulary import Cause, Channel, Liveness, Send
-from covey.protocols.overlay.beacons import Beacons, Lowest
+from covey.protocols.overlay.beacons import Lowest
 from covey.protocols.overlay.config import OverlayConfig
 from covey.protocols.overlay.healing import AddressBook, Probes
-from covey.protocols.overlay.leavers import Leavers
-from covey.protocols.overlay.requests import Requests
+from covey.protocols.overlay.neighbours import Neighbours
 from covey.protocols.overlay.shuffling import Shuffling
-from covey.protocols.overlay.views import ActiveView, PassiveView
 from covey.protocols.overlay.vocabulary import LeaveOverlay, SeedsResolved
 from covey.wire.messages.overlay import (
     Affirm,
@@ -79,22 +78,19 @@ class Overlay:
     def __init__(self, config: OverlayConfig, rng: Random, now_us: int, *, me: Contact, solo: bool = False) -> None:
         self._config = config
         self._rng = rng
-        self._me = me
-        self.active = ActiveView(me.site, config.active_max)
-        self.passive = PassiveView(me.site, config.passive_max)
+        self._timers: Timers[tuple[Any, ...]] = Timers()
         self.book = AddressBook(config)
-        self._beacons = Beacons(config, me, self.active, now_us)
-        self._refused: dict[Site, None] = {}  # who refused us in this round of asking
-        self.leavers = Leavers(config)
-        self._shuffling = Shuffling(config, rng, self.active, self.passive, self._remember)
+        self._links = Neighbours(config, rng, now_us, me=me, book=self.book, timers=self._timers)
+        self.active, self.passive, self.leavers = self._links.active, self._links.passive, self._links.leavers
+        self._beacons = self._links.beacons
+        self._shuffling = Shuffling(config, rng, self.active, self.passive, self._links.remember)
         self._probes = Probes(config)
-        self._changed_us = now_us
+        self._gone_us: list[int] = []  # when somebody was found to be gone, lately
+        self._alarmed_us = self._affirmed_us = now_us - config.alarm_pause_us
         self._leaving = False
         self._solo = solo  # in a cluster that nobody else can be in: nobody is looked for
         self._seeds: dict[str, None] = {}
-        self._timers: Timers[tuple[Any, ...]] = Timers()
-        self._requests = Requests(config, self._timers)
-        self._counts = {"evictions": 0, "heals": 0}
+        self._heals = 0
         self._timers.set(("shuffle",), now_us + rng.randrange(config.settle_period_us) + 1)
         self._timers.set(("beacon",), now_us + jittered(rng, config.beacon_period_us))
         self._timers.set(("affirm",), now_us + jittered(rng, config.affirm_period_us))
@@ -121,14 +117,14 @@ class Overlay:
             Affirm: self._on_affirm,
             Shuffle: self._on_shuffle,
             ShuffleReply: self._on_shuffle_reply,
-            Join: self._on_join,
-            ForwardJoin: self._on_forward_join,
-            NeighborRequest: self._on_neighbor_request,
-            NeighborReply: self._on_neighbor_reply,
-            Disconnect: self._on_disconnect,
+            Join: self._links.on_join,
+            ForwardJoin: self._links.on_forward_join,
+            NeighborRequest: self._links.on_request,
+            NeighborReply: self._links.on_reply,
+            Disconnect: self._links.on_disconnect,
             Probe: self._on_probe,
             ProbeReply: self._on_probe_reply,
-            Left: self._on_left,
+            Left: self._links.on_left,
         }
 
     # --- the machine's door -----------------------------------------------------------------------------------------
@@ -148,29 +144,20 @@ class Overlay:
         return self._timers.deadline()
 
     def check(self) -> None:
-        self.active.check()
-        self.passive.check()
+        self._links.check()
         self.book.check()
-        for contact in self.active:
-            invariant(contact.site not in self.passive, "a neighbour is not in the passive view")
-            invariant(contact.site not in self._requests, "a neighbour is not being asked")
-        self._requests.check(self._me.site)
-        for site in self.leavers.sites():
-            seen = self.contact(site)
-            invariant(seen is None or not self.leavers.has(seen), "leavers are in no view")
         self._probes.check()
-        self._beacons.check()
-        self.leavers.check()
 
     def statistics(self) -> OverlayStatistics:
         return OverlayStatistics(
             active=len(self.active),
             passive=len(self.passive),
-            requests=len(self._requests),
+            requests=len(self._links.requests),
             addresses=len(self.book),
             lowest=self.lowest.site,
             shuffles=self._shuffling.begun,
-            **self._counts,
+            evictions=self._links.evictions,
+            heals=self._heals,
         )
 
     # --- queries ----------------------------------------------------------------------------------------------------
@@ -186,7 +173,7 @@ class Overlay:
 
     def contact(self, site: Site) -> Contact | None:
         """What the views know of `site`."""
-        return self.active.get(site) or self.passive.get(site)
+        return self._links.contact(site)
 
     # --- what the engine hands us -----------------------------------------------------------------------------------
 
@@ -195,245 +182,89 @@ class Overlay:
         return [v.Multicast(others, flood.message)] if others else []
 
     def _on_address(self, fact: v.AddressLearned, now_us: int) -> list[Effect]:
-        self._me = Contact(self._me.site, self._me.incarnation, fact.address)
+        self._links.me = Contact(self._links.me.site, self._links.me.incarnation, fact.address)
         return []
 
     # --- asking for links -------------------------------------------------------------------------------------------
 
-    def _ask(self, contact: Contact, urgent: bool, now_us: int, join: bool = False, keep: bool = False) -> list[Effect]:
-        """Ask for a link. `join` also starts the newcomer's random walks."""
-        if contact.site in self._requests or contact.site in self.active or contact.site == self._me.site:
-            return []
-        if self._requests.full:
-            return []
-        number = self._requests.begin(contact, urgent or join or keep, now_us)
-        message = Join(self._me, number) if join else NeighborRequest(self._me, number, urgent)
-        return [Send(contact.site, message, contact.address)]
-
-    def _promote(self, now_us: int) -> list[Effect]:
-        """Fill the active view from the passive one: ask as many as there are free places (DSN 2007, 4.3)."""
-        effects: list[Effect] = []
-        free = self.active.size_max - len(self.active) - len(self._requests)
-        while free > 0:
-            candidates = [c for c in self.passive if c.site not in self._requests and c.site not in self._refused]
-            if not candidates:
-                break
-            # The paper's high priority: only who has no neighbour at all may not be refused.
-            urgent = len(self.active) == 0
-            effects += self._ask(self._rng.choice(candidates), urgent, now_us)
-            free -= 1
-        if not self.active.full:
-            pause_us = self._config.promote_pause_us(now_us - self._changed_us)
-            self._timers.set_earlier(("promote",), now_us + pause_us)
-        if not self.active and not self._requests:
-            self.book.hurry(now_us)
-            self._timers.set_earlier(("probe",), now_us + self._config.probe_period_us // 4)
-        return effects
-
-    def _on_join(self, peer: Site, join: Join, now_us: int) -> list[Effect]:
-        """A contact never refuses a newcomer, and sends its name on a walk from every other neighbour."""
-        if join.sender.site != peer:
-            return []
-        effects = self._accept(join.sender, join.number, now_us)
-        walk = ForwardJoin(join.sender, self._config.active_walk)
-        others = self.active.sites(but=peer)
-        return [*effects, v.Multicast(others, walk)] if others else effects
-
-    def _on_forward_join(self, peer: Site, walk: ForwardJoin, now_us: int) -> list[Effect]:
-        joiner = walk.joiner
-        if joiner.site == self._me.site or self.leavers.has(joiner):
-            return []
-        hops_left = min(walk.hops_left, self._config.active_walk)
-        onward = self.active.choose(self._rng, but=peer)
-        if onward is not None and onward.site == joiner.site:
-            others = [c for c in self.active if c.site not in (peer, joiner.site)]
-            onward = self._rng.choice(others) if others else None
-        if hops_left == 0 or onward is None or len(self.active) <= 1:
-            return [] if joiner.site in self.active else self._ask(joiner, False, now_us, keep=True)
-        if hops_left == self._config.passive_walk:
-            self._remember(joiner)
-        return [Send(onward.site, ForwardJoin(joiner, hops_left - 1))]
-
-    def _on_neighbor_request(self, peer: Site, request: NeighborRequest, now_us: int) -> list[Effect]:
-        if request.sender.site != peer:
-            return []
-        if request.urgent or not self.active.full or peer in self.active:
-            return self._accept(request.sender, request.number, now_us)
-        self._remember(request.sender)
-        return [Send(peer, NeighborReply(request.number, False), request.sender.address), *self._affirm()]
-
-    def _accept(self, contact: Contact, number: int, now_us: int) -> list[Effect]:
-        reply = Send(contact.site, NeighborReply(number, True), contact.address)
-        self.leavers.back(contact.site)
-        return [reply, *self._raise(contact, now_us)]
-
-    def _on_neighbor_reply(self, peer: Site, reply: NeighborReply, now_us: int) -> list[Effect]:
-        request = self._requests.get(peer)
-        if request is None or request.number != reply.number:
-            if reply.accepted and request is None and peer not in self.active:  # too late: we stopped waiting
-                return [Send(peer, Disconnect(True, ()))]
-            return []
-        self._requests.end(peer)
-        if not reply.accepted:
-            self._refused[peer] = None
-            return self._promote(now_us)
-        if self.active.full and not request.keep and peer not in self.active:
-            self._remember(request.contact)
-            return [Send(peer, Disconnect(True, ()))]
-        return self._raise(request.contact, now_us)
-
-    def _on_request_timeout(self, site: Site, now_us: int) -> list[Effect]:
-        """No answer: not a good contact. The address book goes on trying it."""
-        self._requests.end(site)
-        self.passive.discard(site)
-        return self._promote(now_us)
-
     # --- the active view --------------------------------------------------------------------------------------------
-
-    def _raise(self, contact: Contact, now_us: int) -> list[Effect]:
-        """Make `contact` a neighbour, dropping a random one where the view is full."""
-        known = self.active.get(contact.site)
-        if known is not None:
-            if known.incarnation >= contact.incarnation:
-                return []
-            effects = self._lower(contact.site, Cause.REPLACED, now_us)
-        else:
-            effects = []
-            self.passive.discard(contact.site)
-            if self.active.full:
-                victim = self.active.choose(self._rng)
-                assert victim is not None
-                self._counts["evictions"] += 1
-                effects.append(Send(victim.site, Disconnect(True, self._instead(victim.site, contact))))
-                effects += self._lower(victim.site, Cause.REPLACED, now_us)
-                self._remember(victim)
-        self._requests.end(contact.site)
-        self.passive.discard(contact.site)
-        self._refused.clear()
-        self.active.add(contact)
-        self._changed(now_us)
-        effects += [v.Pin(contact.site), v.Emit(v.NeighborUp(contact))]
-        return effects + self._beacons.greet(contact, self._me, now_us)
-
-    def _lower(self, site: Site, cause: Cause, now_us: int) -> list[Effect]:
-        """`site` is a neighbour no more."""
-        contact = self.active.discard(site)
-        if contact is None:
-            return []
-        self._refused.clear()
-        self._changed(now_us)
-        return [v.Unpin(site), v.Emit(v.NeighborDown(contact, cause))]
-
-    def _changed(self, now_us: int) -> None:
-        self._changed_us = now_us
-        self._timers.set_earlier(("shuffle",), now_us + jittered(self._rng, self._config.settle_period_us))
-
-    def _instead(self, victim: Site, newcomer: Contact | None = None) -> tuple[Contact, ...]:
-        """Whom a dropped neighbour may ask: the newcomer that took its place, some neighbours, some others."""
-        contacts = self.active.sample(self._rng, 2, but=victim) + self.passive.sample(self._rng, 2)
-        if newcomer is not None:
-            contacts.insert(0, newcomer)
-        return tuple(contact for contact in contacts if contact.site != victim and contact.address)
-
-    def _on_disconnect(self, peer: Site, message: Disconnect, now_us: int) -> list[Effect]:
-        contact = self.active.get(peer)
-        effects = self._lower(peer, Cause.REPLACED if message.alive else Cause.GOODBYE, now_us)
-        if not message.alive:
-            known = contact or self.passive.get(peer)
-            effects += self._depart(peer, known.incarnation if known is not None else INCARNATION_MAX, peer, now_us)
-        elif contact is not None:
-            self._remember(contact)
-            self._refused[peer] = None  # it has just dropped us; ask the others first
-        for other in message.instead:
-            self._remember(other)
-        return effects + self._promote(now_us)
-
-    def _on_left(self, peer: Site, left: Left, now_us: int) -> list[Effect]:
-        if left.site == self._me.site or self.leavers.knows(left.site, left.incarnation):
-            return []
-        contact = self.contact(left.site)
-        if contact is not None and contact.incarnation > left.incarnation:
-            return []  # an earlier life
-        effects = self._lower(left.site, Cause.GOODBYE, now_us)
-        return effects + self._depart(left.site, left.incarnation, peer, now_us) + self._promote(now_us)
-
-    def _depart(self, site: Site, incarnation: int, teller: Site, now_us: int) -> list[Effect]:
-        """This life of `site` has gone: shuffles still under way must not bring it back. A later life may come."""
-        self._requests.end(site)
-        self.passive.discard(site)
-        room = self.leavers.add(site, incarnation, now_us)
-        others = [other for other in self.active.sites(but=teller) if other != site]
-        if not (others and room) or incarnation == INCARNATION_MAX:
-            return []  # without room, a name that was just forgotten would go round for ever
-        return [v.Multicast(tuple(others), Left(site, incarnation))]
 
     def _on_peer_lost(self, fact: v.PeerLost, now_us: int) -> list[Effect]:
         if fact.channel is not Channel.CONTROL:
             return []
         contact, cause = fact.contact, fact.cause
-        site = contact.site
+        site, gone = contact.site, cause not in _STILL_THERE
         self._probes.answered(site)
-        if cause not in _STILL_THERE and not self._solo:  # a link of the cluster that we are out of is no loss
+        if gone and not self._solo:  # a link of the cluster that we are out of is no loss
             self.book.lost(contact.address, now_us)
         self._timers.set_earlier(("probe",), now_us + self._config.probe_backoff_us_min)
-        self._refused.pop(site, None)
-        if site in self._requests and cause not in _STILL_THERE:
-            self._requests.end(site)
+        self._links.refused.pop(site, None)
+        if site in self._links.requests and gone:
+            self._links.requests.end(site)
             self.passive.discard(site)  # as one that does not answer; the address book goes on
-        if site not in self.active:
-            return self._promote(now_us) if cause not in _STILL_THERE else []
-        effects = self._lower(site, cause, now_us)
-        if cause in _STILL_THERE:
-            self._remember(contact)
-        return effects + self._promote(now_us)
+        was_neighbour = site in self.active
+        effects = self._links.lower(site, cause, now_us)
+        if gone:
+            return [*effects, *self._alarm(now_us), *self._links.promote(now_us)]
+        if was_neighbour:
+            self._links.remember(contact)
+            effects += self._links.promote(now_us)
+        return effects
 
     def _on_unreached(self, fact: v.PeerUnreached, now_us: int) -> list[Effect]:
         if fact.channel is not Channel.CONTROL:
             return []
         site, cause = fact.site, fact.cause
         self._probes.answered(site)
-        if cause not in _STILL_THERE and cause is not Cause.NO_ADDRESS:
-            self.passive.discard(site)
-        self._requests.end(site)
+        self._links.requests.end(site)
         if cause is Cause.BUSY or cause is Cause.NO_ADDRESS:  # said at once by our own links: not again in this step
             self._timers.set_earlier(("promote",), now_us + self._config.promote_period_us)
             return []
-        return self._promote(now_us)
+        if cause in _STILL_THERE:
+            return self._links.promote(now_us)
+        self.passive.discard(site)
+        return [*self._alarm(now_us), *self._links.promote(now_us)]
 
-    def _remember(self, contact: Contact, drop_first: Sequence[Site] = ()) -> None:
-        if contact.site not in self.active and not self.leavers.has(contact):
-            self.passive.add(contact, self._rng, drop_first)
+    def _alarm(self, now_us: int) -> list[Effect]:
+        """One more is gone. If that were many lately, many others are, too: whom we know of is to hear of it."""
+        lately_us = now_us - self._config.settle_us
+        self._gone_us = [gone_us for gone_us in self._gone_us if gone_us > lately_us] + [now_us]
+        if len(self._gone_us) < self._config.alarm_after or now_us < self._alarmed_us + self._config.alarm_pause_us:
+            return []
+        self._alarmed_us = now_us
+        return [self._probe(contact, now_us, is_alarm=True) for contact in self.passive]
 
     # --- symmetry ---------------------------------------------------------------------------------------------------
 
-    def _affirm(self) -> list[Effect]:
-        """Say to the neighbours that they are; whoever is dead is found out by that."""
+    def _affirm(self, now_us: int) -> list[Effect]:
+        """Say to the neighbours that they are."""
+        self._affirmed_us = now_us
         return [v.Multicast(self.active.sites(), Affirm())] if self.active else []
 
     def _on_affirm(self, peer: Site, _: Affirm, now_us: int) -> list[Effect]:
         """`peer` believes we are neighbours. If we don't, say so."""
-        if peer in self.active or peer in self._requests:
+        if peer in self.active or peer in self._links.requests:
             return []
-        return [Send(peer, Disconnect(True, self._instead(peer)))]
+        return [Send(peer, Disconnect(True, self._links.instead(peer)))]
 
     # --- shuffles ---------------------------------------------------------------------------------------------------
 
     def _shuffle(self, now_us: int) -> list[Effect]:
         self.leavers.expire(now_us)
-        settling = now_us - self._changed_us < self._config.settle_us
+        settling = now_us - self._links.changed_us < self._config.settle_us
         period = self._config.settle_period_us if settling else self._config.shuffle_period_us
         self._timers.set(("shuffle",), now_us + jittered(self._rng, period))
-        return self._shuffling.begin(self._me)
+        return self._shuffling.begin(self._links.me)
 
     def _on_shuffle(self, peer: Site, shuffle: Shuffle, now_us: int) -> list[Effect]:
-        if shuffle.origin.site == self._me.site:
+        if shuffle.origin.site == self._links.me.site:
             return []
         effects = self._shuffling.on_shuffle(peer, shuffle)
-        return effects + self._promote(now_us)
+        return effects + self._links.promote(now_us)
 
     def _on_shuffle_reply(self, peer: Site, reply: ShuffleReply, now_us: int) -> list[Effect]:
         self._shuffling.on_reply(reply)
-        return self._promote(now_us)
+        return self._links.promote(now_us)
 
     # --- healing ----------------------------------------------------------------------------------------------------
 
@@ -442,13 +273,13 @@ class Overlay:
 
     def _on_beacon_timer(self, now_us: int) -> list[Effect]:
         self._timers.set(("beacon",), now_us + jittered(self._rng, self._config.beacon_period_us))
-        return self._beacons.shine(self._me, now_us)
+        return self._beacons.shine(self._links.me, now_us)
 
     def _probe_next(self, now_us: int, count: int = 1) -> list[Effect]:
         """Find out who is at one address that none of our neighbours answers at. Who is alone is in a hurry."""
         period_us = self._config.probe_period_us if self.active else self._config.probe_period_us // 4
         self._timers.set(("probe",), now_us + jittered(self._rng, period_us))
-        addresses = self.book.take_due(now_us, frozenset(self.active.sites()), self._me.address, count)
+        addresses = self.book.take_due(now_us, frozenset(self.active.sites()), self._links.me.address, count)
         self._probes.dial(*addresses)
         return [v.Dial(address) for address in addresses]
 
@@ -469,57 +300,69 @@ class Overlay:
     def _on_answered(self, fact: v.AddressAnswered, now_us: int) -> list[Effect]:
         address, contact = fact.address, fact.contact
         others = self._reached(address, contact.site, now_us)
-        if not self._probes.ended(address) or contact.site == self._me.site or contact.site in self.active:
+        if not self._probes.ended(address) or contact.site == self._links.me.site or contact.site in self.active:
             return others
         self.leavers.back(contact.site)
         reachable = contact if contact.address else Contact(contact.site, contact.incarnation, address)
         if not self.active:
-            return others + self._ask(reachable, True, now_us, join=True)
-        self._probes.ask(reachable)
-        return [*others, Send(contact.site, Probe(self._me, self._beacons.name(now_us)), reachable.address)]
+            return others + self._links.ask(reachable, True, now_us, join=True)
+        return [*others, self._probe(reachable, now_us)]
+
+    def _probe(self, contact: Contact, now_us: int, is_alarm: bool = False) -> Effect:
+        """Ask somebody for the name of its component."""
+        self._probes.ask(contact)
+        probe = Probe(self._links.me, self._beacons.name(now_us), is_alarm)
+        return Send(contact.site, probe, contact.address)
 
     def _on_probe(self, peer: Site, probe: Probe, now_us: int) -> list[Effect]:
         if probe.sender.site == peer:
-            self._remember(probe.sender)
-        return [Send(peer, ProbeReply(self._beacons.name(now_us))), *self._promote(now_us)]
+            self._links.remember(probe.sender)
+        reply = Send(peer, ProbeReply(self._beacons.name(now_us)))
+        return [reply, *self._on_alarm(probe, now_us), *self._links.promote(now_us)]
+
+    def _on_alarm(self, probe: Probe, now_us: int) -> list[Effect]:
+        """Whoever is dead is found out by being spoken to; of many alarms, by the first."""
+        if not probe.is_alarm or now_us < self._affirmed_us + self._config.alarm_pause_us:
+            return []
+        return self._affirm(now_us)
 
     def _on_probe_reply(self, peer: Site, reply: ProbeReply, now_us: int) -> list[Effect]:
         """Another lowest site: another component, or news that is still on its way. A link mends both."""
         contact = self._probes.answered(peer)
         if contact is None or peer in self.active:
             return []
-        self._remember(contact)
+        self._links.remember(contact)
         if reply.lowest == self._beacons.name(now_us):
-            return self._promote(now_us)
-        self._counts["heals"] += 1
-        return self._ask(contact, True, now_us)
+            return self._links.promote(now_us)
+        self._heals += 1
+        return self._links.ask(contact, True, now_us)
 
     # --- what membership and the detector say -----------------------------------------------------------------------
 
     def _on_member(self, fact: v.MemberAdded, now_us: int) -> list[Effect]:
         """A member is somebody to fall back on; one that is only stored may be all that we know of the cluster."""
         contact = fact.contact
-        if contact.site == self._me.site or not contact.address:
+        if contact.site == self._links.me.site or not contact.address:
             return []
         self.leavers.back(contact.site)
         if not fact.observed:
             self.book.add(contact.address, now_us)
             self._timers.set_earlier(("probe",), now_us)
-        self._remember(contact)
-        return self._promote(now_us) if not self.active.full else []
+        self._links.remember(contact)
+        return self._links.promote(now_us) if not self.active.full else []
 
     def _on_member_removed(self, fact: v.MemberRemoved, now_us: int) -> list[Effect]:
         """Who does not belong is in no view. Its link stays until it is idle: the verdict goes that way."""
         site = fact.site
         contact = self.contact(site)
         told = [Send(site, Disconnect(True, ()))] if site in self.active else []
-        effects = self._lower(site, Cause.GOODBYE, now_us)
-        self._requests.end(site)
+        effects = self._links.lower(site, Cause.GOODBYE, now_us)
+        self._links.requests.end(site)
         self.passive.discard(site)
         if contact is not None:
             self.book.remove(contact.address)
             self.leavers.add(site, contact.incarnation, now_us)
-        return [*told, *effects, *self._promote(now_us)]
+        return [*told, *effects, *self._links.promote(now_us)]
 
     def _on_liveness(self, fact: v.LivenessChanged, now_us: int) -> list[Effect]:
         """A dead member's address is asked for ever: it may be the other side of a split. A living one's is not."""
@@ -531,7 +374,7 @@ class Overlay:
             case Liveness.ALIVE:
                 self.book.answered(contact.address, contact.site, now_us)
                 if contact.address:
-                    self._remember(contact)
+                    self._links.remember(contact)
             case Liveness.STOPPED:
                 self.passive.discard(contact.site)
                 self.book.remove(contact.address)
@@ -541,15 +384,15 @@ class Overlay:
         """Another cluster, or another life: all contacts were the old one's. Alone, nobody is to be looked for."""
         effects: list[Effect] = []
         for contact in list(self.active):
-            effects += self._lower(contact.site, Cause.GOODBYE, now_us)
-        for site in list(self._requests):
-            self._requests.end(site)
-        self._me = Contact(self._me.site, fact.incarnation, self._me.address)
+            effects += self._links.lower(contact.site, Cause.GOODBYE, now_us)
+        for site in list(self._links.requests):
+            self._links.requests.end(site)
+        self._links.me = Contact(self._links.me.site, fact.incarnation, self._links.me.address)
         self.passive.clear()
         self.book.clear()
         self.leavers.clear()
         self._probes.clear()
-        self._refused.clear()
+        self._links.refused.clear()
         self._solo = fact.solo
         self._beacons.restart(now_us)
         return [*effects, *self._ask_seeds(now_us)]
@@ -574,17 +417,17 @@ class Overlay:
         for what, *which in self._timers.pop_due(now_us):
             match what:
                 case "request":
-                    effects += self._on_request_timeout(which[0], now_us)
+                    effects += self._links.on_timeout(which[0], now_us)
                 case "shuffle":
                     effects += self._shuffle(now_us)
                 case "affirm":
                     self._timers.set(("affirm",), now_us + jittered(self._rng, self._config.affirm_period_us))
-                    effects += self._affirm()
+                    effects += self._affirm(now_us)
                 case "beacon":
                     effects += self._on_beacon_timer(now_us)
                 case "promote":
-                    self._refused.clear()
-                    effects += self._promote(now_us)
+                    self._links.refused.clear()
+                    effects += self._links.promote(now_us)
                 case "probe":
                     effects += self._probe_next(now_us)
                 case _:
@@ -594,10 +437,12 @@ class Overlay:
     def _on_leave(self, _: LeaveOverlay, now_us: int) -> list[Effect]:
         """Each neighbour gets the names of others before we go."""
         neighbours = list(self.active)
-        effects: list[Effect] = [Send(other.site, Disconnect(False, self._instead(other.site))) for other in neighbours]
+        effects: list[Effect] = [
+            Send(other.site, Disconnect(False, self._links.instead(other.site))) for other in neighbours
+        ]
         for contact in neighbours:
-            effects += self._lower(contact.site, Cause.GOODBYE, now_us)
+            effects += self._links.lower(contact.site, Cause.GOODBYE, now_us)
         self._leaving = True
-        self._requests.clear()
+        self._links.requests.clear()
         self._timers = Timers()
         return effects

@@ -78,10 +78,11 @@ class Beacon(msgspec.Struct, frozen=True, array_like=True, tag=40, gc=False):
 
 
 class Probe(msgspec.Struct, frozen=True, array_like=True, tag=41, gc=False):
-    """Which component are you in? The sender's lowest site."""
+    """Which component are you in? The sender's lowest site. `is_alarm`: several are gone."""
 
     sender: Contact
     lowest: SiteField
+    is_alarm: bool = False
 
 
 class ProbeReply(msgspec.Struct, frozen=True, array_like=True, tag=42, gc=False):
