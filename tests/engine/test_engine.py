@@ -31,6 +31,7 @@ from covey.engine import roster as roster_vocabulary
 from covey.engine.engine import EngineConfig
 from covey.engine.gate import Gate, Persisted
 from covey.engine.pump import Pump
+from covey.protocols.broadcast import vocabulary as broadcast_vocabulary
 from covey.protocols.claims import vocabulary as claims_vocabulary
 from covey.protocols.detector import vocabulary as detector_vocabulary
 from covey.protocols.direct import machine as direct_vocabulary
@@ -51,6 +52,7 @@ ENGINE = build()
 MACHINES = [
     "links",
     "overlay",
+    "broadcast",
     "membership",
     "detector",
     "replication",
@@ -124,6 +126,7 @@ VOCABULARIES = [
     leases_vocabulary,
     links_vocabulary,
     overlay_vocabulary,
+    broadcast_vocabulary,
     direct_vocabulary,
     membership_vocabulary,
     detector_vocabulary,
@@ -148,7 +151,7 @@ FOR_THE_GATE = {"Persist", "Persisted", "PersistFailed"}
 EVENTS = {
     "core.vocabulary": {"ProtocolViolation", "SiteContested"},
     "links": {"LinkRefused"},
-    "overlay": {"NeighborUp", "NeighborDown"},
+    "broadcast": {"Delivered"},
     "direct": {"PayloadsReceived"},
     "membership": {"MemberJoined", "MemberLeft", "Kicked", "ClockSkew", "SelfChanged"},
     "detector": {"LinkBroken", "LinkMended", "SelfAccused"},

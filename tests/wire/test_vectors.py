@@ -21,6 +21,7 @@ from covey.core.vocabulary import Cause, Channel, Liveness
 from covey.protocols.links.handshake import ACCEPTED, Acceptor, Dialler, Identity, refusal
 from covey.wire.codec import decode_body, decode_handshake, encode_handshake, encode_message, join_body
 from covey.wire.framing import Splitter, frame
+from covey.wire.messages.broadcast import Gossip, Graft, IHave, NotHeld, Prune
 from covey.wire.messages.claims import PROMISED, Claim, Grant, Refusal, Release, Released, Seats
 from covey.wire.messages.client import Answer, Ask
 from covey.wire.messages.detector import (
@@ -133,6 +134,7 @@ EXAMPLES: dict[str, Any] = {
     "Affirm": Affirm(),
     "Beacon": Beacon(A, 1_700_000_000_000, 70_000, 12),
     "Probe": Probe(ANN, B),
+    "Probe that warns": Probe(ANN, B, True),
     "ProbeReply": ProbeReply(A),
     "Left": Left(A, 1_700_000_000_000),
     "Payload": Payload(msgspec.Raw(msgspec.msgpack.encode({"EURUSD": 1.08, "tags": ["a", None, True, b"\x00"]}))),
@@ -244,9 +246,16 @@ EXAMPLES: dict[str, Any] = {
     "WholeKnown for one that came": WholeKnown(
         b"hub:h", 3, 1, (), True, ((A, 1_700_000_000_000, ((1, 12),)),), bytes(range(8)), True, True, b"note"
     ),
+    "Gossip": Gossip(A, 1_700_000_000_000, b"topic", 300, 2, 3, msgspec.Raw(b"\x92\xa2hi\xc0")),
+    "IHave": IHave(((A, 1_700_000_000_000, b"topic", ((1, 12, 3), (14, 2**53, 70))), (B, 2**53, b"", ((1, 1, 0),)))),
+    "Graft": Graft(((A, 1_700_000_000_000, b"topic", ((1, 12), (14, 2**53))),)),
+    "Graft of what comes": Graft(()),
+    "Prune": Prune(),
+    "NotHeld": NotHeld(((B, 2**53, b"topic", ((7, 7),)),)),
 }
 
-SHORTER = ("RowSum", "SharedSums", "SharedHave", "SharedHave of nothing")  # as they were before a field was appended
+# As they were before a field was appended.
+SHORTER = ("Probe", "RowSum", "SharedSums", "SharedHave", "SharedHave of nothing")
 
 _ELEVEN = ["Affirm", "KeepAlive", "Join", "ForwardJoin", "NeighborRequest", "NeighborReply", "Disconnect", "Shuffle",
            "ShuffleReply", "Beacon", "Probe"]  # fmt: skip
@@ -291,7 +300,7 @@ def test_a_message_is_its_vector_in_both_directions(name):
 def test_a_frame_is_its_vector_in_both_directions(name):
     wanted = vectors("frames")[name]
     messages = [EXAMPLES[example] for example in FRAMES[name]]
-    assert frame(join_body([encode_message(message) for message in messages])).hex() == wanted
+    assert frame(join_body([bytes.fromhex(MESSAGES[example]) for example in FRAMES[name]])).hex() == wanted
     (body,) = Splitter().feed(bytes.fromhex(wanted))
     assert decode_body(body) == (messages, 0)
 

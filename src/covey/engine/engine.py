@@ -23,6 +23,9 @@ from covey.core.ids import Contact
 from covey.core.vocabulary import Machine, MessagesReceived
 from covey.engine.gate import GateConfig
 from covey.engine.roster import Roster
+from covey.protocols.broadcast.config import BroadcastConfig
+from covey.protocols.broadcast.machine import Broadcast
+from covey.protocols.broadcast.vocabulary import Spread
 from covey.protocols.claims import vocabulary as claim
 from covey.protocols.claims.config import ClaimsConfig
 from covey.protocols.claims.host import Host
@@ -52,6 +55,7 @@ from covey.protocols.replication import vocabulary as replicated
 from covey.protocols.replication.config import ReplicationConfig
 from covey.protocols.replication.machine import Replication
 from covey.protocols.replication.shelf import Shelf
+from covey.wire.messages import broadcast as broadcast_messages
 from covey.wire.messages import claims as claims_messages
 from covey.wire.messages import client as client_messages
 from covey.wire.messages import detector as detector_messages
@@ -71,6 +75,7 @@ class EngineConfig(msgspec.Struct, frozen=True):
 
     links: LinksConfig = LinksConfig()
     overlay: OverlayConfig = OverlayConfig()
+    broadcast: BroadcastConfig = BroadcastConfig()
     direct: DirectConfig = DirectConfig()
     membership: MembershipConfig = MembershipConfig()
     detector: DetectorConfig = DetectorConfig()
@@ -115,6 +120,7 @@ class Engine:
         identity = msgspec.structs.replace(identity, cluster=self.membership.cluster)
         self.links = Links(config.links, nonces, now_us, identity=identity, address=address)
         self.overlay = Overlay(config.overlay, rng, now_us, me=me, solo=self.membership.solo)
+        self.broadcast = Broadcast(config.broadcast, now_us, me=me)
         self.detector = Detector(config.detector, rng, now_us, me=me)
         kept = None if config.membership.ephemeral else (logs or {}).get("shelf", {})
         self.replication = Replication(config.replication, rng, now_us, me=me, stored=kept)
@@ -131,6 +137,7 @@ class Engine:
         self.machines: dict[str, Machine] = {
             "links": self.links,
             "overlay": self.overlay,
+            "broadcast": self.broadcast,
             "membership": self.membership,
             "detector": self.detector,
             "replication": self.replication,
@@ -145,6 +152,7 @@ class Engine:
         }
         self._owners: dict[type, tuple[str, Machine]] = {
             **dict.fromkeys(overlay_messages.OverlayMessage.__args__, ("overlay", self.overlay)),
+            **dict.fromkeys(broadcast_messages.BroadcastMessage.__args__, ("broadcast", self.broadcast)),
             **dict.fromkeys(membership_messages.MembershipMessage.__args__, ("membership", self.membership)),
             **dict.fromkeys(detector_messages.DetectorMessage.__args__, ("detector", self.detector)),
             **dict.fromkeys(rows_messages.RowsMessage.__args__, ("replication", self.replication)),
@@ -164,6 +172,7 @@ class Engine:
         links, overlay, direct = self._named("links"), self._named("overlay"), self._named("direct")
         membership, detector, roster = self._named("membership"), self._named("detector"), self._named("roster")
         clients, rows, groups = self._named("clients"), self._named("replication"), self._named("groups")
+        broadcast = self._named("broadcast")
         voter, claims, hubs = self._named("voter"), self._named("claims"), self._named("registry")
         by_hearers: dict[Route, tuple[type, ...]] = {
             (links,): (
@@ -172,9 +181,10 @@ class Engine:
                 link.CloseLinks, v.Send, v.SendMany, v.Multicast, v.Dial, v.Disconnect, v.Pin, v.Unpin,
             ),
             (overlay,): (SeedsResolved, LeaveOverlay, v.Flood),
+            (broadcast,): (Spread, v.NeighborUp, v.NeighborDown),
             (direct,): (SendPayloads, v.SendData),
             (direct, hubs): (v.Abandon,),
-            (direct, clients): (v.PeerCongested, v.PeerDrained),
+            (direct, clients, broadcast): (v.PeerCongested, v.PeerDrained),
             (clients,): (AnswerClient,),
             (groups,): (
                 group.SendMail, group.SendLetters, group.JoinGroup, group.LeaveGroup, group.UpdateMeta, group.HoldScope,
@@ -203,17 +213,17 @@ class Engine:
                 v.PeerProbed, replicated.RowsStored,
             ),
             (self._named("shelf"),): (replicated.StoreRows,),
-            (groups, rows, hubs, links): (v.TurnEnded,),
+            (groups, rows, hubs, broadcast, links): (v.TurnEnded,),
             (membership, voter, claims, hubs): (v.WallOffset,),
-            (links, overlay, detector, groups, rows, voter, claims, hubs, roster): (v.ClusterChanged,),
+            (links, overlay, broadcast, detector, groups, rows, voter, claims, hubs, roster): (v.ClusterChanged,),
             (roster, detector, groups, rows, voter, claims, hubs, overlay): (v.MemberAdded, v.MemberRemoved),
             (overlay, membership, groups, rows, hubs, roster): (v.LivenessChanged,),
-            (links, overlay, membership, detector, clients, rows, voter, claims, hubs): (v.Tick,),
+            (links, overlay, broadcast, membership, detector, clients, rows, voter, claims, hubs): (v.Tick,),
             (links, overlay, membership, detector, groups, rows, hubs): (v.AddressLearned,),
             (overlay, membership): (v.AddressAnswered, v.AddressFailed),
             (overlay, detector, hubs, direct): (v.PeerUnreached,),
-            (overlay, membership, detector, groups, rows, voter, hubs, direct, clients): (v.PeerConnected,),
-            (overlay, membership, detector, groups, rows, hubs, direct, clients): (v.PeerLost,),
+            (broadcast, overlay, membership, detector, groups, rows, voter, hubs, direct, clients): (v.PeerConnected,),
+            (broadcast, overlay, membership, detector, groups, rows, hubs, direct, clients): (v.PeerLost,),
             (): (MessagesReceived,),
         }  # fmt: skip
         return {kind: hearers for hearers, kinds in by_hearers.items() for kind in kinds}

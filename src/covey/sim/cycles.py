@@ -34,12 +34,8 @@ TICK, TURN = v.Tick(), v.TurnEnded()
 
 
 def paper_overlay() -> OverlayConfig:
-    """HyParView as in its paper. The paper has no beacons; that neighbours affirm each other is as we ship it."""
-    never_us = 1 << 50
-    return OverlayConfig(
-        shuffle_period_us=CYCLE_US, settle_period_us=CYCLE_US, beacon_period_us=never_us,
-        probe_backoff_us_min=never_us, probe_backoff_us_max=never_us,
-    )  # fmt: skip
+    """HyParView as in its paper: everybody shuffles once in a cycle. What the paper has not is as we ship it."""
+    return OverlayConfig(shuffle_period_us=CYCLE_US, settle_period_us=CYCLE_US)
 
 
 def paper_broadcast(shorter_by: int = 7) -> BroadcastConfig:
@@ -99,7 +95,7 @@ class Flock:
         self._sites[me.site] = number
         rng = derive(self._seed, "node", number)
         self.overlays[number] = Overlay(self._overlay, rng, self.now_us, me=me)
-        self.broadcasts[number] = Broadcast(self._broadcast, rng, self.now_us, me=me)
+        self.broadcasts[number] = Broadcast(self._broadcast, self.now_us, me=me)
         if through is not None:
             self._feed(number, self.overlays[number], SeedsResolved((f"n{through}:1",)))
             self.now_us += 2
@@ -117,7 +113,7 @@ class Flock:
         self._broadcast = broadcast
         self._said.clear()
         for number, overlay in self.overlays.items():
-            machine = Broadcast(broadcast, derive(self._seed, "renewed", number), self.now_us, me=self.contact(number))
+            machine = Broadcast(broadcast, self.now_us, me=self.contact(number))
             self.broadcasts[number] = machine
             for contact in overlay.active:
                 self._raise(machine, contact)

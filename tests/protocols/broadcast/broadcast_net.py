@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable
-from random import Random
 from typing import Any
 
 from covey.core.ids import Contact, Site
@@ -63,7 +62,7 @@ class Net:
 
     def start(self, *names: str) -> Net:
         for name in names:
-            self.nodes[name] = Broadcast(self.config, Random(len(self.nodes)), self.now_us, me=contact(name))
+            self.nodes[name] = Broadcast(self.config, self.now_us, me=contact(name))
             self.heard[name] = []
         return self
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from random import Random
 from typing import Any
 
 import msgspec
@@ -24,7 +23,7 @@ from covey.core.vocabulary import (
     TurnEnded,
     WantTurn,
 )
-from covey.protocols.broadcast.bodies import Run
+from covey.protocols.broadcast.bodies import Run, count_of
 from covey.protocols.broadcast.config import BroadcastConfig
 from covey.protocols.broadcast.tree import Tree
 from covey.protocols.broadcast.vocabulary import Delivered, Spread
@@ -67,9 +66,8 @@ class Broadcast:
     here once. Invariants: those of the tree.
     """
 
-    def __init__(self, config: BroadcastConfig, rng: Random, now_us: int, *, me: Contact) -> None:
+    def __init__(self, config: BroadcastConfig, now_us: int, *, me: Contact) -> None:
         self._config = config
-        self._rng = rng
         self._me = me
         self.tree = Tree(config)
         self._next: dict[bytes, int] = {}  # the next number under each name
@@ -150,7 +148,7 @@ class Broadcast:
         for message in received.messages:
             match message:
                 case Gossip():
-                    if message.site == self._me.site and self._is_forged(message):
+                    if self._is_forged(message):
                         self._forged += 1
                         continue
                     effects += tree.gossip(peer, message, now_us)
@@ -165,7 +163,11 @@ class Broadcast:
         return self._with_news(effects)
 
     def _is_forged(self, message: Gossip) -> bool:
-        """Whether it claims that we said what we did not."""
+        """Whether it has not the values that it says, or claims that we said what we did not."""
+        if count_of(memoryview(message.body)) != message.count:
+            return True
+        if message.site != self._me.site:
+            return False
         said = self._next.get(message.stream, 1) if message.incarnation == self._me.incarnation else 0
         return message.incarnation >= self._me.incarnation and message.first + message.count > said
 

@@ -133,7 +133,7 @@ class Tree:
         if not fresh:
             self.counts["duplicates"] += message.count
             return self._prune(peer, now_us)
-        run = Run(stream, first, last, message.round, bytes(message.values))
+        run = Run(stream, first, last, message.round, bytes(message.body))
         announcers = self.missing.came(stream, first, last, peer, now_us)
         self.last_hop = max(self.last_hop, message.round)
         effects: list[Effect] = []

@@ -226,13 +226,13 @@ class Overlay:
         return [*self._alarm(now_us), *self._links.promote(now_us)]
 
     def _alarm(self, now_us: int) -> list[Effect]:
-        """One more is gone. If that were many lately, many others are, too: whom we know of is to hear of it."""
+        """One more is gone. If that were many lately, more are: we look after our neighbours, and tell whom we know to."""
         lately_us = now_us - self._config.settle_us
         self._gone_us = [gone_us for gone_us in self._gone_us if gone_us > lately_us] + [now_us]
         if len(self._gone_us) < self._config.alarm_after or now_us < self._alarmed_us + self._config.alarm_pause_us:
             return []
         self._alarmed_us = now_us
-        return [self._probe(contact, now_us, is_alarm=True) for contact in self.passive]
+        return [*self._affirm(now_us), *[self._probe(contact, now_us, is_alarm=True) for contact in self.passive]]
 
     # --- symmetry ---------------------------------------------------------------------------------------------------
 

@@ -171,7 +171,8 @@ class Neighbours:
         self.refused.clear()
         self.active.add(contact)
         self._changed(now_us)
-        effects += [v.Pin(contact.site), v.Emit(v.NeighborUp(contact))]
+        up = v.NeighborUp(contact)
+        effects += [v.Pin(contact.site), up, v.Emit(up)]
         return effects + self.beacons.greet(contact, self.me, now_us)
 
     def lower(self, site: Site, cause: Cause, now_us: int) -> list[Effect]:
@@ -181,7 +182,8 @@ class Neighbours:
             return []
         self.refused.clear()
         self._changed(now_us)
-        return [v.Unpin(site), v.Emit(v.NeighborDown(contact, cause))]
+        down = v.NeighborDown(contact, cause)
+        return [v.Unpin(site), down, v.Emit(down)]
 
     def _changed(self, now_us: int) -> None:
         self.changed_us = now_us

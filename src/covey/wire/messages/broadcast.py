@@ -36,7 +36,7 @@ Announced: TypeAlias = Annotated[
 
 
 class Gossip(msgspec.Struct, frozen=True, array_like=True, tag=176, gc=False):
-    """Messages `first`, `first + 1`, … of a stream, `count` of them; `values` is the encoded array of what they say.
+    """Messages `first`, `first + 1`, … of a stream, `count` of them; `body` is the encoded array of what they say.
 
     `round`: how many hops they have come with this one: 1 from their sender.
     """
@@ -47,7 +47,7 @@ class Gossip(msgspec.Struct, frozen=True, array_like=True, tag=176, gc=False):
     first: Seq
     count: Annotated[int, msgspec.Meta(ge=1, le=RUN_MAX)]
     round: Round
-    values: msgspec.Raw
+    body: msgspec.Raw
 
 
 class IHave(msgspec.Struct, frozen=True, array_like=True, tag=177, gc=False):
