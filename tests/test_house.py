@@ -48,10 +48,10 @@ LINES_MAX = 600
 LARGE: dict[str, int] = {
     "src/covey/api/hub_node.py": 440,
     "src/covey/api/hubs.py": 320,
-    "src/covey/api/mailboxes.py": 370,
+    "src/covey/api/mailboxes.py": 360,
     "src/covey/api/node.py": 580,
     "src/covey/core/vocabulary.py": 400,
-    "src/covey/protocols/claims/host.py": 410,
+    "src/covey/protocols/claims/host.py": 400,
     "src/covey/protocols/detector/machine.py": 430,
     "src/covey/protocols/detector/opinions.py": 330,
     "src/covey/protocols/groups/machine.py": 350,
@@ -63,8 +63,8 @@ LARGE: dict[str, int] = {
     "src/covey/protocols/registry/calls.py": 420,
     "src/covey/protocols/registry/hosting.py": 480,
     "src/covey/protocols/registry/hub.py": 490,
-    "src/covey/protocols/registry/machine.py": 510,
-    "src/covey/protocols/registry/moves.py": 520,
+    "src/covey/protocols/registry/machine.py": 500,
+    "src/covey/protocols/registry/moves.py": 510,
     "src/covey/protocols/replication/machine.py": 480,
     "src/covey/protocols/replication/shared.py": 350,
     "src/covey/rows/shared.py": 450,
@@ -77,7 +77,7 @@ LARGE: dict[str, int] = {
     "tests/api/test_options.py": 310,
     "tests/api/test_send.py": 410,
     "tests/protocols/claims/claims_world.py": 340,
-    "tests/protocols/claims/test_host.py": 370,
+    "tests/protocols/claims/test_host.py": 360,
     "tests/protocols/detector/detector_world.py": 340,
     "tests/protocols/direct/test_direct.py": 350,
     "tests/protocols/links/links_harness.py": 370,
@@ -91,7 +91,7 @@ LARGE: dict[str, int] = {
     "tests/protocols/replication/test_replication_shared.py": 320,
     "tests/runtime/test_nodes_over_tcp.py": 430,
     "tests/runtime/transport/test_memory.py": 360,
-    "tests/test_house.py": 350,
+    "tests/test_house.py": 340,
     "tests/test_setup.py": 320,
     "tests/wire/test_vectors.py": 350,
 }
@@ -329,7 +329,7 @@ def test_every_test_file_mirrors_a_place_in_the_sources_and_has_a_name_of_its_ow
         if path.name in seen:
             wrong.append(f"{at(path, 1)}: {seen[path.name].relative_to(ROOT)} has the same name")
         seen[path.name] = path
-        if ast.get_docstring(tree(path)) is None:
+        if not path.read_text(encoding="utf-8").startswith('"""'):
             wrong.append(f"{at(path, 1)}: say in a docstring what these tests hold")
     assert not list((ROOT / "tests").rglob("__init__.py")), "test folders are no packages"
     nothing(wrong)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 import covey
+from covey.core.claims import Elect, Relinquish, Seek
 from covey.protocols.claims.seats import MISSING, NO_STORAGE
-from covey.protocols.claims.vocabulary import Elect, Relinquish, Seek
 from covey.testing import Cluster, run
 from tests.testing.virtual import until
 
@@ -66,6 +68,7 @@ def test_three_named_nodes_with_storage_vote_for_guests_of_which_one_follows_the
     run(test)
 
 
+@pytest.mark.slow
 def test_a_guest_of_a_voters_name_has_no_vote_and_nothing_is_granted_and_people_are_told(caplog):
     async def test(cluster: Cluster) -> None:
         for name in NAMES[:2]:

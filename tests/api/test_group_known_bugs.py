@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 from functools import partial
 
+import pytest
+
 import covey
 from covey.testing import Cluster, run
 from tests.api.gather import KEY, counted, held, joined
@@ -75,6 +77,7 @@ def _has(node: covey.Node, members: list[covey.GroupMember]) -> bool:
     return node.group(KEY).members() == members
 
 
+@pytest.mark.slow
 def test_the_end_of_a_life_that_is_heard_late_does_not_touch_the_next_one():
     """pg's late DOWN after a reconnection removed what the new connection had brought."""
 

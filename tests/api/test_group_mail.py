@@ -231,6 +231,7 @@ def test_a_broadcast_is_one_message_for_each_node():
     run(test)
 
 
+@pytest.mark.slow
 def test_a_broadcast_reaches_more_mailboxes_of_one_node_than_fit_in_a_message():
     async def test(cluster: Cluster) -> None:
         one, other = await together(cluster, 2)

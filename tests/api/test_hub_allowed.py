@@ -8,7 +8,7 @@ import pytest
 
 from covey.api.hub_allowed import Allowed, check_modules
 from covey.core.errors import ConfigError
-from covey.protocols.registry.placement import runs
+from covey.protocols.registry.placement import can_run
 from covey.runtime.children import Start, name_of
 from tests.api.hub_children import session
 
@@ -24,13 +24,13 @@ def test_what_is_in_an_allowed_module_is_found_and_remembered():
 
 @pytest.mark.parametrize("module", ["tests.api", "tests", MODULE])
 def test_a_module_is_allowed_with_all_that_is_below_it(module):
-    assert runs(Allowed({}, (module,)).said, NAME)
+    assert can_run(Allowed({}, (module,)).said, NAME)
 
 
 @pytest.mark.parametrize("module", ["tests.api.hub_child", "tests.api.hub_children.more", "ests", "json"])
 def test_what_only_looks_like_it_is_not_allowed(module):
     allowed = Allowed({}, (module,))
-    assert not runs(allowed.said, NAME)
+    assert not can_run(allowed.said, NAME)
     assert allowed.get(NAME) is None
 
 

@@ -115,7 +115,7 @@ def test_s35_idle_costs_the_same_with_and_without_rows():
     run(test)
 
 
-@pytest.mark.parametrize("count, messages_each", [(8, 3), (10, 8)])
+@pytest.mark.parametrize("count, messages_each", [(8, 3), pytest.param(10, 8, marks=pytest.mark.slow)])
 def test_s35_one_child_more_costs_little_and_is_shown_at_once(count, messages_each):
     """35: at most 3 messages for each node, 10 kB in all, shown within 1 s.
 

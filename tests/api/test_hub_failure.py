@@ -19,6 +19,7 @@ from tests.testing.virtual import next_of, until
 # --- 10 crashes -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_s10_a_hundred_that_crash_are_back_on_their_nodes_within_a_second():
     """10: 100 new instances on six registries, one event for each per node, and no row gone meanwhile."""
 
@@ -137,6 +138,7 @@ def _all_show(hubs: list[covey.Hub], count: int) -> bool:
     return all(len(hub.nodes()) == count for hub in hubs)
 
 
+@pytest.mark.slow
 def test_s13_six_more_nodes_and_six_fewer_leave_each_child_once_on_its_owner():
     """13: 6 join at once, 6 leave one by one; each is told once to each that stays, and nobody sees a partition."""
 
@@ -169,6 +171,7 @@ def test_s13_six_more_nodes_and_six_fewer_leave_each_child_once_on_its_owner():
     run(test)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gap_s", [0.0, 0.12])
 def test_s13_four_of_ten_die_together_and_each_orphan_is_started_once(gap_s):
     """13: within 500 ms; what ran elsewhere stays where it is.

@@ -168,6 +168,7 @@ def test_s18_of_more_children_than_are_looked_at_in_one_turn_none_loses_its_stat
 # --- 19 no lost update ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_s19_no_acknowledged_call_is_lost_while_a_counter_moves_twenty_times():
     """19: 1,000 calls a second from two nodes; every answer is another number, and none takes 2 s."""

@@ -34,9 +34,11 @@ def test_the_page_has_the_numbers_of_each_profile(profile):
     assert f"| {bound_us(PROFILES[profile]) / 1e6:g} s |" in line
 
 
+LATER = ("laptop", 9.0), ("lan", 10.0), ("lan", 45.0), ("kubernetes", 27.0), ("kubernetes", 100.0)
+
+
 @pytest.mark.parametrize(
-    "profile, split_s",
-    [("laptop", 3.0), ("laptop", 9.0), ("lan", 10.0), ("lan", 45.0), ("kubernetes", 27.0), ("kubernetes", 100.0)],
+    "profile, split_s", [("laptop", 3.0), *[pytest.param(*split, marks=pytest.mark.slow) for split in LATER]]
 )
 def test_two_copies_end_within_the_bound_after_a_heal(profile, split_s):
     """Splits of which the links hear nothing, and longer ones; each child takes all of its time to end."""

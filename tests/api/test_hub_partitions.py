@@ -21,6 +21,7 @@ from tests.testing.virtual import until
 # --- 28 late messages -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_s28_what_was_said_before_a_stop_revives_nothing_and_before_a_start_ends_nothing():
     """28: everything said about rows is said again 10 s later, in reverse and in order."""
 
@@ -121,6 +122,7 @@ def test_s30_versions_decide_and_clocks_do_not(behind, monkeypatch):
 # --- 31 one is unreachable ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_s31_a_member_that_nobody_reaches_does_not_stall_the_others():
     """31: nine of ten settle within two rounds of one second while it is still listed."""
 

@@ -44,6 +44,7 @@ def test_a_kick_says_who_knows_of_it_and_the_kicked_one_goes_on_alone_and_says_b
     run(test)
 
 
+@pytest.mark.slow
 def test_a_kick_alarms_nobody_about_a_cluster_of_another_name():
     """The one that goes on alone asks nobody of the old cluster to replace those it has lost."""
 

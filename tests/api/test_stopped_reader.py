@@ -136,6 +136,7 @@ def test_one_that_stops_reading_delays_nobody_else_and_is_dropped_in_time(monkey
         assert after_s <= in_time_s
 
 
+@pytest.mark.slow
 def test_one_that_stops_for_good_is_silent_and_dropped_in_time():
     """It neither reads nor writes, as a stopped process does."""
 

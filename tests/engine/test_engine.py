@@ -76,15 +76,15 @@ def test_every_fact_and_command_is_handled_by_each_machine_that_is_to_hear_it(ki
     engine.replication.handle(row.HoldInstance(example(row.WriteRows).instance), 0)
     engine.groups.handle(groups_vocabulary.OpenMailbox(1), 0)
     engine.groups.handle(example(groups_vocabulary.JoinGroup), 0)
-    elect = claims_vocabulary.Elect(example(claims_vocabulary.Seek).id[0], ("peer:1", "me", "you"), "me")
-    if kind is not claims_vocabulary.Elect:
+    elect = leases_vocabulary.Elect(example(leases_vocabulary.Seek).id[0], ("peer:1", "me", "you"), "me")
+    if kind is not leases_vocabulary.Elect:
         engine.claims.handle(elect, 0)
     engine.registry.handle(example(registry_vocabulary.OpenHub), 0)
     if kind in (registry_vocabulary.OpenHub, registry_vocabulary.UpdateChild):
         with pytest.raises((NameTaken, UnknownName)):
             machine.handle(example(kind), 1)
         return
-    said = elect if kind is claims_vocabulary.Elect else example(kind)
+    said = elect if kind is leases_vocabulary.Elect else example(kind)
     for now_us in (1, 2):
         effects = machine.handle(said, now_us)
         assert isinstance(effects, (list, tuple))

@@ -203,11 +203,11 @@ def lost(seeds: range, make_gate: Callable[[GateConfig], Gate]) -> list[int]:
     return losers
 
 
-@pytest.mark.parametrize("first", range(0, 2_000, 500))
+@pytest.mark.parametrize("first", [0, *[pytest.param(first, marks=pytest.mark.slow) for first in (500, 1_000, 1_500)]])
 def test_no_peer_ever_saw_what_the_disk_lost(first):
     assert lost(range(first, first + 500), Gate) == []
 
 
-@pytest.mark.parametrize("leaky", [Open, HoldingInside])
+@pytest.mark.parametrize("leaky", [Open, pytest.param(HoldingInside, marks=pytest.mark.slow)])
 def test_the_same_crashes_lose_facts_without_the_gate(leaky):
     assert len(lost(range(400), leaky)) >= 20

@@ -80,6 +80,7 @@ class Stranger:
         return frame(self._dialler.proof())
 
 
+@pytest.mark.slow
 def test_ten_thousand_forged_kicks_and_suspicions_change_nothing_and_are_counted(cluster, monkeypatch):
     """No handshake at all, half of one, a whole one under another key; from `b`, or from somebody new."""
     world, a, b, c = cluster

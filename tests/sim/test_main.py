@@ -55,7 +55,9 @@ def test_the_summary_as_json_is_one_line():
 
 
 @pytest.mark.usefixtures("hopeless")
-@pytest.mark.parametrize("arguments", [["--seed", "7"], ["--seeds", "1", "--first-seed", "7"]])
+@pytest.mark.parametrize(
+    "arguments", [["--seed", "7"], pytest.param(["--seeds", "1", "--first-seed", "7"], marks=pytest.mark.slow)]
+)
 def test_a_run_that_fails_is_explained_and_the_status_is_one(arguments):
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 1

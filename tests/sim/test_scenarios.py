@@ -162,7 +162,7 @@ def test_m25_islands_that_start_at_one_instant_are_one_cluster_within_30_s():
     assert all(sorted(node.engine.membership.members()) == sorted(joined) for node in world.nodes)
 
 
-@pytest.mark.parametrize("seed", range(1, 4))
+@pytest.mark.parametrize("seed", [1, *[pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3)]])
 def test_m36_who_leaves_under_loss_is_seen_as_stopped_by_all_and_never_as_failed(seed):
     world = World(seed, config=DURABLE, faults=NetworkFaults(loss=0.05))
     laws = LifeLaws(world)

@@ -85,7 +85,7 @@ def test_nothing_passes_between_the_islands_of_a_partition_until_it_heals():
         left, right = nodes[:2], nodes[2:]
         cluster.partition(left, right)
         await until(lambda: meshed(left) and meshed(right), 15)
-        await asyncio.sleep(60)
+        await asyncio.sleep(20)
         assert meshed(left)
         assert meshed(right)
         async with right[0].events() as events:

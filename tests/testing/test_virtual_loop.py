@@ -92,6 +92,7 @@ def test_a_trace_does_not_depend_on_the_hash_seed(seed):
 # --- time -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_ten_thousand_virtual_sleeps_take_no_time_to_speak_of():
     async def sleep(_: Cluster) -> float:
         loop = asyncio.get_running_loop()

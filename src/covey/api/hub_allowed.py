@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from covey.core.errors import ConfigError, UsageError
-from covey.protocols.registry.placement import WHOLE, runs
+from covey.protocols.registry.placement import WHOLE, can_run
 from covey.runtime.children import Start, name_of
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class Allowed(dict[str, Start]):
 
     def get(self, name: str, default: Any = None) -> Any:
         """What bears this name; `default` where it is not allowed, or is not there."""
-        if name not in self and runs([module + WHOLE for module in self.modules], name):
+        if name not in self and can_run([module + WHOLE for module in self.modules], name):
             start = _find(name)
             if start is not None:
                 self[name] = start

@@ -144,7 +144,7 @@ class HubDesk:
 
 def _counts(hub: OpenHub) -> Answer:
     book = hub.machine.book
-    running = sum(1 for id in book.run() if id in book.children)
+    running = sum(1 for id in book.ids_running() if id in book.children)
     return {"children_count": len(book.children), "running": running, "settings": hub.wanted.options.settings}
 
 

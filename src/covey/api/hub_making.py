@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from covey.api.hub_allowed import Allowed, check_modules
-from covey.api.hub_node import HubOptions, Hubs
+from covey.api.hub_node import Hubs, WantedHub
 from covey.api.hub_specs import (
     ChildSpec,
     Majority,
@@ -21,12 +21,11 @@ from covey.api.hubs import Hub
 from covey.api.members import decode_meta
 from covey.api.options import Options
 from covey.core.errors import ConfigError
-from covey.protocols.registry.placement import WEIGHT_MAX, runs
+from covey.protocols.registry.placement import WEIGHT_MAX, can_run
 from covey.protocols.registry.rows import PREFIX
 from covey.protocols.registry.strategies.delta import Delta
 from covey.protocols.registry.strategies.strategy import SynchronizationStrategy
-from covey.protocols.registry.vocabulary import HubOptions as MachineOptions
-from covey.protocols.registry.vocabulary import NewChild
+from covey.protocols.registry.vocabulary import HubOptions, NewChild
 from covey.runtime.children import Resolve, Start
 from covey.wire.keys import Key, encode_key
 
@@ -83,14 +82,14 @@ def make_hub(
     if len({one.id for one in declared}) < len(declared):
         raise ConfigError("static: an id is there twice; each child has its own")
     settings = settings_of(split, resolve is not None, strategy)
-    options = MachineOptions(
+    options = HubOptions(
         node.name, starts.said, settings, voters, resolve is not None, weight, zone[:255], app_version, strategy,
     )  # fmt: skip
-    return Hub(hubs, name, PREFIX + encode_key(name), HubOptions(options, starts, declared, resolve))
+    return Hub(hubs, name, PREFIX + encode_key(name), WantedHub(options, starts, declared, resolve))
 
 
 def _static(spec: ChildSpec[Any], starts: Allowed) -> NewChild:
     new = new_child(spec)
-    if not runs(starts.said, new.spec.start):
+    if not can_run(starts.said, new.spec.start):
         raise ConfigError(f"static: this node does not run {new.spec.start!r}; pass it to children=[...] as well")
     return new

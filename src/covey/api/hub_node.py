@@ -35,7 +35,7 @@ from covey.core.ids import Origin, Site, short
 from covey.core.vocabulary import Abandon
 from covey.protocols.registry import vocabulary as h
 from covey.protocols.registry.hub import Hub as Machine
-from covey.protocols.registry.rows import Running, State
+from covey.protocols.registry.rows import PREFIX, Running, State
 from covey.runtime.children import Children, Resolve, Start
 from covey.runtime.guard import Guard, Watch
 from covey.runtime.watchdog import WatchdogGone
@@ -51,7 +51,7 @@ FOR_EVER = 1 << 62
 _meta_decoder = msgspec.msgpack.Decoder()
 
 
-class HubOptions(msgspec.Struct, frozen=True):
+class WantedHub(msgspec.Struct, frozen=True):
     """A hub as it is opened on this node."""
 
     options: h.HubOptions
@@ -59,7 +59,7 @@ class HubOptions(msgspec.Struct, frozen=True):
     static: tuple[h.NewChild, ...]
     resolve: Resolve | None
 
-    def same(self, other: HubOptions) -> bool:
+    def same(self, other: WantedHub) -> bool:
         """Whether one handle does for both."""
         return (self.options, self.static, self.resolve) == (other.options, other.static, other.resolve)
 
@@ -67,7 +67,7 @@ class HubOptions(msgspec.Struct, frozen=True):
 class OpenHub:
     """One hub that is open on this node, shared by all handles of it."""
 
-    def __init__(self, hubs: Hubs, instance: bytes, wanted: HubOptions) -> None:
+    def __init__(self, hubs: Hubs, instance: bytes, wanted: WantedHub) -> None:
         self.hubs = hubs
         self.instance = instance
         self.wanted = wanted
@@ -197,7 +197,7 @@ class OpenHub:
     @property
     def text(self) -> str:
         """Its name, for people."""
-        return repr(decode_key(self.instance[4:]))
+        return _name(self.instance)
 
 
 class Hubs:
@@ -260,7 +260,7 @@ class Hubs:
         """An open hub, if it is."""
         return self._open.get(instance)
 
-    async def enter(self, instance: bytes, wanted: HubOptions, handle: Any) -> OpenHub:
+    async def enter(self, instance: bytes, wanted: WantedHub, handle: Any) -> OpenHub:
         """Open a hub, or share one that is open already. Raises `ConfigError` for other options than it has.
 
         `handle` is what its children find as `ctx.hub`. One that still closes here is waited for, and where its
@@ -297,7 +297,7 @@ class Hubs:
         if instance not in self._open and (machine := self.machine.hubs.get(instance)) is not None:
             count = len(machine.hosting.hosted)
             raise UnavailableError(
-                f"the hub {decode_key(instance[4:])!r} was closed on this node, and {count} of its children have still "
+                f"the hub {_name(instance)} was closed on this node, and {count} of its children have still "
                 "not ended there; it was not opened: try again later, or open it in another process"
             )
 
@@ -424,6 +424,11 @@ def errors_of(hub: OpenHub, errors: tuple[h.ChildError, ...]) -> tuple[ChildErro
         ChildError(decode_key(one.id), one.site, hub.name_of(one.site), one.trouble.name.lower(), one.reason)
         for one in errors
     )
+
+
+def _name(instance: bytes) -> str:
+    """The name of a hub, for people."""
+    return repr(decode_key(instance[len(PREFIX) :]))
 
 
 def _metadata(encoded: bytes) -> Any:

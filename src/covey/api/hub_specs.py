@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeAlias, get_args
 
 from covey.core.errors import ConfigError, UsageError
+from covey.protocols.claims.electorate import SEATS
 from covey.protocols.registry.rows import Restart, Spec
 from covey.protocols.registry.strategies.delta import Delta
 from covey.protocols.registry.strategies.pubsub import check_interval
@@ -22,13 +23,11 @@ Runs: TypeAlias = Callable[..., Any]
 """What can be a child: a coroutine function, or a class with a coroutine method `run`; both get a `Context` first."""
 
 RestartPolicy: TypeAlias = Literal["permanent", "transient", "temporary"]
-Executor: TypeAlias = Literal["task", "process"]
 
 SHUTDOWN_TIMEOUT = 5.0  # seconds a child has to end before it is cancelled. Guess
 SECONDS_MAX = 86_400
 META_BYTES_MAX = 16_384  # of one child: every node of the hub keeps it. Guess
 SETTINGS_MAX = 1_000  # characters of how a strategy is written. Guess
-VOTERS = (3, 5)  # majority.md: three or five
 
 
 class Majority:
@@ -50,7 +49,7 @@ class Majority:
             raise ConfigError(f"voters: must be the names of nodes, and {wrong!r} is none")
         if len(set(names)) != len(names):
             raise ConfigError(f"voters: {', '.join(names)} has a name twice; each node votes once")
-        if len(names) not in VOTERS:
+        if len(names) not in SEATS:
             raise ConfigError(
                 f"voters: there are {len(names)}; name three nodes, or five: an even number survives no more failures "
                 "than the odd one below it, and with one nothing runs while it is away"

@@ -183,6 +183,7 @@ class CopyEnded(msgspec.Struct, frozen=True):
     """A copy on this node was ended, not by its own will. `why`: "fenced", "duplicate", or "gave up".
 
     "refused": it was to start here and did not, for this node does not allow that, or cannot read its arguments.
+    Else a sentence: `resolve` could not make one state of two, and that of the copy on this node counts.
     """
 
     id: Key

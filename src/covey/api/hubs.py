@@ -10,7 +10,7 @@ import msgspec
 
 from covey.api.events import Subscription
 from covey.api.group_values import CallFailed
-from covey.api.hub_node import HubOptions, Hubs, OpenHub, errors_of
+from covey.api.hub_node import Hubs, OpenHub, WantedHub, errors_of
 from covey.api.hub_specs import ChildSpec, Runs, encode_metadata, encode_value, new_child, timeout_us
 from covey.api.hub_values import Child, HubEvent, HubNode, StartResult, StopResult
 from covey.core.errors import ConfigError, UsageError
@@ -43,7 +43,7 @@ class Hub:
     `await hub.aclose()`. On leaving, children of this node move to others, or end. Look-ups are local.
     """
 
-    def __init__(self, hubs: Hubs, name: Key, instance: bytes, wanted: HubOptions) -> None:
+    def __init__(self, hubs: Hubs, name: Key, instance: bytes, wanted: WantedHub) -> None:
         self.name = name
         self._hubs = hubs
         self._instance = instance

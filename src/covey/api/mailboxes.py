@@ -51,9 +51,8 @@ class Mailbox:
         self._groups = groups
         self._meta = meta
         self._max = mailbox_max
-        self._queue: deque[g.Letter | GroupMessage | GroupCall | Lost] = (
-            deque()
-        )  # letters are decoded when they are read
+        # Letters are decoded when they are read.
+        self._queue: deque[g.Letter | GroupMessage | GroupCall | Lost] = deque()
         self._unread = 0  # messages in the queue; between two of them stands at most one `Lost`
         self._unread_bytes = 0
         self._unread_calls = 0
@@ -63,8 +62,8 @@ class Mailbox:
         self._number = 0
         self._owner: tuple[asyncio.Task[Any], Callable[[asyncio.Task[Any]], object]] | None = None  # it ends with that
         self._unanswered: dict[tuple[g.Address, int], None] = {}
-        self._targets: Targets | None = None  # whom the last broadcast was for, this one among them
-        self._left_over: Targets = {}  # and without
+        self._targets: Targets | None = None  # the members of the group at the last broadcast, this one among them
+        self._targets_but_us: Targets = {}  # the same without this one
         self._from: GroupMember | None = None  # who sent the last message
         self._from_address: g.Address | None = None
 
@@ -201,8 +200,8 @@ class Mailbox:
         targets = self._groups.machine.targets(group._scope, group._encoded)
         if targets is not self._targets:
             self._targets = targets
-            self._left_over = self._groups.without(self._number, targets)
-        return self._left_over
+            self._targets_but_us = self._groups.without(self._number, targets)
+        return self._targets_but_us
 
     async def call(self, to: GroupMember, payload: Any, timeout: float = 5.0) -> Any:
         """Send to one member and wait for its answer.

@@ -22,10 +22,9 @@ SECOND_US = 1_000_000
 HUB = PREFIX + encode_key("h")
 IDS = tuple(encode_key(f"c{number}") for number in range(8))
 STATIC = tuple(encode_key(f"s{number}") for number in range(3))  # what hubs declare: nobody stops these
+NO_ARGUMENTS, NO_METADATA = b"\x92\x90\x80", b"\x80"
+STATIC_SPEC = Spec(COUNT, NO_ARGUMENTS, Restart.PERMANENT, 500_000, 0)
 DOINGS = {"start": 8, "stop": 4, "call": 40, "demand": 8, "cast": 4, "crash": 6, "update": 2, "reopen": 1, "abandon": 1}
-
-
-STATIC_SPEC = Spec(COUNT, b"\x92\x90\x80", Restart.PERMANENT, 500_000, 0)
 
 
 class HubUser:
@@ -61,7 +60,7 @@ class HubUser:
         self.is_open = True
         self.shown.clear()
         self.declared = dict.fromkeys(self.world.chance.sample(STATIC, self.world.chance.choice((0, 1, 3))))
-        static = tuple(h.NewChild(id, STATIC_SPEC, b"\x80") for id in self.declared)
+        static = tuple(h.NewChild(id, STATIC_SPEC, NO_METADATA) for id in self.declared)
         self._opening = self.request()
         self.node.feed(h.OpenHub(self._opening, HUB, options, static))
 
@@ -73,12 +72,12 @@ class HubUser:
 
     def _spec(self, start: str, rng: Random) -> Spec:
         restart = Restart.TRANSIENT if start == ONCE else rng.choice((Restart.PERMANENT, Restart.TRANSIENT))
-        return Spec(start, b"\x92\x90\x80", restart, rng.choice((0, 500_000, 5 * SECOND_US)), 0)
+        return Spec(start, NO_ARGUMENTS, restart, rng.choice((0, 500_000, 5 * SECOND_US)), 0)
 
     def start(self, rng: Random) -> None:
         """Some children."""
         names = rng.sample(IDS, rng.choice((1, 1, 2, 4)))
-        new = tuple(h.NewChild(id, self._spec(rng.choice(STARTS), rng), b"\x80") for id in names)
+        new = tuple(h.NewChild(id, self._spec(rng.choice(STARTS), rng), NO_METADATA) for id in names)
         timeout_us = rng.choice((0, SECOND_US, 10 * SECOND_US))
         flags = rng.random() < 0.2, rng.random() < 0.3, rng.random() < 0.3
         command = h.StartChildren(self.request(), HUB, new, timeout_us, *flags)
@@ -121,7 +120,7 @@ class HubUser:
             case "call":
                 self.call(id, timeout_us=rng.choice((SECOND_US, 5 * SECOND_US)))
             case "demand":
-                self.call(id, h.NewChild(id, self._spec(COUNT, rng), b"\x80"))
+                self.call(id, h.NewChild(id, self._spec(COUNT, rng), NO_METADATA))
             case "cast":
                 self.node.feed(h.CallChild(0, HUB, id, msgspec.msgpack.encode(self.world.work()), SECOND_US))
             case "crash":
@@ -204,6 +203,6 @@ class HubUser:
             self.shown.clear()
             return
         book = hub.book
-        ids = dict.fromkeys([*book.children, *book.run()])
+        ids = dict.fromkeys([*book.children, *book.ids_running()])
         there = {id: h.Shown(book.children.get(id), tuple(book.running(id).items())) for id in ids}
         invariant(self.shown == there, "the fold of the events is the book")

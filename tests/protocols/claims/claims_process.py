@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from covey.api.members import encode_meta
+from covey.core.claims import ClaimWon, Elect, LeaseEnded, Relinquish
 from covey.core.errors import UsageError
 from covey.core.ids import ClusterId, Contact, Site
 from covey.core.vocabulary import (
@@ -25,16 +26,7 @@ from covey.core.vocabulary import (
 )
 from covey.engine.gate import Gate, GateConfig, Persisted, PersistFailed, StorageRecovered, StorageTrouble, Store
 from covey.protocols.claims.host import Host
-from covey.protocols.claims.vocabulary import (
-    ClaimWon,
-    Elect,
-    ForVoter,
-    FromVoter,
-    LeaseEnded,
-    Relinquish,
-    SeatEmpty,
-    VotersDiffer,
-)
+from covey.protocols.claims.vocabulary import ForVoter, FromVoter, SeatEmpty, VotersDiffer
 from covey.protocols.claims.voter import Voter
 from covey.wire.messages.claims import Claim, Grant, Id, Refusal, Release, Released, Seats
 

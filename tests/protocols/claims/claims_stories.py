@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from covey.protocols.claims.vocabulary import Seek
+from covey.core.claims import Seek
 from tests.protocols.claims.claims_process import Process
 from tests.protocols.claims.claims_world import SECOND, Faults, World
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from covey.protocols.claims.vocabulary import Relinquish, Seek
+from covey.core.claims import Relinquish, Seek
 from covey.wire.messages.claims import Freed, Id
 from tests.protocols.claims.claims_process import Copy, Process
 from tests.protocols.claims.claims_world import SECOND, World

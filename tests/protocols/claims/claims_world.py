@@ -14,9 +14,9 @@ from random import Random
 
 import msgspec
 
+from covey.core.claims import Relinquish
 from covey.core.ids import Site
 from covey.protocols.claims.config import ClaimsConfig
-from covey.protocols.claims.vocabulary import Relinquish
 from covey.wire.messages.claims import Id
 from tests.protocols.claims.claims_process import HUB, Copy, Process
 

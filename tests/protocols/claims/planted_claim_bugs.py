@@ -11,6 +11,7 @@ import pytest
 
 from covey.core.ids import Site
 from covey.protocols.claims.bids import Bid
+from covey.protocols.claims.electorate import Electorate
 from covey.protocols.claims.host import Host
 from covey.protocols.claims.seats import Bench
 from covey.protocols.claims.votes import Votes
@@ -57,7 +58,7 @@ def a_release_frees_whatever_that_life_has(patch: Patch) -> None:
 
 def grants_are_counted_not_whose_they_are(patch: Patch) -> None:
     """Five durable nodes, three expected: any two of the five are taken for a majority."""
-    patch.setattr(Bid, "needed", property(lambda self: 2))
+    patch.setattr(Electorate, "needed", property(lambda self: 2))
 
 
 def nobody_waits_after_a_restart(patch: Patch) -> None:

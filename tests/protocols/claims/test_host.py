@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from covey.api.members import encode_meta
+from covey.core.claims import ClaimWon, Elect, LeaseEnded, Relinquish, Seek
 from covey.core.clock import EPOCH_MAX, STAMP_MAX, pack
 from covey.core.errors import ConfigError, UsageError
 from covey.core.ids import ClusterId, Contact, Site
@@ -23,17 +24,7 @@ from covey.core.vocabulary import (
 )
 from covey.protocols.claims.config import SECOND_US, ClaimsConfig
 from covey.protocols.claims.host import Host
-from covey.protocols.claims.vocabulary import (
-    ClaimWon,
-    Elect,
-    EpochsAhead,
-    ForVoter,
-    FromVoter,
-    LeaseEnded,
-    Relinquish,
-    Seek,
-    VotersDiffer,
-)
+from covey.protocols.claims.vocabulary import EpochsAhead, ForVoter, FromVoter, VotersDiffer
 from covey.wire.messages.claims import Claim, Grant, Refusal, Release, Released
 
 HUB = b"hub"

@@ -6,6 +6,7 @@ from random import Random
 from typing import Any
 
 from covey.api.members import encode_meta
+from covey.core.claims import Elect
 from covey.core.ids import ClusterId, Contact, Site
 from covey.core.vocabulary import (
     Channel,
@@ -23,7 +24,7 @@ from covey.protocols.claims import seats as reasons
 from covey.protocols.claims.config import ClaimsConfig
 from covey.protocols.claims.electorate import electorate_of
 from covey.protocols.claims.stored import read
-from covey.protocols.claims.vocabulary import Elect, SeatEmpty
+from covey.protocols.claims.vocabulary import SeatEmpty
 from covey.protocols.claims.voter import Voter
 from covey.wire.messages.claims import PROMISED, SEATED, SEEN, Seats
 

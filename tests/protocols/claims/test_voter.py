@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from covey.core.claims import Elect
 from covey.core.clock import pack
 from covey.core.ids import ClusterId, Contact, Site
 from covey.core.vocabulary import (
@@ -22,7 +23,7 @@ from covey.core.vocabulary import (
 from covey.protocols.claims.config import ClaimsConfig
 from covey.protocols.claims.electorate import electorate_of
 from covey.protocols.claims.stored import LOG, Seating, seating_record
-from covey.protocols.claims.vocabulary import Elect, ForVoter, FromVoter, VotersDiffer
+from covey.protocols.claims.vocabulary import ForVoter, FromVoter, VotersDiffer
 from covey.protocols.claims.voter import Voter
 from covey.wire.messages.claims import Claim, Grant, Refusal, Release
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
+
 from covey.core.vocabulary import Liveness
 from covey.wire.messages.detector import Table, TableDigest
 from tests.protocols.detector.detector_bench import ME, SECOND, A, B, Bench, C, D, contact, rumour
@@ -38,6 +40,7 @@ def test_the_answer_is_what_the_other_lacks() -> None:
     assert bench.hear(D, Table(b"a" * 16, b"b" * 16, (rumour(B, SUSPECT, 0, by=A),), True)) == []
 
 
+@pytest.mark.slow
 def test_a_large_table_goes_in_parts_whose_ranges_follow_one_another() -> None:
     world = DetectorWorld(0, 2500, acquainted=False, check_every=10**9)
     world.acquaint(0, range(2500))

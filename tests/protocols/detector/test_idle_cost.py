@@ -13,7 +13,7 @@ TCP_IP_BYTES = 52  # headers of a segment with timestamps
 TLS_BYTES = 22  # a record's head and tag
 
 
-@pytest.mark.parametrize("nodes", [5, 20, 100])
+@pytest.mark.parametrize("nodes", [5, 20, pytest.param(100, marks=pytest.mark.slow)])
 def test_idle_nodes_send_one_ping_and_one_ack_an_interval(nodes: int) -> None:
     world = DetectorWorld(nodes, nodes, check_every=101)
     world.links |= {(a, b) for a in range(nodes) for b in range(a + 1, nodes)}

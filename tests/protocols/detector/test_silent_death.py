@@ -36,7 +36,9 @@ def test_m26_100_nodes_with_loss_find_a_silent_death_and_kill_nobody_else() -> N
     assert max(spread) <= 0.5
 
 
-@pytest.mark.parametrize("nodes, seconds", [(2, 6.0), (3, 8.0), (5, 8.0), (10, 8.0), (20, 10.0)])
+@pytest.mark.parametrize(
+    "nodes, seconds", [(2, 6.0), (3, 8.0), (5, 8.0), (10, 8.0), pytest.param(20, 10.0, marks=pytest.mark.slow)]
+)
 def test_small_clusters_find_a_silent_death_after_the_short_time(nodes: int, seconds: float) -> None:
     for seed in range(5):
         world = DetectorWorld(seed, nodes)

@@ -58,11 +58,11 @@ def settled(net: Net, said: tuple[list[str], list[str]]) -> None:
     "kinds, eager, senders",
     [
         (("directed", "directed"), ("turn",), "ab"),
-        (("directed", "blind"), ("turn", *CONNECTS), "ab"),
-        (("blind", "directed"), ("turn", *CONNECTS), "ab"),
+        pytest.param(("directed", "blind"), ("turn", *CONNECTS), "ab", marks=pytest.mark.slow),
+        pytest.param(("blind", "directed"), ("turn", *CONNECTS), "ab", marks=pytest.mark.slow),
         (("blind", "blind"), ("turn",), ""),
-        (("blind", "blind"), ("turn", *CONNECTS), "a"),
-        (("blind", "blind"), ("turn", *CONNECTS), "b"),
+        pytest.param(("blind", "blind"), ("turn", *CONNECTS), "a", marks=pytest.mark.slow),
+        pytest.param(("blind", "blind"), ("turn", *CONNECTS), "b", marks=pytest.mark.slow),
     ],
 )
 def test_two_dials_make_one_link_in_every_order(kinds, eager, senders):

@@ -71,7 +71,7 @@ def test_who_runs_a_child_is_there_as_long_as_its_row_is():
     assert list(book.running(ID)) == [(A, 3), (B, 1)]
     assert fold(book, (key, None), (key, None)) == [ID]
     assert fold(book, (key, b"\xc1"), owner=B, incarnation=1) == [ID]
-    assert (book.running(ID), list(book.run()), book.nonsense) == ({}, [], 1)
+    assert (book.running(ID), list(book.ids_running()), book.nonsense) == ({}, [], 1)
 
 
 def test_who_takes_part_goes_with_its_life():

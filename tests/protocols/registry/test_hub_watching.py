@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from covey.core import children as c
-from covey.core.vocabulary import MessagesReceived
+from covey.core.vocabulary import Abandon, MessagesReceived
 from covey.protocols.registry import watching
 from covey.protocols.registry.config import RegistryConfig
 from covey.protocols.registry.vocabulary import Trouble
@@ -37,6 +37,22 @@ def test_visible_everywhere_ends_with_the_deadline_and_names_who_does_not_show_i
     outcome = world.outcomes[1]
     assert {error.site for error in outcome.errors} == {site("b"), site("c")}
     assert {error.trouble for error in outcome.errors} == {Trouble.NO_RESPONSE}
+
+
+def test_who_gives_up_while_others_are_asked_takes_all_back_whatever_they_answer():
+    world = RegistryWorld("ab")
+    (there,) = world.home("b")
+    world.auto.discard(c.StopChild)
+    world.delivers = lambda to, message: not isinstance(message, Watched)
+    world.start(there, everywhere=True, rollback=True)
+    number = next(message.number for _, _, message in world.sent if type(message) is Watch)
+    world.give("a", Abandon(1))
+    world.give("a", MessagesReceived(site("b"), (Watched(HUB, number),)))
+    world.hub("a").check()
+    world.give("b", c.ChildExited(world.copy("b", there), c.Ending.STOPPED))
+    world.advance(1)
+    assert not world.shared
+    assert world.outcomes[1].rolled_back
 
 
 def test_visible_everywhere_does_not_wait_for_a_child_that_is_done():

@@ -50,6 +50,14 @@ def test_a_cast_counts_as_done_once_it_is_taken():
     assert box.put(letter(1, kind=CAST), 0, 0) == Reply(CAST, b"", 100)
 
 
+def test_a_cast_that_came_twice_while_it_waited_is_done_once_it_is_taken():
+    box = mailbox()
+    assert [box.put(letter(1, kind=CAST), 0, 0), box.put(letter(1, kind=CAST), 0, 0)] == [Put.TAKEN, Put.AGAIN]
+    assert box.take(0) == letter(1, kind=CAST)
+    box.check()
+    assert (box.empty(), box.take(0)) == ([], None)
+
+
 def test_what_nobody_waits_for_any_more_is_not_given_out():
     box = mailbox()
     box.put(letter(1, until_us=10), 0, 0)
@@ -138,6 +146,7 @@ def test_what_moves_is_emptied_and_known_at_the_other_host():
 
 
 ACTS = st.tuples(st.integers(0, 3), st.integers(1, 6), st.sampled_from([A, B]), st.integers(0, 4))
+KINDS = {A: CALL, B: CAST}
 
 
 @given(st.lists(ACTS, max_size=40))
@@ -148,12 +157,13 @@ def test_no_letter_is_given_out_twice_whatever_comes_in_which_order(acts):
     for now_us, (act, number, sender, low) in enumerate(acts):
         if act <= 1:
             lows[sender] = max(lows[sender], low)
-            box.put(letter(number, sender, until_us=now_us + 1000), lows[sender], now_us)
+            box.put(letter(number, sender, until_us=now_us + 1000, kind=KINDS[sender]), lows[sender], now_us)
         elif act == 2:
             taken = box.take(now_us)
             if taken is not None:
                 given_out[taken.key] = given_out.get(taken.key, 0) + 1
-                box.answered(taken, Reply(REPLY, b"", taken.until_us))
+                if taken.kind == CALL:
+                    box.answered(taken, Reply(REPLY, b"", taken.until_us))
         else:
             assert all(reply.until_us > now_us for _, reply in box.answers(now_us))
         box.check()

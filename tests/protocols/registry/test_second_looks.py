@@ -21,7 +21,7 @@ def test_a_child_whose_target_went_away_runs_on_under_the_claim_that_it_still_ha
     world.claims[site("a")].leases[HUB, encode_key("x")] = world.now_us + 100 * SECOND_US
     hub = world.hub("a")
     hosted = hub.hosting.hosted[encode_key("x")]
-    hub.hosting.ask_to_leave(hosted, hub.moves._begin(hosted, (site("b"), 1), False), world.now_us)
+    hub.hosting.ask_to_leave(hosted, hub.moves._begin(hosted, (site("b"), 1), False))
     copy = world.copy("a", "x")
     world.take("a")
     world.give("a", c.HandoverGiven(copy, b"\x07"))
@@ -65,7 +65,7 @@ def test_who_claims_what_is_shown_to_run_elsewhere_gives_up_though_it_was_handed
     world.start(id)
     hosted = world.hub("a").hosting.hosted[encode_key(id)]
     assert hosted.phase is Phase.CLAIMING
-    hosted.arrived = site("b"), 1, 3
+    hosted.arrived = (site("b"), 1), 3
     running = rows.encode(rows.Running(5, 1, rows.State.RUNNING))
     world.owned[site("b")][rows.running_key(encode_key(id))] = running
     world.hide("b", "a")

@@ -249,7 +249,7 @@ def test_rows_of_lives_that_do_not_count_and_of_other_instances_are_not_taken():
     assert b.shows(a) == {}
 
 
-@pytest.mark.parametrize("count", [0, 1, 700])
+@pytest.mark.parametrize("count", [0, 1, pytest.param(700, marks=pytest.mark.slow)])
 def test_how_many_pieces_there_are(count):
     net, a, _ = driven()
     for number in range(count):

@@ -72,6 +72,7 @@ def test_whoever_crashes_when_and_with_whatever_on_its_disk_all_end_alike(seed):
     play(seed)
 
 
+@pytest.mark.slow
 def test_the_play_finds_that_removals_are_not_kept(monkeypatch):
     begin = Keeping._begin
 

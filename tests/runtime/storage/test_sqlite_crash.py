@@ -63,6 +63,7 @@ def expected(states, length):
     return [found for size, found in states if size <= length][-1]
 
 
+@pytest.mark.slow
 def test_a_log_torn_at_any_byte_leaves_what_the_whole_transactions_before_it_left(torn):
     path, states = torn
     log = Path(f"{path}-wal")

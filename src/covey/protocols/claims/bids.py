@@ -42,16 +42,12 @@ class Bid:
         self.losses = 0  # duels in a row that ended without a majority
         self.told_us = 0  # until when a voter told us, in this duel, that somebody is protected
 
-    @property
-    def needed(self) -> int:
-        """More than half of the seats, empty or not."""
-        return self.electorate.needed
-
     def lease_us(self, fence_after_us: int) -> int:
         """Until when it may be served, on our clock; 0 without a majority."""
-        if len(self.granted) < self.needed:
+        needed = self.electorate.needed
+        if len(self.granted) < needed:
             return 0
-        return sorted(self.granted.values(), reverse=True)[self.needed - 1] + fence_after_us
+        return sorted(self.granted.values(), reverse=True)[needed - 1] + fence_after_us
 
     def hears(self, epoch: int) -> None:
         """Some voter has granted, or forgotten, as high an epoch."""

@@ -20,6 +20,7 @@ from typing import Any, assert_never
 
 import msgspec
 
+from covey.core.claims import ClaimWon, Elect, LeaseEnded, Relinquish, Seek
 from covey.core.clock import STAMP_MAX, HybridClock
 from covey.core.errors import UsageError, invariant
 from covey.core.ids import Contact, Site
@@ -38,18 +39,8 @@ from covey.core.vocabulary import (
 from covey.protocols.claims.bids import Bid
 from covey.protocols.claims.config import ClaimsConfig
 from covey.protocols.claims.electorate import Bearers, Electorate, electorate_of
-from covey.protocols.claims.givings import Givings
-from covey.protocols.claims.vocabulary import (
-    ClaimWon,
-    Elect,
-    EpochsAhead,
-    ForVoter,
-    FromVoter,
-    LeaseEnded,
-    Relinquish,
-    Seek,
-    VotersDiffer,
-)
+from covey.protocols.claims.releases import Releases
+from covey.protocols.claims.vocabulary import EpochsAhead, ForVoter, FromVoter, VotersDiffer
 from covey.wire.messages.claims import Claim, Freed, Grant, Id, Refusal, Release, Released
 
 Effect = Any
@@ -88,7 +79,7 @@ class Host:
         self._unsaid: list[Effect] = []  # what time brought when a command was refused
         self._tops: dict[Id, int] = {}  # the highest epoch that this life ever claimed: a late Release says as much
         self._top = 0  # the same of ids that are forgotten
-        self._givings = Givings(self._renew_us, self._timers)
+        self._releases = Releases(self._renew_us, self._timers)
         self._told: dict[VotersDiffer | EpochsAhead, None] = {}
         self._counts = dict.fromkeys(("won", "duels", "lapsed"), 0)
         self._handlers: dict[type, Callable[[Any, int], list[Effect]]] = {
@@ -126,10 +117,10 @@ class Host:
             invariant(not bid.token or bool(bid.epoch), "who holds claims")
             invariant(bid.epoch <= bid.heard + 1, "a claim is just above what was heard")
             invariant(all(seat < len(bid.electorate.names) for seat in bid.granted), "only voters grant")
-            below = not bid.epoch or self._givings.below(id, bid.epoch)
+            below = not bid.epoch or self._releases.below(id, bid.epoch)
             invariant(below, "what is given back lies below what is claimed")
         invariant(self._again.keys() <= self._ending.keys(), "what is sought again has not ended yet")
-        self._givings.check()
+        self._releases.check()
         self._bearers.check()
 
     def statistics(self) -> HostStatistics:
@@ -249,7 +240,7 @@ class Host:
 
     def _hear(self, voter: Site, message: Grant | Refusal | Released, now_us: int) -> list[Effect]:
         if isinstance(message, Released):
-            self._givings.heard(voter, message)
+            self._releases.heard(voter, message)
             return []
         bid = self._bids.get(message.id)
         if bid is None or message.incarnation != self._me.incarnation:
@@ -323,7 +314,7 @@ class Host:
                 case "unsaid":
                     pass
                 case "give":
-                    effects += self._say_all(self._givings.say(which[0], which[1], now_us))
+                    effects += self._say_all(self._releases.say(which[0], which[1], now_us))
                 case _:
                     assert_never(what)
         return effects
@@ -364,7 +355,7 @@ class Host:
             return []
         freed = (*bid.life, bid.epoch)
         until_us = bid.sent_us + self._config.wait_us
-        return self._say_all(self._givings.begin(bid.id, freed, self._asked(bid.electorate), until_us, now_us))
+        return self._say_all(self._releases.begin(bid.id, freed, self._asked(bid.electorate), until_us, now_us))
 
     def _say_all(self, said: list[tuple[Site, Release]]) -> list[Effect]:
         return [self._say(voter, release) for voter, release in said]

@@ -1,16 +1,11 @@
-"""What only claims say and hear."""
+"""What only claims say and hear. What they say to whoever runs children stands in `core.claims`."""
 
 from __future__ import annotations
 
 import msgspec
 
-from covey.core.claims import ClaimWon, Elect, LeaseEnded, Relinquish, Seek
 from covey.core.ids import Site
 from covey.wire.messages.claims import Claim, Grant, Refusal, Release, Released
-
-__all__ = (
-    "ClaimWon", "Elect", "ForVoter", "FromVoter", "LeaseEnded", "Relinquish", "Seek", "VotersDiffer",
-)  # fmt: skip
 
 
 class ForVoter(msgspec.Struct, frozen=True, gc=False):

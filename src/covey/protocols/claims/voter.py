@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from covey.core.claims import Elect
 from covey.core.clock import HybridClock, pack
 from covey.core.errors import invariant
 from covey.core.ids import Contact, Site
@@ -38,7 +39,7 @@ from covey.protocols.claims.config import ClaimsConfig
 from covey.protocols.claims.electorate import Electorate, electorate_of
 from covey.protocols.claims.seats import Bench
 from covey.protocols.claims.stored import LOG, floor_record, read, vote_record
-from covey.protocols.claims.vocabulary import Elect, ForVoter, FromVoter, VotersDiffer
+from covey.protocols.claims.vocabulary import ForVoter, FromVoter, VotersDiffer
 from covey.protocols.claims.votes import Votes
 from covey.wire.messages.claims import Claim, Grant, Refusal, Release, Released, Seats
 

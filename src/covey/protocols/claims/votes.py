@@ -9,17 +9,14 @@ it was is not, so after a restart everything is taken for granted just now.
 from __future__ import annotations
 
 from itertools import islice
-from typing import TypeAlias
 
 import msgspec
 
 from covey.core.errors import invariant
 from covey.core.ids import Origin
-from covey.wire.messages.claims import Id
+from covey.wire.messages.claims import Freed, Id
 
 LOOKED_AT = 16  # of those that were granted longest ago, to find one that does not bind
-
-Freed: TypeAlias = tuple[bytes, int, int]
 
 
 class Vote(msgspec.Struct, frozen=True, array_like=True, gc=False):

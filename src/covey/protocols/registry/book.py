@@ -41,7 +41,7 @@ class Book:
         """The lives that run a child, in the order in which they came here. Not to be changed."""
         return self._running.get(id, {})
 
-    def run(self) -> Iterator[bytes]:
+    def ids_running(self) -> Iterator[bytes]:
         """Whatever runs anywhere, child or not any more."""
         return iter(self._running)
 

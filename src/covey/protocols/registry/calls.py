@@ -8,7 +8,7 @@ who has it. When it is gone, as with a host that died, nobody can know.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -130,14 +130,17 @@ class Calls:
 
     def touched(self, id: bytes, now_us: int) -> None:
         """A child is shown otherwise: who waits for it may find it, or whoever has its mailbox now."""
-        for number in list(self._by_child.get(id, ())):
-            pending = self._pending.get(number)
-            if pending is None:
-                continue
+        for pending in self._waiting_for(id):
             if pending.said_to is None:
                 self._route(pending, now_us)
             elif pending.said_to != self._ground.me and (heir := self._heir(pending)) is not None:
                 self._inherited(pending, heir, now_us)
+
+    def _waiting_for(self, id: bytes) -> Iterator[Pending]:
+        """The letters for a child; one may have its outcome by the time that those before it are seen to."""
+        for number in list(self._by_child.get(id, ())):
+            if (pending := self._pending.get(number)) is not None:
+                yield pending
 
     def _route(self, pending: Pending, now_us: int) -> None:
         """Say it to whoever runs its child, or is to."""
@@ -238,7 +241,7 @@ class Calls:
         ground, command = self._ground, pending.command
         kind = wire.CALL if command.request else wire.CAST
         self._said(pending, ground.me, mailbox)
-        ground.calm("again", pending.number)  # what is here is not lost
+        ground.cancel("again", pending.number)  # what is here is not lost
         letter = Letter(ground.me, pending.number, pending.deadline_us, kind, command.payload, pending.attempt)
         if not self._hosting.deliver(command.id, letter, self.low, now_us, mailbox):
             self._unsaid(pending)
@@ -323,8 +326,7 @@ class Calls:
 
     def failed(self, id: bytes, why: str, now_us: int) -> None:
         """A child that was started here did not start: who waits for that hears it, once it is shown no more."""
-        for number in list(self._by_child.get(id, ())):
-            pending = self._pending[number]
+        for pending in self._waiting_for(id):
             pending.failed = why
             if pending.said_to is None:
                 self._route(pending, now_us)
@@ -405,8 +407,8 @@ class Calls:
         if not numbers:
             del self._by_child[id]
         self._requests.pop(pending.command.request, None)
-        self._ground.calm("deadline", number)
-        self._ground.calm("again", number)
+        self._ground.cancel("deadline", number)
+        self._ground.cancel("again", number)
 
 
 def _may_have_run(life: Origin | None, why: str) -> DeadlineExceeded:

@@ -12,7 +12,7 @@ class RegistryConfig(msgspec.Struct, frozen=True):
 
     settle_us: int = 3 * SECOND_US  # who hears of nobody for so long places alone (DESIGN 3.8). Guess
     joined_settle_us: int = 300_000  # who has joined waits only for others' first rows. Guess
-    statics_us: int = 200_000  # whoever declares children starts them so much after whoever comes before it. Guess
+    turn_us: int = 200_000  # whoever declares children starts them so much after whoever comes before it. Guess
     doubt_us: int = 500_000  # who is said to be down, and is linked to us, has so long to deny it. Guess: two probes
     stable_us: int = 2 * SECOND_US  # a view is stable after that, and children move back. Guess
     moves_max: int = 32  # at a time, from one node. Guess
@@ -40,4 +40,4 @@ class RegistryConfig(msgspec.Struct, frozen=True):
     tries_us_max: int = 1 * SECOND_US
     hubs_max: int = 64
     state_bytes_max: int = 900_000  # of a handed over state: it travels in one message
-    hints_max: int = 10_000  # where children went that were here. Guess
+    hints_max: int = 10_000  # where children went that were here, and handovers that were answered. Guess

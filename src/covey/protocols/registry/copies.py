@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from covey.core.children import Copy
 from covey.core.claims import Freed
-from covey.core.ids import Dot, Origin, Site
+from covey.core.ids import Dot, Origin
 from covey.protocols.registry.config import RegistryConfig
 from covey.protocols.registry.mailbox import Letter, Mailbox
 from covey.protocols.registry.rows import Spec, State
@@ -64,8 +64,8 @@ class Hosted:
     """
 
     __slots__ = (
-        "active_us", "announced", "arrived", "births", "carried", "copy", "delivered", "ends", "epoch", "error",
-        "failures", "first", "fresh", "id", "letters", "mailbox", "move", "phase", "refused", "restarts", "spec",
+        "active_us", "announced", "arrived", "births", "calls", "carried", "copy", "delivered", "ends", "epoch",
+        "error", "failures", "first", "fresh", "id", "mailbox", "move", "phase", "refused", "restarts", "spec",
         "started_us", "state", "stuck", "theirs", "until_us", "waits",
     )  # fmt: skip
 
@@ -80,7 +80,7 @@ class Hosted:
         self.fresh = True  # it has not run here yet
         self.mailbox = mailbox
         self.delivered: dict[int, Letter] = {}  # what the copy has and has not answered
-        self.letters = 0  # that were delivered
+        self.calls = 0  # that were delivered: the number of the last one
         self.waits = False  # the copy waits for its next letter
         self.restarts: deque[int] = deque()  # when it failed
         self.failures = 0  # in a row
@@ -88,7 +88,7 @@ class Hosted:
         self.theirs: bytes | None = None  # what a duplicate left
         self.move: Move | None = None
         self.refused: tuple[Origin, int] | None = None  # who could not take it over, and until when it is not asked
-        self.arrived: tuple[Site, int, int] | None = None  # whose life it came from and by which move; not confirmed
+        self.arrived: tuple[Origin, int] | None = None  # whose life it came from and by which move; not confirmed
         self.carried: dict[tuple[Origin, int], int] = {}  # attempts that came with it: its former host has them too
         self.error = ""
         self.ends = False  # for good, once it has ended

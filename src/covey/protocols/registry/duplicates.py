@@ -63,7 +63,7 @@ class Duplicates:
         if hosted.phase is Phase.RUNNING and self._others(id):
             self._ground.alarm_unless_sooner("duplicate", id, now_us + self._ground.config.duplicate_us)
         else:
-            self._ground.calm("duplicate", id)
+            self._ground.cancel("duplicate", id)
 
     def due(self, id: bytes, now_us: int) -> None:
         """It stayed so: if ours is one too many, ask whether the other one stays."""

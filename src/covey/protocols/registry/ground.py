@@ -18,7 +18,7 @@ from covey.protocols.registry.places import Places
 from covey.protocols.registry.strategies.strategy import Member
 from covey.protocols.registry.synchronizing import WholeView
 from covey.protocols.registry.vocabulary import HubOptions
-from covey.wire.messages.registry import ChildAnswer
+from covey.wire.messages.registry import NIL, ChildAnswer
 
 Effect = Any
 
@@ -151,7 +151,7 @@ class Ground:
         self.wires.put(site, message, size)
 
     def answer(
-        self, to: Origin, number: int, attempt: int, kind: int, payload: bytes = b"\xc0", host: Site | None = None
+        self, to: Origin, number: int, attempt: int, kind: int, payload: bytes = NIL, host: Site | None = None
     ) -> None:
         """Tell a caller elsewhere what became of its letter."""
         message = ChildAnswer(self.hub, to[1], number, attempt, kind, msgspec.Raw(payload), host)
@@ -202,7 +202,7 @@ class Ground:
         """The same, unless it happens sooner already."""
         self._timers.set_earlier((self.hub, what, key), at_us)
 
-    def calm(self, what: str, key: Any) -> None:
+    def cancel(self, what: str, key: Any) -> None:
         """It does not happen."""
         self._timers.cancel((self.hub, what, key))
 

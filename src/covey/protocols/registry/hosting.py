@@ -23,7 +23,6 @@ from covey.protocols.registry.rows import EPOCH, Child, Restart, State
 from covey.protocols.registry.vocabulary import CopyEnded, Place
 from covey.wire.messages import registry as wire
 
-NIL = b"\xc0"
 LIVE = (Phase.STARTING, Phase.RUNNING, Phase.LEAVING, Phase.ENDING, Phase.MERGING)  # the world has a copy
 
 
@@ -38,17 +37,18 @@ class Hosting:
         self,
         ground: Ground,
         answer: Callable[[Letter, int, bytes, Site | None], None],
-        claim: Callable[[Hosted, Any], None],
+        seek: Callable[[Hosted, Any], None],
         relinquish: Callable[[bytes], Any],
     ) -> None:
         self._ground = ground
         self._answer = answer
-        self._claim = claim
+        self._seek = seek
         self._relinquish = relinquish
-        self.left: Callable[[Hosted, int], None]  # one that was to leave has ended
-        self.cancel: Callable[[Hosted], None]  # it does not move any more; likewise
-        self.turn_back: Callable[[Hosted], None]  # it does not run here after it came; likewise
-        self.ended: Callable[[Place, str, Origin, int], None]  # tell who started it; likewise
+        # What others do when something happens here; `Moves` and the hub put it in.
+        self.left: Callable[[Hosted, int], None]  # a copy that was to leave has ended
+        self.cancel: Callable[[Hosted], None]  # a child does not move any more
+        self.turn_back: Callable[[Hosted], None]  # a child that came here is not run
+        self.ended: Callable[[Place, str, Origin, int], None]  # whoever started a child is to hear how it ended
         self.hosted: dict[bytes, Hosted] = {}
         self.counts = dict.fromkeys(("started", "restarted", "stuck", "fenced", "given_up"), 0)
 
@@ -68,7 +68,7 @@ class Hosting:
 
     # --- beginning --------------------------------------------------------------------------------------------------
 
-    def begin(self, child: Child, now_us: int, *, first: bool = False, copy: c.Copy | None = None) -> Hosted:
+    def begin(self, child: Child, *, first: bool = False, copy: c.Copy | None = None) -> Hosted:
         """A child is to run here. Call `run` for it, once what it comes with is put into it."""
         ground = self._ground
         invariant(child.id not in self.hosted, "of each child at most one is here")
@@ -85,7 +85,7 @@ class Hosting:
             hosted.phase = Phase.CLAIMING
             first = hosted.first
             hosted.epoch = ground.first_epoch(child.epoch, now_us) if first else ground.epoch(child.epoch, now_us)
-            self._claim(hosted, freed)
+            self._seek(hosted, freed)
             return
         if hosted.first:
             hosted.epoch = child.epoch
@@ -162,7 +162,7 @@ class Hosting:
         hosted.phase = Phase.RUNNING
         hosted.fresh = False
         hosted.state = None if hosted.arrived is None else hosted.state
-        self._ground.calm("announce", hosted.id)
+        self._ground.cancel("announce", hosted.id)
         self.announce(hosted)
         self._watch_idle(hosted, now_us)
         self.feed(hosted, now_us)
@@ -184,7 +184,7 @@ class Hosting:
         kind = wire.FAILURE if fact.failed else wire.REPLY
         if not self._ground.leased(hosted.id, now_us):
             kind = wire.GONE
-        self._reply(hosted, letter, kind, fact.payload if kind != wire.GONE else NIL)
+        self._reply(hosted, letter, kind, fact.payload if kind != wire.GONE else wire.NIL)
 
     def _reply(self, hosted: Hosted, letter: Letter, kind: int, payload: bytes) -> None:
         hosted.mailbox.answered(letter, Reply(kind, payload, letter.until_us))
@@ -211,10 +211,10 @@ class Hosting:
             return
         phase, hosted.waits = hosted.phase, False
         for letter in hosted.delivered.values():
-            self._reply(hosted, letter, wire.GONE, NIL)
+            self._reply(hosted, letter, wire.GONE, wire.NIL)
         hosted.delivered.clear()
-        self._ground.calm("announce", hosted.id)
-        self._ground.calm("idle", hosted.id)
+        self._ground.cancel("announce", hosted.id)
+        self._ground.cancel("idle", hosted.id)
         hosted.stuck = False
         if fact.error:
             hosted.error = (fact.trace or fact.error)[-wire.TEXT_MAX :]
@@ -224,7 +224,7 @@ class Hosting:
             hosted.phase = Phase.RESOLVING
             self._ground.say(c.AskResolver(hosted.copy, hosted.state, hosted.theirs))
         elif phase is Phase.ENDING:
-            self._over(hosted, now_us)
+            self._over(hosted)
         elif hosted.arrived is not None and phase is Phase.STARTING and fact.ending is not c.Ending.RETURNED:
             self.left(hosted, now_us)
         else:
@@ -242,13 +242,13 @@ class Hosting:
                 self.ended(place, (fact.error or "it failed")[: wire.TEXT_MAX], child.author, now_us)
             if fact.ending is c.Ending.REFUSED:
                 self.tell_ended(hosted, "refused")
-            self._remove(hosted, now_us)
+            self._remove(hosted)
         elif fact.ending is c.Ending.REFUSED:
             self._give_up(hosted, "refused")
         elif spec.restart is Restart.TEMPORARY or (spec.restart is Restart.TRANSIENT and not raised):
             if child is not None and hosted.first and not hosted.restarts:
                 self.ended(place, "", child.author, now_us)
-            self._remove(hosted, now_us)
+            self._remove(hosted)
         elif not hosted.may_restart(self._ground.config, now_us):
             self._give_up(hosted, "gave up")
         else:
@@ -276,12 +276,9 @@ class Hosting:
         if hosted is not None and hosted.phase is Phase.RESTING:
             self._start(hosted, now_us)
 
-    def _event(self, hosted: Hosted, why: str, winner: Site | None = None) -> CopyEnded:
-        return CopyEnded(self._ground.hub, hosted.id, hosted.epoch, why, winner, hosted.error)
-
     def tell_ended(self, hosted: Hosted, why: str, winner: Site | None = None) -> None:
         """The event: this copy did not end by its own will."""
-        self._ground.say(Emit(self._event(hosted, why, winner)))
+        self._ground.say(Emit(CopyEnded(self._ground.hub, hosted.id, hosted.epoch, why, winner, hosted.error)))
 
     # --- ending -----------------------------------------------------------------------------------------------------
 
@@ -295,7 +292,7 @@ class Hosting:
             hosted.phase = Phase.ENDING
             self._ground.say(c.StopChild(hosted.copy, hosted.spec.shutdown_us))
         else:
-            self._over(hosted, now_us)
+            self._over(hosted)
 
     def fence(self, id: bytes, ended_us: int, now_us: int) -> None:
         """Its lease has ended: it may not serve any more, and has only what is left of its grace."""
@@ -305,7 +302,7 @@ class Hosting:
             return
         if hosted.phase is Phase.CLAIMING:
             self._relinquish(id)
-            self._claim(hosted, None)
+            self._seek(hosted, None)
             return
         self.counts["fenced"] += 1
         if hosted.phase in LIVE:
@@ -317,16 +314,16 @@ class Hosting:
             self.tell_ended(hosted, "fenced")
         elif hosted.phase is Phase.RESTING:
             self.tell_ended(hosted, "fenced")
-            self._over(hosted, now_us)
+            self._over(hosted)
         else:
             self._relinquish(id)
 
-    def _remove(self, hosted: Hosted, now_us: int) -> None:
+    def _remove(self, hosted: Hosted) -> None:
         """It is no child any more."""
         hosted.ends = True
-        self._over(hosted, now_us)
+        self._over(hosted)
 
-    def _over(self, hosted: Hosted, now_us: int) -> None:
+    def _over(self, hosted: Hosted) -> None:
         """It is not here any more."""
         child = self._ground.book.children.get(hosted.id)
         if hosted.ends and child is not None and set(child.births) & set(hosted.births):
@@ -341,7 +338,7 @@ class Hosting:
             self.turn_back(hosted)
         del self.hosted[id]
         for what in ("announce", "restart", "idle", "duplicate"):
-            self._ground.calm(what, id)
+            self._ground.cancel(what, id)
         if hosted.announced is not None:
             self._ground.write(rows.running_key(id), None)
         self._relinquish(id)
@@ -353,11 +350,11 @@ class Hosting:
         kind = wire.GONE if hosted.phase is Phase.SENDING else wire.ELSEWHERE
         for letter in hosted.mailbox.empty():
             if hosted.carried.get(letter.key) != letter.attempt:
-                self._answer(letter, kind, NIL, target)
+                self._answer(letter, kind, wire.NIL, target)
 
     def turn_away(self, letter: Letter) -> None:
         """Nobody has this letter any more, and nobody got it."""
-        self._answer(letter, wire.ELSEWHERE, NIL, None)
+        self._answer(letter, wire.ELSEWHERE, wire.NIL, None)
 
     def ends_us(self) -> list[int]:
         """By when each copy that runs must have ended, unless its lease goes on."""
@@ -379,10 +376,9 @@ class Hosting:
         if put is Put.OTHER:
             return False
         if put is Put.TAKEN:
-            if hosted.waits and hosted.phase is Phase.RUNNING:
-                self.feed(hosted, now_us)
+            self.feed(hosted, now_us)
         elif put is Put.FULL:
-            self._answer(letter, wire.FULL, NIL, None)
+            self._answer(letter, wire.FULL, wire.NIL, None)
         elif isinstance(put, Reply):
             self._answer(letter, put.kind, put.payload, None)
         return True
@@ -398,10 +394,10 @@ class Hosting:
         hosted.active_us = now_us
         call = 0
         if letter.kind == wire.CALL:
-            hosted.letters = call = hosted.letters + 1
+            hosted.calls = call = hosted.calls + 1
             hosted.delivered[call] = letter
         else:
-            self._answer(letter, wire.REPLY, NIL, None)
+            self._answer(letter, wire.REPLY, wire.NIL, None)
         self._ground.say(c.DeliverToChild(hosted.copy, call, letter.sender[0], letter.payload))
 
     # --- idleness ---------------------------------------------------------------------------------------------------
@@ -428,7 +424,7 @@ class Hosting:
 
     # --- moves ------------------------------------------------------------------------------------------------------
 
-    def ask_to_leave(self, hosted: Hosted, move: Move, now_us: int) -> None:
+    def ask_to_leave(self, hosted: Hosted, move: Move) -> None:
         """Have it end, and leave what the next copy needs."""
         hosted.move = move
         hosted.phase = Phase.LEAVING
@@ -471,7 +467,7 @@ class Hosting:
         child = self._ground.book.children.get(hosted.id)
         hosted.first = False
         if child is None:
-            self._over(hosted, now_us)
+            self._over(hosted)
         elif self._ground.fenced and self._ground.lease_us(hosted.id) > now_us:  # its claim was not given back
             self._start(hosted, now_us)
         else:

@@ -67,7 +67,7 @@ class Hub:
         self.synchronizing = Synchronizing(ground, ground.rows.driven, ground.options.synchronization)
         self.hosting.ended = self._tell_author
         self._firsts: dict[bytes, None] = {}  # children that we are to run as the first ones
-        self._update: tuple[Put | None, int] = (None, 0)  # the last one: it is refused before there is another
+        self._update: tuple[Put | None, int] = (None, 0)  # the last one, and its request: refused at once, or never
         self._opening = 0
         self._stable_us = 0  # since when the view is what it is
         self._said: Participant | None = None
@@ -75,6 +75,7 @@ class Hub:
 
     def check(self) -> None:
         """Every invariant."""
+        self.book.check()
         self.hosting.check()
         self.moves.check()
         self.calls.check()
@@ -83,7 +84,7 @@ class Hub:
         self.statics.check()
         self.synchronizing.check()
         self.ground.places.check()
-        shown = {(one.site, one.incarnation) for one in self.ground.book.participants.values()}
+        shown = {(one.site, one.incarnation) for one in self.book.participants.values()}
         view = self.ground.places.view
         invariant({(one.site, one.incarnation) for one in (*view.hosts, *view.others)} == shown, "the view is shown")
 
@@ -140,7 +141,7 @@ class Hub:
             request, self._opening = self._opening, 0
             self.ground.say(Resolve(request, StartOutcome((), errors) if errors else None))
 
-    def close(self, request: int, now_us: int) -> None:
+    def close(self, request: int) -> None:
         """Take part no more: children move, or end."""
         self.ground.closing = request or -1
         self._say_participant()
@@ -342,7 +343,7 @@ class Hub:
         self.moves.forget_arrival(id)  # whoever was to hand it over shows that it runs there until it does
         first = id in self._firsts and not child.raised
         self._firsts.pop(id, None)
-        hosted = self.hosting.begin(child, now_us, first=first)
+        hosted = self.hosting.begin(child, first=first)
         self.hosting.run(hosted, child, now_us)
         self.calls.touched(id, now_us)  # who waited for it comes before who asks next
 

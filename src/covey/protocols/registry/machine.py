@@ -241,19 +241,19 @@ class Registry:
         return [HoldInstance(instance, True, hub.synchronizing.driven), *elect]
 
     def _on_close(self, command: h.CloseHub, now_us: int) -> None:
-        self._hub(command.hub).close(command.request, now_us)
+        self._hub(command.hub).close(command.request)
 
     def _end(self, instance: bytes, hub: Hub) -> list[Effect]:
         """A hub that closes runs nothing any more: it is over here."""
+        hub.synchronizing.on_turn_ended()
+        hub.end()
+        last = hub.ground.flush()
         del self.hubs[instance]
         for key in self._timers.everything():
             if key[0] == instance:
                 self._timers.cancel(key)
-        closing = hub.ground.closing
-        hub.synchronizing.on_turn_ended()
-        hub.end()
-        outcome = [Resolve(closing)] if closing > 0 else []
-        return [*hub.ground.flush(), ReleaseInstance(instance, True), *outcome]
+        outcome = [Resolve(hub.ground.closing)] if hub.ground.closing > 0 else []
+        return [*last, ReleaseInstance(instance, True), *outcome]
 
     def _on_start(self, command: h.StartChildren, now_us: int) -> None:
         if not command.children:
@@ -341,7 +341,8 @@ class Registry:
                 self._on_message[type(message)](hub, peer, message, now_us)
             elif type(message) is wire.ChildCall:
                 self._strangers += 1
-                answer = wire.ChildAnswer(message.hub, peer[1], message.number, message.attempt, wire.ELSEWHERE, _NIL)
+                nil = msgspec.Raw(wire.NIL)
+                answer = wire.ChildAnswer(message.hub, peer[1], message.number, message.attempt, wire.ELSEWHERE, nil)
                 self._wires.put(site, answer, 64)
 
     def _send(self) -> list[Effect]:
@@ -485,9 +486,6 @@ class Registry:
     def _on_address(self, fact: AddressLearned, now_us: int) -> None:
         me = self._wires.me
         self._wires.me = Contact(me.site, me.incarnation, fact.address)
-
-
-_NIL = msgspec.Raw(b"\xc0")
 
 
 def _tell_strategy(hub: Hub, peer: Origin, message: Any, now_us: int) -> None:

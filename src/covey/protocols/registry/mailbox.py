@@ -18,7 +18,7 @@ import msgspec
 from covey.core.errors import invariant
 from covey.core.ids import Origin, Site
 from covey.protocols.registry.config import RegistryConfig
-from covey.wire.messages.registry import CALL, GONE, MAILBOXES_MAX
+from covey.wire.messages.registry import CALL, GONE, MAILBOXES_MAX, NIL
 
 LETTER_BYTES = 64  # of a letter around its payload, about
 AGAIN_MAX = 32  # attempts of one letter that are known apart: one each second
@@ -136,10 +136,9 @@ class Mailbox:
             self.bytes -= len(letter.payload) + LETTER_BYTES
             if letter.until_us > now_us:
                 if letter.kind != CALL:
-                    self._known[letter.key] = Reply(letter.kind, b"", letter.until_us)
+                    self.answered(letter, Reply(letter.kind, b"", letter.until_us))
                 return letter
-            self._known[letter.key] = Reply(GONE, b"\xc0", letter.until_us)
-            self._again.pop(letter.key, None)
+            self.answered(letter, Reply(GONE, NIL, letter.until_us))
         return None
 
     def answered(self, letter: Letter, reply: Reply) -> None:

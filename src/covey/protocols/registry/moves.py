@@ -25,12 +25,11 @@ from covey.protocols.registry.copies import Hosted, Move, Phase
 from covey.protocols.registry.ground import Ground
 from covey.protocols.registry.hosting import Hosting
 from covey.protocols.registry.mailbox import Letter, Reply
-from covey.protocols.registry.placement import runs
+from covey.protocols.registry.placement import can_run
 from covey.protocols.registry.rows import Child
 from covey.protocols.registry.vocabulary import MoveFailed
 from covey.wire.messages import registry as wire
 
-NIL = b"\xc0"
 PART_BYTES = 65_536
 ITEM_BYTES = 96  # of a letter or an answer around its payload, about
 
@@ -73,7 +72,7 @@ class Moves:
         self._wanted: dict[bytes, None] = {}  # belong elsewhere; not begun
         self._under_way: dict[int, bytes] = {}
         self._arriving: dict[Key, Arriving] = {}
-        self._done: dict[Key, str] = {}  # what was answered to a handover, should it be said again
+        self._done: dict[Key, str | None] = {}  # what was answered to a handover; None: taken, and it does not run yet
         self.hints: dict[bytes, Site] = {}  # where children went that were here
         self.counts = dict.fromkeys(("moved", "arrived", "move_failed"), 0)
 
@@ -144,18 +143,18 @@ class Moves:
         if hosted.move is not None:
             self._cancel(hosted)
         self._hosting.tell_ended(hosted, "duplicate", winner[0])
-        self._hosting.ask_to_leave(hosted, self._begin(hosted, winner, True), now_us)
+        self._hosting.ask_to_leave(hosted, self._begin(hosted, winner, True))
 
     def on_prepared(self, peer: Origin, message: wire.Prepared, now_us: int) -> None:
         """It is built there, or cannot be."""
         hosted = self._of(message.move, peer)
         if hosted is None or hosted.move is None or hosted.phase is not Phase.RUNNING:
             return
-        self._ground.calm("move", message.move)
+        self._ground.cancel("move", message.move)
         if message.error:
             self._fail(hosted, message.error, now_us)
         else:
-            self._hosting.ask_to_leave(hosted, hosted.move, now_us)
+            self._hosting.ask_to_leave(hosted, hosted.move)
 
     def _of(self, number: int, peer: Origin) -> Hosted | None:
         hosted = self._hosting.hosted.get(self._under_way.get(number, b""))
@@ -163,7 +162,7 @@ class Moves:
 
     def _cancel(self, hosted: Hosted) -> None:
         if hosted.move is not None:
-            self._ground.calm("move", hosted.move.number)
+            self._ground.cancel("move", hosted.move.number)
             self._under_way.pop(hosted.move.number, None)
             hosted.move = None
 
@@ -240,7 +239,7 @@ class Moves:
         left = self._ground.config.answers_bytes_max
         for (sender, number_), reply in hosted.mailbox.answers(now_us):
             left -= len(reply.payload)
-            kind, payload = (reply.kind, reply.payload or NIL) if left >= 0 else (wire.GONE, NIL)
+            kind, payload = (reply.kind, reply.payload or wire.NIL) if left >= 0 else (wire.GONE, wire.NIL)
             items.append(wire.Answered(sender, number_, reply.until_us - now_us, kind, msgspec.Raw(payload)))
         parts: list[wire.HandoverPart] = []
         some: list[wire.Carried | wire.Answered] = []
@@ -306,7 +305,7 @@ class Moves:
             why = "too many are on their way there"
         elif message.id in self._hosting.hosted:
             why = "it runs there already"
-        elif not runs(ground.options.starts, child.spec.start):
+        elif not can_run(ground.options.starts, child.spec.start):
             why = f"it does not run {child.spec.start!r}"
         if why or child is None:
             ground.send(peer[0], wire.Prepared(ground.hub, message.move, message.id, why))
@@ -339,7 +338,7 @@ class Moves:
         key = self._of_copy(fact.copy)
         if key is not None:
             del self._arriving[key]
-            self._ground.calm("arriving", key)
+            self._ground.cancel("arriving", key)
             self._ground.looks[fact.copy.id] = None
             error = (fact.error or "it could not be built")[: wire.TEXT_MAX]
             self._ground.send(key[0][0], wire.Prepared(self._ground.hub, key[1], fact.copy.id, error))
@@ -350,7 +349,7 @@ class Moves:
 
     def _drop_arriving(self, key: Key) -> None:
         arriving = self._arriving.pop(key, None)
-        self._ground.calm("arriving", key)
+        self._ground.cancel("arriving", key)
         if arriving is not None:
             if arriving.copy is not None:
                 self._ground.say(c.StopChild(arriving.copy, 0))
@@ -384,8 +383,8 @@ class Moves:
         """It has ended there: run it here, with all that it left."""
         ground, key = self._ground, (peer, message.move)
         if key in self._done:
-            if (error := self._done[key]) != _UNDER_WAY:
-                ground.send(peer[0], wire.HandedOver(ground.hub, message.move, message.id, error))
+            if (answered := self._done[key]) is not None:
+                ground.send(peer[0], wire.HandedOver(ground.hub, message.move, message.id, answered))
             return
         child, hosted = ground.book.children.get(message.id), self._hosting.hosted.get(message.id)
         arriving = self._arriving.get(key)
@@ -401,7 +400,7 @@ class Moves:
             error = "it is not awaited there any more"
         elif arriving.is_too_much:
             error = "it leaves more than has room there"
-        elif ground.closing or hosted is not None or not runs(ground.options.starts, child.spec.start):
+        elif ground.closing or hosted is not None or not can_run(ground.options.starts, child.spec.start):
             error = "it cannot run there any more"
         if error:
             self._settle(key, message.id, error)
@@ -412,7 +411,7 @@ class Moves:
         if len(parts) < message.parts and not is_lost:
             return  # it is said again
         self._arriving.pop(key, None)
-        ground.calm("arriving", key)
+        ground.cancel("arriving", key)
         if message.merges:
             self._merge(key, message, hosted, parts, now_us)
         elif child is not None and arriving is not None:
@@ -422,10 +421,10 @@ class Moves:
         copy = arriving.copy if arriving.built else None
         if arriving.copy is not None and copy is None:
             self._ground.say(c.StopChild(arriving.copy, 0))
-        hosted = self._hosting.begin(child, now_us, copy=copy)
-        hosted.arrived, hosted.state, hosted.epoch = key_of(key), message.state, message.epoch
+        hosted = self._hosting.begin(child, copy=copy)
+        hosted.arrived, hosted.state, hosted.epoch = key, message.state, message.epoch
         hosted.mailbox.names = message.mailboxes or hosted.mailbox.names
-        self._remember(key, _UNDER_WAY)
+        self._remember(key, None)
         for letter in self._left(hosted, arriving.parts, now_us):
             hosted.carried[letter.key] = letter.attempt
             hosted.mailbox.put(letter, 0, now_us)
@@ -462,7 +461,7 @@ class Moves:
                 self._hosting.ask_to_merge(hosted, message.state)
         self._settle(key, message.id, "")
 
-    def _remember(self, key: Key, error: str) -> None:
+    def _remember(self, key: Key, error: str | None) -> None:
         self._done[key] = error
         if len(self._done) > self._ground.config.hints_max:
             del self._done[next(iter(self._done))]
@@ -475,23 +474,22 @@ class Moves:
     def confirm(self, hosted: Hosted) -> None:
         """It runs here: its former host can forget it."""
         if hosted.arrived is not None:
-            (site, incarnation, number), hosted.arrived = hosted.arrived, None
+            key, hosted.arrived = hosted.arrived, None
             hosted.state = None
             hosted.carried.clear()
-            self._settle(((site, incarnation), number), hosted.id, "")
+            self._settle(key, hosted.id, "")
 
     def _turn_back(self, hosted: Hosted) -> None:
         """It does not run here: its former host, which still has all that it left, runs it."""
         assert hosted.arrived is not None
-        site, incarnation, number = hosted.arrived
-        hosted.arrived = None
+        key, hosted.arrived = hosted.arrived, None
         error = (hosted.error.strip().rsplit("\n", 1)[-1] or "it was ended before it ran")[: wire.TEXT_MAX]
-        self._settle(((site, incarnation), number), hosted.id, error)
+        self._settle(key, hosted.id, error)
 
     def _refuse_arrival(self, hosted: Hosted, now_us: int) -> None:
         """It failed as it started. Where its former host is gone, nobody else has what it left."""
         assert hosted.arrived is not None
-        life = hosted.arrived[0], hosted.arrived[1]
+        life = hosted.arrived[0]
         if self._ground.is_here(life):
             self._hosting.drop(hosted, life[0])
         else:
@@ -499,15 +497,7 @@ class Moves:
             self._hosting.run_again(hosted, now_us)
 
 
-_UNDER_WAY = "\0"  # of a handover that was taken, and whose child does not run yet
-
-
 def _size(part: wire.HandoverPart) -> int:
     """What a part costs to keep, about."""
     payloads = [one.payload for one in part.letters] + [one.payload for one in part.answered]
     return ITEM_BYTES + sum(len(payload) + ITEM_BYTES for payload in payloads)
-
-
-def key_of(key: Key) -> tuple[Site, int, int]:
-    """A move in one tuple."""
-    return key[0][0], key[0][1], key[1]

@@ -20,8 +20,6 @@ from covey.core.ids import Site
 from covey.core.rendezvous import best
 
 WEIGHT_MAX = 64  # tickets of one participant; each costs one hash, about a microsecond
-
-
 WHOLE = ".*"  # behind the name of a module: everything in it, and in its submodules
 STARTS_MAX = 1_024  # whose able hosts a view remembers: peers may name any. Guess
 
@@ -47,7 +45,7 @@ class Participant(msgspec.Struct, frozen=True, array_like=True, gc=False):
 Able: TypeAlias = list[tuple[Participant, tuple[bytes, ...]]]
 
 
-def runs(starts: Iterable[str], start: str) -> bool:
+def can_run(starts: Iterable[str], start: str) -> bool:
     """Whether somebody who says this runs `start`: by its name, or as part of a module that is allowed as a whole."""
     if start in starts:
         return True
@@ -91,7 +89,7 @@ class View:
         """Who can run this, with its tickets: found once for each view."""
         known = self._ables.get(start)
         if known is None:
-            able = [one for one in self.hosts if one.weight > 0 and (start is None or runs(one.starts, start))]
+            able = [one for one in self.hosts if one.weight > 0 and (start is None or can_run(one.starts, start))]
             staying = [one for one in able if not one.draining]
             known = [(one, _tickets(one)) for one in staying or able]
             if len(self._ables) < STARTS_MAX:

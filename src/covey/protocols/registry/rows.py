@@ -100,7 +100,7 @@ class Child(msgspec.Struct, frozen=True, gc=False):
     epoch: int
     first: Origin | None
     births: tuple[Dot, ...]
-    raised: bool = False  # somebody raised the epoch: it ran, or was to run, as not the first
+    raised: bool = False  # somebody raised the epoch: whoever starts it now is not the first
 
     @property
     def author(self) -> Origin:

@@ -11,31 +11,30 @@ from collections import deque
 import msgspec
 
 from covey.core.errors import CoveyError, DeadlineExceeded
-from covey.core.ids import Site
+from covey.core.ids import Origin, Site
 from covey.core.vocabulary import Refuse, Resolve
 from covey.protocols.registry import rows
 from covey.protocols.registry.ground import Ground
-from covey.protocols.registry.rows import State
+from covey.protocols.registry.rows import RUNS, Running, State
 from covey.protocols.registry.vocabulary import ChildError, NewChild, Place, StartChildren, StartOutcome, Trouble
 from covey.protocols.registry.waiting import Waiting
-from covey.protocols.registry.watching import Watching, runs
+from covey.protocols.registry.watching import Watching
 from covey.wire.messages.rows import ROW_VALUE_BYTES_MAX
 
 
 class Batch:
     """Children that are to start together."""
 
-    __slots__ = ("asks", "command", "ends_us", "errors", "missing", "started", "taking_back", "unwritten")
+    __slots__ = ("asks", "command", "errors", "missing", "started", "taking_back", "unwritten")
 
-    def __init__(self, command: StartChildren, ends_us: int) -> None:
+    def __init__(self, command: StartChildren) -> None:
         self.command = command
-        self.ends_us = ends_us
         self.unwritten: deque[NewChild] = deque()
         self.missing: dict[bytes, Site | None] = {}  # who is to start each
         self.started: dict[bytes, Place] = {}
         self.errors: list[ChildError] = []
         self.taking_back = False
-        self.asks = False  # whether the others show them
+        self.asks = False  # the others are asked whether they show them
 
 
 class Starting:
@@ -64,23 +63,23 @@ class Starting:
 
     def start(self, command: StartChildren, now_us: int) -> None:
         """Start what is not there."""
-        batch = self._batches[command.request] = Batch(command, now_us + command.timeout_us)
+        book = self._ground.book
+        batch = self._batches[command.request] = Batch(command)
         seen: dict[bytes, None] = {}
         for new in command.children:
-            if new.id in seen or (not command.unchecked and new.id in self._ground.book.children):
+            is_there = book.running(new.id) if command.unchecked else new.id in book.children
+            if new.id in seen or is_there:
                 batch.errors.append(self._exists(new.id))
-            elif command.unchecked and (running := self._ground.book.running(new.id)):
-                batch.errors.append(self._exists(new.id, next(iter(running))[0]))
             else:
                 batch.unwritten.append(new)
             seen[new.id] = None
-        self._ground.alarm("starting", command.request, batch.ends_us)
+        self._ground.alarm("starting", command.request, now_us + command.timeout_us)
         self.write_more(now_us)
         self._look(command.request)
 
-    def _exists(self, id: bytes, site: Site | None = None) -> ChildError:
-        runs = next(iter(self._ground.book.running(id)), None)
-        return ChildError(id, runs[0] if runs is not None else site, Trouble.EXISTS, "it is there already")
+    def _exists(self, id: bytes) -> ChildError:
+        life = next(iter(self._ground.book.running(id)), None)
+        return ChildError(id, None if life is None else life[0], Trouble.EXISTS, "it is there already")
 
     def write_more(self, now_us: int) -> None:
         """Write the rows of some more children."""
@@ -127,7 +126,7 @@ class Starting:
             if self._is_gone(id):
                 self._waiting.found(request, batch.missing, id)
             return
-        place = runs(id, book.running(id))
+        place = _place(id, book.running(id))
         if place is not None:
             batch.started[id] = place
             batch.missing[id] = place.life[0]
@@ -193,7 +192,7 @@ class Starting:
 
     def _end(self, request: int) -> None:
         batch = self._batches.pop(request)
-        self._ground.calm("starting", request)
+        self._ground.cancel("starting", request)
         if batch.asks:
             self.watching.forget(request)
         errors = tuple([_with_host(error, batch.started) for error in batch.errors])
@@ -204,6 +203,9 @@ class Starting:
         """One failed, so all end, wherever they run."""
         batch.taking_back = True
         batch.unwritten.clear()
+        if batch.asks:  # that the others show them is no outcome any more
+            batch.asks = False
+            self.watching.forget(request)
         for id in batch.started:
             if id not in batch.missing:
                 batch.missing[id] = None
@@ -249,10 +251,15 @@ class Starting:
         for request in self._batches:
             error = DeadlineExceeded("the hub was closed; what was asked for may still happen")
             self._ground.say(Refuse(request, error))
-            self._ground.calm("starting", request)
+            self._ground.cancel("starting", request)
         self._batches.clear()
         self._waiting.clear()
         self.watching.close()
+
+
+def _place(id: bytes, running: dict[Origin, Running]) -> Place | None:
+    """Where a child runs, if it does."""
+    return next((Place(id, life, one) for life, one in running.items() if one.state in RUNS), None)
 
 
 def _with_host(error: ChildError, started: dict[bytes, Place]) -> ChildError:

@@ -15,7 +15,7 @@ from covey.protocols.registry.ground import Ground
 from covey.protocols.registry.rows import BEGUN, BEGUN_BYTES, RUNS, State
 from covey.protocols.registry.vocabulary import ChildError, NewChild, Place, Trouble
 
-STATICS_US = 60 * 1_000_000  # how long the children declared by a hub may take to start. Guess
+PATIENCE_US = 60 * 1_000_000  # what a hub declares and has not run by then is an error, and the hub opens. Guess
 RANKS_MAX = 10  # whoever would have to wait for more nodes than that waits no longer. Guess
 
 
@@ -57,7 +57,7 @@ class Statics:
 
     def begin(self, now_us: int) -> None:
         """This node places children from now on: see what is there, and start the rest when it is our turn."""
-        self._ends_us = now_us + STATICS_US
+        self._ends_us = now_us + PATIENCE_US
         due_us = self._turn_us(now_us)
         for id in list(self._missing):
             self._missing[id] = due_us
@@ -68,7 +68,7 @@ class Statics:
         """When whoever comes before us has had its turn."""
         ground = self._ground
         before = sum(site < ground.me[0] for site in ground.book.participants)
-        return now_us + min(before, RANKS_MAX) * ground.config.statics_us
+        return now_us + min(before, RANKS_MAX) * ground.config.turn_us
 
     # --- what is shown ----------------------------------------------------------------------------------------------
 

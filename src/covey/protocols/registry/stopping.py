@@ -78,7 +78,7 @@ class Stopping:
     def _look(self, request: int, batch: Batch) -> None:
         if not batch.missing:
             del self._batches[request]
-            self._ground.calm("stopping", request)
+            self._ground.cancel("stopping", request)
             self._ground.say(Resolve(request, StopOutcome(tuple(batch.stopped), tuple(batch.errors))))
 
     def close(self) -> None:
@@ -86,6 +86,6 @@ class Stopping:
         for request in self._batches:
             error = DeadlineExceeded("the hub was closed; what was asked for may still happen")
             self._ground.say(Refuse(request, error))
-            self._ground.calm("stopping", request)
+            self._ground.cancel("stopping", request)
         self._batches.clear()
         self._waiting.clear()

@@ -204,10 +204,11 @@ class ConfigDiffers(msgspec.Struct, frozen=True, gc=False):
 
 
 class CopyEnded(msgspec.Struct, frozen=True, gc=False):
-    """The event: a copy that ran here was ended, not by its own will: `fenced`, `duplicate`, `moved`, `gave up`.
+    """The event: a copy that ran here was ended, not by its own will. `why` is one of these.
 
-    `refused`: it never ran, for this node does not have what it starts, or cannot read its arguments.
-    `winner`: who runs the child instead, where that is known.
+    "fenced": its lease ended. "duplicate": another copy stays, that of `winner`. "gave up": it failed too often.
+    "refused": this node does not have what it starts, or cannot read its arguments. Else a sentence: its state and that
+    of another copy were not made one, and its own counts.
     """
 
     hub: bytes

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable
 from covey.core.errors import invariant
 from covey.core.ids import Origin, Site
 from covey.protocols.registry.ground import Ground
-from covey.protocols.registry.rows import RUNS, Running, State
-from covey.protocols.registry.vocabulary import Place
+from covey.protocols.registry.rows import State
 from covey.wire.messages.registry import LETTERS_MAX, Watch, Watched
 
 WATCHED_MAX = 65_536  # ids that are kept for one peer; of more it hears when it asks again. Guess
@@ -97,7 +96,7 @@ class Watching:
             del self._requests[number]
             part.ids.clear()
             self._say(number, part)
-        self._ground.calm("shown", request)
+        self._ground.cancel("shown", request)
 
     def on_watched(self, site: Site, number: int) -> None:
         """One participant shows one part."""
@@ -188,11 +187,3 @@ class Watching:
         self._watches.clear()
         self._watchers.clear()
         self._kept.clear()
-
-
-def runs(id: bytes, running: dict[Origin, Running]) -> Place | None:
-    """Where a child runs, if it does."""
-    for life, one in running.items():
-        if one.state in RUNS:
-            return Place(id, life, one)
-    return None

@@ -23,7 +23,7 @@ from covey.wire.messages.rows import (
 )
 
 TEXT_MAX = 4_096  # characters of a reason
-LETTERS_MAX = 4_096  # in one message
+LETTERS_MAX = 4_096  # in one message; likewise answers, and ids that are asked about
 NUMBER_MAX = 2**53
 MAILBOXES_MAX = 8  # names of one
 NOTE_BYTES_MAX = 65_536  # what a strategy writes for itself
@@ -36,6 +36,7 @@ Epoch: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=STAMP_MAX)]
 Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=TEXT_MAX)]
 Mailboxes: TypeAlias = Annotated[tuple[Number, ...], msgspec.Meta(max_length=MAILBOXES_MAX)]
 
+NIL = b"\xc0"  # the payload where there is none: None, encoded
 CALL, CAST = 0, 1  # kinds of letters
 REPLY, FAILURE, GONE, ELSEWHERE, FULL = 0, 1, 2, 3, 4  # kinds of answers
 

@@ -33,7 +33,10 @@ STRATEGIES: dict[str, Any] = {
 }
 ROWS = (Requests, WholeOwner, WholeRows, WholeKnown, OwnedOps, SharedOps)  # what is told unasked
 
-every = pytest.mark.parametrize("name", STRATEGIES)
+SLOW = ("gossip of one", "own")
+every = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in STRATEGIES]
+)
 
 
 class Losses:
@@ -61,25 +64,26 @@ class Losses:
         return self._rng.random() < self.share
 
 
+@pytest.mark.parametrize("count", [100, pytest.param(1_000, marks=pytest.mark.slow)])
 @every
-def test_s1_a_bulk_start_and_stop_converge_and_no_event_comes_twice(name):
+def test_s1_a_bulk_start_and_stop_converge_and_no_event_comes_twice(name, count):
     """1: six nodes, 1,000 ids; 6,000 events of each kind."""
 
     async def test(cluster: Cluster) -> None:
         async with flock(cluster, 6, synchronization=STRATEGIES[name]) as f, contextlib.AsyncExitStack() as stack:
             streams = [await stack.enter_async_context(hub.events(20_000)) for hub in f.hubs]
-            (await f.hubs[0].start_children(specs(1_000, tag="T"))).raise_for_errors()
+            (await f.hubs[0].start_children(specs(count, tag="T"))).raise_for_errors()
             await f.settled(seconds=5)
-            assert all(len(hub.find(tag="T")) == 1_000 for hub in f.hubs)
+            assert all(len(hub.find(tag="T")) == count for hub in f.hubs)
             first = owners(f.hubs[0])
             assert len(Counter(first.values())) == 6
-            (await f.hubs[3].stop_children(range(1_000))).raise_for_errors()
+            (await f.hubs[3].stop_children(range(count))).raise_for_errors()
             await until(lambda: not any(hub.children() for hub in f.hubs), 5)
             await asyncio.sleep(5)
             for events in streams:
                 for kind in (covey.ChildRegistered, covey.ChildUnregistered):
                     told = Counter(event.child.id for event in unread(events, kind))
-                    assert (len(told), set(told.values())) == (1_000, {1})
+                    assert (len(told), set(told.values())) == (count, {1})
 
     run(test)
 
@@ -225,7 +229,7 @@ def test_s30_versions_decide_and_clocks_do_not(name, monkeypatch):
     run(test)
 
 
-@pytest.mark.parametrize("member", [0, 9])
+@pytest.mark.parametrize("member", [0, pytest.param(9, marks=pytest.mark.slow)])
 @every
 def test_s31_a_member_that_nobody_reaches_stalls_nobody(name, member):
     """31: nine of ten settle while it is still listed, though half of what they are told at once is lost; also where

@@ -63,7 +63,14 @@ def test_an_event_reaches_all_with_any_number_of_recipients(recipients):
 
 
 @pytest.mark.parametrize(
-    ("count", "messages", "copies"), [(3, 9, 6), (5, 22, 14), (10, 75, 45), (20, 220, 130), (50, 1_100, 600)]
+    ("count", "messages", "copies"),
+    [
+        (3, 9, 6),
+        (5, 22, 14),
+        (10, 75, 45),
+        (20, 220, 130),
+        pytest.param(50, 1_100, 600, marks=pytest.mark.slow),
+    ],
 )
 def test_one_round_gives_everybody_the_rows_of_all_with_few_messages(count, messages, copies):
     """With ten nodes 66 messages, 38 of them with rows; the original sends 2,330, 2,210 of them with rows.

@@ -96,6 +96,15 @@ def test_a_hub_that_is_over_says_what_it_had_gathered_and_what_comes_behind_that
     assert sent(give(registry, RowsToTell(HUB, (REQUEST,)))) == [(B, TOLD)]
 
 
+def test_nothing_is_due_for_a_hub_that_is_over_though_somebody_came_in_its_last_turn():
+    registry, shown, _ = opened(PubSub(600.0))
+    shown.others = (A, B)
+    registry.handle(RowsChanged(b"", B, 1, ((HUB, b""),)), 0)
+    assert any(isinstance(effect, ReleaseInstance) for effect in registry.handle(h.CloseHub(2, HUB), 0))
+    assert registry.deadline() is None
+    assert give(registry, Tick()) == []
+
+
 def test_messages_for_a_hub_that_is_not_open_are_nothing():
     registry, _ = machine()
     assert give(registry, MessagesReceived(B, (TOLD, WholeKnown(HUB, 1, 0, (), True)))) == []

@@ -29,7 +29,7 @@ FUNCTIONS = (
     "propagate",
     "broadcast_local_data",
     "handle_node_join_data",
-)  # fmt: skip
+)
 
 
 class Member(msgspec.Struct, frozen=True, gc=False):
