@@ -23,7 +23,9 @@ import click
 
 from benchmarks.paper_bands import SHARES_AFTER, SHARES_FIRST, SHARES_HEAL, judge
 from covey.sim import cycles
-from covey.sim.cycles import Flock, TimedFlock, clustering, distances, giant, paper_broadcast, paper_overlay
+from covey.sim.cycles import Flock, paper_broadcast, paper_overlay
+from covey.sim.graphs import clustering, distances, giant
+from covey.sim.timed_cycles import TimedFlock
 
 PATHS_FROM = 100  # nodes whose distances to all others are measured
 MESSAGES = 200  # after a mass failure

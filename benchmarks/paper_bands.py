@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
-from covey.sim.cycles import percolated
+from covey.sim.graphs import percolated
 
 SHARES_FIRST = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.65)  # that die before the first message
 SHARES_AFTER = (0.8, 0.9, 0.95)  # before two hundred messages

@@ -50,7 +50,7 @@ LARGE: dict[str, int] = {
     "src/covey/api/hubs.py": 320,
     "src/covey/api/mailboxes.py": 360,
     "src/covey/api/node.py": 580,
-    "src/covey/core/vocabulary.py": 400,
+    "src/covey/core/vocabulary.py": 410,
     "src/covey/protocols/claims/host.py": 400,
     "src/covey/protocols/detector/machine.py": 430,
     "src/covey/protocols/detector/opinions.py": 330,
@@ -59,7 +59,7 @@ LARGE: dict[str, int] = {
     "src/covey/protocols/membership/ledger.py": 320,
     "src/covey/protocols/membership/machine.py": 390,
     "src/covey/protocols/membership/passage.py": 320,
-    "src/covey/protocols/overlay/machine.py": 600,
+    "src/covey/protocols/overlay/machine.py": 450,
     "src/covey/protocols/registry/calls.py": 420,
     "src/covey/protocols/registry/hosting.py": 480,
     "src/covey/protocols/registry/hub.py": 490,
@@ -76,6 +76,7 @@ LARGE: dict[str, int] = {
     "tests/api/test_life.py": 320,
     "tests/api/test_options.py": 310,
     "tests/api/test_send.py": 410,
+    "tests/engine/test_engine.py": 310,
     "tests/protocols/claims/claims_world.py": 340,
     "tests/protocols/claims/test_host.py": 360,
     "tests/protocols/detector/detector_world.py": 340,
@@ -83,6 +84,7 @@ LARGE: dict[str, int] = {
     "tests/protocols/links/links_harness.py": 370,
     "tests/protocols/links/test_client_links.py": 310,
     "tests/protocols/links/test_dialling.py": 330,
+    "tests/protocols/overlay/overlay_harness.py": 310,
     "tests/protocols/overlay/test_paper.py": 340,
     "tests/protocols/registry/registry_world.py": 320,
     "tests/protocols/registry/test_call_mailboxes.py": 370,
@@ -93,7 +95,7 @@ LARGE: dict[str, int] = {
     "tests/runtime/transport/test_memory.py": 360,
     "tests/test_house.py": 340,
     "tests/test_setup.py": 320,
-    "tests/wire/test_vectors.py": 350,
+    "tests/wire/test_vectors.py": 360,
 }
 
 # Said once for all machines, in `core.vocabulary`.

@@ -68,7 +68,7 @@ class Net:
 
     def link(self, *pairs: str) -> Net:
         """`link("ab", "bc")`: these are neighbours of each other."""
-        for one, other in pairs:
+        for one, other in map(tuple, pairs):
             for a, b in ((one, other), (other, one)):
                 self.feed(a, NeighborUp(contact(b)))
                 self.feed(a, PeerConnected(contact(b), Channel.DATA))

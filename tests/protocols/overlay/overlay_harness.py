@@ -75,6 +75,14 @@ def sent(effects: Iterable[Any], kind: type) -> list[tuple[int, Any]]:
     return found
 
 
+def without_facts(effects: list[Any]) -> list[Any]:
+    """All but what broadcast is told of neighbours, which is what users are told."""
+    facts = [effect for effect in effects if isinstance(effect, (NeighborUp, NeighborDown))]
+    events = [effect.event for effect in effects if isinstance(effect, Emit)]
+    assert facts == [event for event in events if isinstance(event, (NeighborUp, NeighborDown))]
+    return [effect for effect in effects if not isinstance(effect, (NeighborUp, NeighborDown))]
+
+
 def up(number: int, incarnation: int = 1) -> Emit:
     return Emit(NeighborUp(contact(number, incarnation)))
 
@@ -106,7 +114,7 @@ class Bare:
         for effect in effects:
             if isinstance(effect, (Send, Multicast)):
                 codec.encode_message(effect.message)
-        return effects
+        return without_facts(effects)
 
     def hear(self, sender: int, *messages: Any) -> list[Any]:
         """Node `sender` says something, which survives the wire."""

@@ -226,7 +226,7 @@ class Overlay:
         return [*self._alarm(now_us), *self._links.promote(now_us)]
 
     def _alarm(self, now_us: int) -> list[Effect]:
-        """One more is gone. If that were many lately, more are: we look after our neighbours, and tell whom we know to."""
+        """One more is gone. Were it several lately, more are: look after our neighbours, and tell all we know to."""
         lately_us = now_us - self._config.settle_us
         self._gone_us = [gone_us for gone_us in self._gone_us if gone_us > lately_us] + [now_us]
         if len(self._gone_us) < self._config.alarm_after or now_us < self._alarmed_us + self._config.alarm_pause_us:

@@ -105,6 +105,7 @@ class Neighbours:
         return [*effects, v.Multicast(others, walk)] if others else effects
 
     def on_forward_join(self, peer: Site, walk: ForwardJoin, now_us: int) -> list[Effect]:
+        """A walk that offers a newcomer: at its end it is asked for a link, on its way it is remembered once."""
         joiner = walk.joiner
         if joiner.site == self.me.site or self.leavers.has(joiner):
             return []
@@ -120,6 +121,7 @@ class Neighbours:
         return [Send(onward.site, ForwardJoin(joiner, hops_left - 1))]
 
     def on_request(self, peer: Site, request: NeighborRequest, now_us: int) -> list[Effect]:
+        """Taken where there is room, or where the other side has nobody else."""
         if request.sender.site != peer:
             return []
         if request.urgent or not self.active.full or peer in self.active:
@@ -133,6 +135,7 @@ class Neighbours:
         return [reply, *self._raise(contact, now_us)]
 
     def on_reply(self, peer: Site, reply: NeighborReply, now_us: int) -> list[Effect]:
+        """What somebody says whom we asked. Too late, or with no room left, the link is given back."""
         request = self.requests.get(peer)
         if request is None or request.number != reply.number:
             if reply.accepted and request is None and peer not in self.active:  # too late: we stopped waiting
@@ -199,6 +202,7 @@ class Neighbours:
     # --- who goes -----------------------------------------------------------------------------------------------------
 
     def on_disconnect(self, peer: Site, message: Disconnect, now_us: int) -> list[Effect]:
+        """A neighbour gives us up, or goes; it says whom we may ask instead."""
         contact = self.active.get(peer)
         effects = self.lower(peer, Cause.REPLACED if message.alive else Cause.GOODBYE, now_us)
         if not message.alive:
@@ -212,6 +216,7 @@ class Neighbours:
         return effects + self.promote(now_us)
 
     def on_left(self, peer: Site, left: Left, now_us: int) -> list[Effect]:
+        """Somebody has gone: nobody is to be offered it any more."""
         if left.site == self.me.site or self.leavers.knows(left.site, left.incarnation):
             return []
         contact = self.contact(left.site)
@@ -231,6 +236,7 @@ class Neighbours:
         return [v.Multicast(tuple(others), Left(site, incarnation))]
 
     def remember(self, contact: Contact, drop_first: Sequence[Site] = ()) -> None:
+        """A contact for later. Where there is no room, one of `drop_first` makes it, or any."""
         if contact.site not in self.active and not self.leavers.has(contact):
             self.passive.add(contact, self._rng, drop_first)
 
