@@ -194,7 +194,9 @@ class Flock:
 
     def _repair(self) -> bool:
         """Whoever misses something asks for it when it is due."""
-        due = [(due_us, number) for number, one in self.broadcasts.items() if (due_us := one.deadline()) is not None]
+        due = [
+            (due_us, number) for number, one in self.broadcasts.items() if (due_us := one.tree.next_word()) is not None
+        ]
         if not due:
             return False
         self.now_us = max(self.now_us, min(due)[0])

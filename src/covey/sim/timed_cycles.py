@@ -38,7 +38,7 @@ class TimedFlock(Flock):
             self._feed(number, self.broadcasts[number], incoming)
             if sent.delivered > before:
                 self.slowest_us = self.now_us - self.began_us
-            due_us = self.broadcasts[number].deadline()
+            due_us = self.broadcasts[number].tree.next_word()
             if due_us is not None:
                 self._put(max(due_us, self.now_us), number, TICK)
 

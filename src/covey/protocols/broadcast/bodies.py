@@ -12,6 +12,8 @@ import msgspec
 from covey.core.errors import invariant
 from covey.protocols.broadcast.streams import Stream
 
+LATE_US = 1_000_000
+
 _values = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 
@@ -65,6 +67,7 @@ class Bodies:
 
     def add(self, run: Run, now_us: int) -> None:
         """Keep a run of which nothing is kept yet."""
+        self.expire(now_us)
         runs = self._runs.setdefault(run.stream, [])
         if runs and runs[-1].first > run.first:
             runs.insert(bisect_right(runs, run.first, key=_first), run)
@@ -79,6 +82,10 @@ class Bodies:
         """Let go of what is too old."""
         while self._queue and self._queue[0][0] <= now_us:
             self._drop()
+
+    def deadline(self) -> int | None:
+        """When something is to be let go of: a second late, so that many go at once."""
+        return self._queue[0][0] + LATE_US if self._queue else None
 
     def _drop(self) -> None:
         _, run = self._queue.popleft()

@@ -246,6 +246,11 @@ class Tree:
         ]  # fmt: skip
 
     def deadline(self) -> int | None:
+        """When something is to be said or let go of."""
+        due_us, gone_us = self.next_word(), self.bodies.deadline()
+        return due_us if gone_us is None or (due_us is not None and due_us < gone_us) else gone_us
+
+    def next_word(self) -> int | None:
         """When something is to be asked for or announced."""
         due_us = self.missing.deadline()
         if self._announce_us is None or (due_us is not None and due_us < self._announce_us):
