@@ -2,6 +2,8 @@
 
 $ .venv/bin/python -m examples.cron         # three nodes in this folder; `kill -9` the process that runs the job
 $ .venv/bin/python -m examples.cron a       # one of them, of a, b and c; each in its terminal
+
+The first time nothing runs before all three are there: the voters agree who they are. From then on two are enough.
 """
 
 import asyncio

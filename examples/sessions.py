@@ -23,7 +23,7 @@ async def session(ctx, user):
 
 
 async def say(request):
-    user, line = request.path_params["user"], (await request.body()).decode()
+    user, line = request.path_params["user"], (await request.body()).decode(errors="replace")
     return JSONResponse(await request.state.sessions.call(user, line, start=session))
 
 

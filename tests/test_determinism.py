@@ -20,23 +20,24 @@ ROOT = Path(__file__).parent.parent
 
 
 def faulty_seeds() -> list[int]:
-    """The first seeds whose run knows nearly every kind of fault."""
+    """The first seeds of the overlay whose run knows nearly every kind of fault."""
     plans = ((seed, draw_plan(derive(seed, "overlay profile"))) for seed in count(1))
     return list(islice((seed for seed, plan in plans if len(plan.kinds) >= len(KINDS) - 1), 2))
 
 
 SEEDS = faulty_seeds()
+RUNS = [*[("overlay", seed) for seed in SEEDS], ("hub", 301)]  # of hubs: a short one, with splits and with voters
 
 
 @cache
-def run(seed: int) -> RunResult:
+def run(profile: str, seed: int) -> RunResult:
     """The run in this process."""
-    return run_profile(PROFILES["overlay"], seed)
+    return run_profile(PROFILES[profile], seed)
 
 
-def start(seed: int, hash_seed: int) -> subprocess.Popen[str]:
+def start(profile: str, seed: int, hash_seed: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "covey.sim", "--profile", "overlay", "--seed", str(seed), "--json"],
+        [sys.executable, "-m", "covey.sim", "--profile", profile, "--seed", str(seed), "--json"],
         cwd=ROOT,
         env={**os.environ, "PYTHONHASHSEED": str(hash_seed)},
         stdout=subprocess.PIPE,
@@ -54,19 +55,19 @@ def digest_of(child: subprocess.Popen[str]) -> str:
 
 @pytest.mark.serial
 def test_a_run_is_the_same_under_every_hash_seed():
-    children = {seed: [start(seed, hash_seed) for hash_seed in (1, 2, 3)] for seed in SEEDS}
-    digests = {seed: [digest_of(child) for child in started] for seed, started in children.items()}
-    for seed in SEEDS:
-        assert digests[seed] == [run(seed).digest] * 3
+    children = {which: [start(*which, hash_seed) for hash_seed in (1, 2, 3)] for which in RUNS}
+    digests = {which: [digest_of(child) for child in started] for which, started in children.items()}
+    for which in RUNS:
+        assert digests[which] == [run(*which).digest] * 3
 
 
 @pytest.mark.slow
 def test_a_run_is_the_same_twice_in_one_process_and_whether_it_is_told_or_not():
-    for seed in SEEDS:
-        assert run(seed) == run_profile(PROFILES["overlay"], seed, telling=True)
+    for profile, seed in RUNS:
+        assert run(profile, seed) == run_profile(PROFILES[profile], seed, telling=True)
 
 
 @pytest.mark.slow
 def test_another_seed_is_another_run():
-    digests = [run(seed).digest for seed in (*SEEDS, 0)]
+    digests = [run("overlay", seed).digest for seed in (*SEEDS, 0)]
     assert len(dict.fromkeys(digests)) == 3

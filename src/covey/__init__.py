@@ -43,14 +43,16 @@ from covey.api.hub_values import (
     ChildUpdated,
     ConfigMismatch,
     CopyEnded,
+    HandoverLost,
     HubNode,
     HubNodesChanged,
     MoveFailed,
     StartResult,
     StopResult,
     StrategyFailed,
+    VotersMissing,
 )
-from covey.api.hubs import Explanation, Hub, Singleton
+from covey.api.hubs import Explanation, Hub
 from covey.api.lifespan import lifespan
 from covey.api.mailboxes import Mailbox
 from covey.api.members import (
@@ -67,6 +69,7 @@ from covey.api.members import (
 from covey.api.node import Node, NodeStatistics
 from covey.api.presence import Presence, PresenceChanged, PresenceEntry, PresenceJoined, PresenceLeft
 from covey.api.scopes import Scope
+from covey.api.singletons import Singleton
 from covey.api.telling import NodeState
 from covey.core.errors import (
     AuthenticationError,
@@ -141,6 +144,7 @@ __all__ = [
     "GroupMessage",
     "GroupUpdated",
     "Handover",
+    "HandoverLost",
     "Hub",
     "HubNode",
     "HubNodesChanged",
@@ -202,6 +206,7 @@ __all__ = [
     "UsageError",
     "ValueTooLarge",
     "VersionMismatch",
+    "VotersMissing",
     "lifespan",
     "process",
 ]

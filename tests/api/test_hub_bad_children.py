@@ -52,7 +52,7 @@ def test_a_start_that_no_node_allows_is_refused_and_says_where_to_pass_it():
             with pytest.raises(covey.ChildStartFailed, match="not_allowed"):
                 result.raise_for_errors()
             with pytest.raises(covey.UnknownName, match=r"not_allowed.*not delivered"):
-                await hub.call("x", 1, start=not_allowed)
+                await hub.call("x", 1, start=not_allowed)  # type: ignore[arg-type]
             assert "x" not in hub.dump()
 
     run(test)
@@ -64,7 +64,7 @@ def test_a_call_whose_child_raises_as_it_is_started_hears_why_at_once(id):
         async with flock(cluster, 2) as f:
             hub, began = f.hubs[0], now()
             with pytest.raises(covey.PeerUnreachable, match=r"TypeError.*not delivered"):
-                await hub.call(id, 1, start=fails, timeout=30)
+                await hub.call(id, 1, start=fails, timeout=30)  # type: ignore[arg-type]
             assert now() - began < 1
             assert id not in hub.dump()
 
@@ -119,12 +119,8 @@ def test_what_cannot_be_started_is_refused_at_once(start, says):
         ([ChildSpec("x", session, bytes(70_000))], "arguments"),
         ([ChildSpec(3.5, session)], "key"),  # type: ignore[arg-type]
         ([ChildSpec(None, session)], "key"),  # type: ignore[arg-type]
-        ([ChildSpec("x", session).with_options(metadata={1: 2})], "metadata"),  # type: ignore[dict-item]
         ([ChildSpec("x", session).with_options(tag=object())], "metadata"),
         ([ChildSpec("x", session).with_options(tag="x" * 20_000)], "metadata"),
-        ([ChildSpec("x", session).with_options(restart="often")], "restart"),  # type: ignore[arg-type]
-        ([ChildSpec("x", session).with_options(shutdown_timeout=-1)], "shutdown_timeout"),
-        ([ChildSpec("x", session).with_options(idle_timeout=float("nan"))], "idle_timeout"),
         ([], "no children"),
     ],
 )
@@ -141,7 +137,14 @@ def test_children_that_cannot_be_written_down_are_refused_and_nothing_starts(giv
 
 @pytest.mark.parametrize(
     "options",
-    [{"on_failure": "panic"}, {"wait": "long"}, {"timeout": -1}, {"timeout": "soon"}, {"metadata": {"x": object()}}],
+    [
+        {"on_failure": "panic"},
+        {"wait": "long"},
+        {"timeout": -1},
+        {"timeout": "soon"},
+        {"metadata": {"x": object()}},
+        {"metadata": [1]},
+    ],
 )
 def test_options_of_a_start_that_mean_nothing_are_refused(options):
     async def test(cluster: Cluster) -> None:
@@ -162,7 +165,7 @@ def test_a_start_that_raises_is_an_error_of_its_child_on_whichever_node():
         async with flock(cluster, 3) as f:
             f.copies.failing.update({"picky": f.hubs[0].explain("picky").ranking[0]})
             batch: list[ChildSpec] = [ChildSpec("a", fails), ChildSpec("b", Late, 0.1, "late")]
-            batch += [ChildSpec("picky", Picky), ChildSpec("c", session, unexpected=1)]
+            batch += [ChildSpec("picky", Picky), ChildSpec("c", session, unexpected=1)]  # type: ignore[arg-type]
             result = await f.hubs[0].start_children([*batch, ChildSpec("d", session)])
             troubles = {error.id: (error.trouble, error.reason) for error in result.errors}
             assert {id: trouble for id, (trouble, _) in troubles.items()} == dict.fromkeys(
@@ -187,7 +190,7 @@ def test_a_start_that_never_returns_ends_with_the_deadline_and_can_be_stopped():
             with pytest.raises(covey.DeadlineExceeded):
                 result.raise_for_errors()
             assert f.hubs[1].dump()["x"].state == "starting"
-            with pytest.raises(covey.DeadlineExceeded):
+            with pytest.raises(covey.PeerUnreachable, match="did not come to read it"):
                 await f.hubs[1].call("x", 1, timeout=1)
             (await f.hubs[1].stop_children(["x"])).raise_for_errors()
             await until(lambda: not f.hubs[0].dump())
@@ -200,7 +203,7 @@ def test_a_cancelled_start_with_rollback_leaves_nothing_and_without_goes_on():
         async with flock(cluster, 2) as f:
             for on_failure, left in (("rollback", set[Any]()), ("continue", {0, 1, 2})):
                 batch = specs(3, Late, 0.5)
-                starting = asyncio.create_task(f.hubs[0].start_children(batch, on_failure=on_failure))
+                starting = asyncio.create_task(f.hubs[0].start_children(batch, on_failure=on_failure))  # type: ignore[arg-type]
                 await asyncio.sleep(0.2)
                 starting.cancel()
                 await asyncio.gather(starting, return_exceptions=True)
@@ -288,7 +291,7 @@ def test_calls_that_cannot_be_made():
             with pytest.raises(covey.UsageError, match="something to look for"):
                 hub.find()
             with pytest.raises(covey.UsageError, match="scope"):
-                hub.children("here")
+                hub.children("here")  # type: ignore[arg-type]
             assert hub.dump() == {}
 
     run(test)

@@ -72,7 +72,7 @@ def test_s8_one_tag_of_a_hundred_thousand_is_found_within_a_millisecond():
             book = machine(f.hubs[0]).book
             for number in range(100_000):
                 meta = encode_payload({"tag": f"t{number // 10}"})
-                child = rows.Child(encode_key(number), NOBODY, meta, None, 1, None, ((b"a" * 16, 1, number),))  # type: ignore[arg-type]
+                child = rows.Child(encode_key(number), NOBODY, meta, None, 1, None, ((b"a" * 16, 1, number),), (1,))  # type: ignore[arg-type]
                 book.children[child.id] = child
                 book._index.setdefault(("tag", encode_payload(f"t{number // 10}")), {})[child.id] = None
             best = 1.0

@@ -41,10 +41,10 @@ def test_s32_of_two_copies_the_one_where_it_belongs_stays_and_the_loser_is_told_
             assert ended - seen <= 5 + 2
             assert f.copies.live == dict.fromkeys(range(40), 1)
             told = [
-                (event.id, node.site, event.winner)
+                (event.id, event.site, event.winner)
                 for node, events in zip(f.nodes, streams, strict=True)
                 for event in unread(events, covey.CopyEnded)
-                if event.why == "duplicate"
+                if event.why == "duplicate" and event.copies == 2 and event.site == node.site
             ]
             assert {id for id, _, _ in told} == {*range(40)}
             assert all(winner and winner != loser for _, loser, winner in told)
@@ -58,7 +58,10 @@ def test_s32_two_states_are_made_one():
     """32: with `resolve` what both sides were told is kept; the child that stays has it."""
 
     async def test(cluster: Cluster) -> None:
-        async with flock(cluster, 2, resolve=lambda id, ours, theirs: sorted({*ours, *theirs})) as f:
+        def merge(id: object, ours: list[int], theirs: list[int]) -> list[int]:
+            return sorted({*ours, *theirs})
+
+        async with flock(cluster, 2, resolve=merge) as f, contextlib.AsyncExitStack() as stack:
             (await f.hubs[0].start_children(specs(6))).raise_for_errors()
             await f.settled()
             cluster.partition(f.nodes[:1], f.nodes[1:])
@@ -68,11 +71,50 @@ def test_s32_two_states_are_made_one():
             for at, hub in enumerate(f.hubs):
                 for id in range(6):
                     await hub.call(id, 10 * id + at)
+            streams = [await stack.enter_async_context(hub.events()) for hub in f.hubs]
             cluster.heal()
             await until(lambda: all(len(hub.nodes()) == 2 for hub in f.hubs))
             await until(lambda: f.copies.running() == 6, 10)
             await f.settled()
+            told = [event for events in streams for event in unread(events, covey.CopyEnded)]
+            lost = {event.id: event for event in told if event.why == "duplicate"}
+            kept = {event.id: event for event in told if event.why == "merged"}
+            assert lost.keys() == kept.keys() == {*range(6)} and len(told) == 12, "each copy that ended is told of once"
+            for id in range(6):
+                assert lost[id].winner == kept[id].winner == kept[id].site != lost[id].site
             assert [await f.hubs[0].call(id, "lines") for id in range(6)] == [[10 * id, 10 * id + 1] for id in range(6)]
+
+    run(test)
+
+
+def test_s32_of_two_states_that_cannot_be_made_one_that_of_who_stays_counts_and_the_event_says_why():
+    """32: `resolve` raises: nothing is lost on the side that stays, and the exception is told there."""
+
+    def fails(id: object, ours: list[int], theirs: list[int]) -> list[int]:
+        raise RuntimeError(f"no idea about {id}")
+
+    async def test(cluster: Cluster) -> None:
+        async with flock(cluster, 2, resolve=fails) as f, contextlib.AsyncExitStack() as stack:
+            (await f.hubs[0].start_children(specs(2))).raise_for_errors()
+            await f.settled()
+            cluster.partition(f.nodes[:1], f.nodes[1:])
+            await until(lambda: all(len(hub.nodes()) == 1 for hub in f.hubs))
+            for hub in f.hubs:
+                await f.settled(hub)
+                for id in range(2):
+                    await hub.call(id, id)
+            streams = [await stack.enter_async_context(hub.events()) for hub in f.hubs]
+            cluster.heal()
+            await until(lambda: all(len(hub.nodes()) == 2 for hub in f.hubs))
+            await until(lambda: f.copies.running() == 2, 10)
+            await f.settled()
+            told = [event for events in streams for event in unread(events, covey.CopyEnded)]
+            failed = {event.id: event for event in told if "not made one" in event.why}
+            assert failed.keys() == {0, 1}
+            for id, event in failed.items():
+                assert event.error == f"RuntimeError: no idea about {id}"
+                assert event.winner == event.site
+                assert await f.hubs[0].call(id, "lines") == [id]
 
     run(test)
 

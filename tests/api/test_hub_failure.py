@@ -73,7 +73,7 @@ def test_s10_who_fails_too_often_is_given_up_and_the_others_run_on():
             assert f.copies.started["bad"] == 11
             assert f.copies.running() == 20
             assert all("RuntimeError: again" in hub.dump()["bad"].error for hub in f.hubs)
-            with pytest.raises(covey.PeerUnreachable, match="ran nowhere"):
+            with pytest.raises(covey.PeerUnreachable, match=r"failed too often.*RuntimeError: again"):
                 await f.hubs[0].call("bad", 1, timeout=1)
             (await f.hubs[0].stop_children(["bad"])).raise_for_errors()
             await f.settled()
@@ -86,10 +86,10 @@ def test_s10_who_fails_too_often_is_given_up_and_the_others_run_on():
 
 @pytest.mark.parametrize(
     "restart, starts, left",
-    [("transient", 4, 0), ("temporary", 1, 0), ("permanent", 11, 1)],
+    [("transient", 4, 0), ("temporary", 1, 0), ("permanent", 19, 1)],
 )
 def test_s11_a_child_is_started_again_as_its_policy_says(restart, starts, left):
-    """11: transient until it is done, temporary never, permanent for ever."""
+    """11: transient until it is done, temporary never, permanent for ever, as it returns and does not raise."""
 
     async def test(cluster: Cluster) -> None:
         async with flock(cluster, 2) as f:
@@ -99,6 +99,37 @@ def test_s11_a_child_is_started_again_as_its_policy_says(restart, starts, left):
             await asyncio.sleep(60)
             assert f.copies.started["x"] == starts
             assert [len(hub.dump()) for hub in f.hubs] == [left, left]
+            if left:
+                await asyncio.sleep(240)
+                assert f.copies.started["x"] > 60, "at least every five seconds, and it is never given up"
+                assert f.hubs[0].dump()["x"].state != "failed"
+
+    run(test)
+
+
+async def tells_its_token(ctx: covey.Context) -> None:
+    async for call in ctx.mailbox:
+        if call.payload == "raise":
+            raise RuntimeError("as told")
+        call.reply(ctx.fencing_token)
+
+
+@pytest.mark.parametrize("on_split", ["both", covey.Majority(["a", "b", "c"])], ids=["both", "majority"])
+def test_each_copy_that_is_started_again_after_a_crash_has_a_higher_token(on_split):
+    async def test(cluster: Cluster) -> None:
+        async with flock(cluster, 0, children=[tells_its_token], on_split=on_split) as f:
+            nodes = [await f.node(name=name, storage=covey.MemoryStorage()) for name in "abc"]
+            for node in nodes:
+                await node.wait_members(3)
+            hubs = await asyncio.gather(*[f.enter(f.hub_of(node)) for node in nodes])
+            child = await hubs[0].start_child(ChildSpec("x", tells_its_token), timeout=30)
+            tokens = [child.copies[0].fencing_token]
+            for _ in range(4):
+                with pytest.raises(covey.DeadlineExceeded):
+                    await hubs[1].call("x", "raise")
+                tokens.append(await hubs[2].call("x"))
+            assert tokens == sorted(set(tokens)), "a write of the copy before that is under way is refused"
+            assert {hub.dump()["x"].node for hub in hubs} == {child.node}, "it stays where it was"
 
     run(test)
 

@@ -214,6 +214,26 @@ def test_s19_no_acknowledged_call_is_lost_while_a_counter_moves_twenty_times():
     run(test)
 
 
+async def unsayable(ctx: covey.Context) -> covey.Handover:
+    await ctx.stopping.wait()
+    return covey.Handover(object())
+
+
+def test_a_state_that_nobody_can_send_is_an_event_where_it_was_lost():
+    async def test(cluster: Cluster) -> None:
+        async with flock(cluster, 1, children=[unsayable]) as f, f.hubs[0].events() as events:
+            (await f.hubs[0].start_children(specs(8, unsayable))).raise_for_errors()
+            await f.join()
+            await f.settled()
+            lost = unread(events, covey.HandoverLost)
+            assert {event.id for event in lost} == {*homes(f.hubs[0], 8, "n1")} and lost
+            assert all("it is lost" in event.error for event in lost)
+            await f.hubs[0].stop_children(range(8))
+            assert unread(events, covey.HandoverLost) == lost, "of what is stopped nobody would have had it"
+
+    run(test)
+
+
 # --- 20 the target fails --------------------------------------------------------------------------------------------
 
 

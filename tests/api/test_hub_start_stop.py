@@ -153,7 +153,7 @@ def test_s6_an_unknown_child_is_not_found_at_once():
             assert now() - began < 0.1
             assert [id for id, _ in result.stopped] == [0]
             assert [error.id for error in result.errors] == ["nobody"]
-            with pytest.raises(covey.ChildStartFailed, match="nobody"):
+            with pytest.raises(covey.UnknownName, match="nobody"):
                 await hub.stop_child("nobody")
             await until(lambda: list(f.hubs[1].dump()) == [1])
 
@@ -214,5 +214,59 @@ def test_s11_a_thousand_short_children_run_once_each():
             await asyncio.sleep(10)
             assert set(f.copies.started.values()) == {1} and len(f.copies.started) == 1000
             assert not any(machine(hub).hosting.hosted for hub in f.hubs)
+
+    run(test)
+
+
+def test_what_a_user_changes_in_the_metadata_that_it_looked_up_is_its_own():
+    async def test(cluster: Cluster) -> None:
+        async with flock(cluster, 1) as f:
+            (hub,) = f.hubs
+            await hub.start_child(covey.ChildSpec("x", session).with_options(metadata={"a": [1]}))
+            for found in (hub.lookup("x"), hub.find(a=[1])[0], hub.dump()["x"]):
+                assert found is not None
+                found.metadata["a"].append(2)
+                found.metadata["evil"] = 1
+            found = hub.lookup("x")
+            assert found is not None and found.metadata == {"a": [1]}
+            assert "metadata={'a': [1]}" in repr(found)
+
+    run(test)
+
+
+# --- behind one that has not ended ----------------------------------------------------------------------------------
+
+
+async def slow_to_end(ctx):
+    async for call in ctx.mailbox:
+        call.reply(ctx.fencing_token)
+    await asyncio.sleep(2)
+
+
+class Raising:
+    def __init__(self, ctx):
+        raise RuntimeError("boom")
+
+    async def run(self):
+        raise AssertionError("it is never made")
+
+
+def test_a_stop_waits_for_the_old_copy_and_a_start_meanwhile_for_the_new_one():
+    async def test(cluster: Cluster) -> None:
+        (node,) = await cluster.start(1)
+        async with node.hub("h", children=[slow_to_end, Raising], on_split="both") as hub:
+            await hub.start_child(ChildSpec("x", slow_to_end))
+            for again in (slow_to_end, Raising):
+                old, began = await hub.call("x"), now()
+                stop = asyncio.create_task(hub.stop_child("x"))
+                await asyncio.sleep(0.1)
+                result = await hub.start_children([ChildSpec("x", again)])
+                await stop
+                assert now() - began >= 2
+                if again is slow_to_end:
+                    assert result.ok and await hub.call("x") > old
+                else:
+                    assert [error.trouble for error in result.errors] == ["raised"]
+            assert hub.lookup("x") is None
 
     run(test)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 import covey
-from covey.classic import Step
+from covey.classic import HubView, Step
 from covey.testing import Cluster, run
-from tests.api.hubs_open import flock, specs
+from tests.api.hubs_open import flock, now, specs, unread
 from tests.protocols.registry.strategies.strategies_own import TwoAtRandom
 from tests.testing.virtual import next_of, until
 
@@ -122,5 +122,61 @@ def test_how_the_strategy_is_written_is_what_nodes_compare():
         async with flock(cluster, 1, synchronization=TwoAtRandom(2.0)) as f:
             (node,) = f.hubs[0].nodes()
             assert node.settings.endswith("synchronization=TwoAtRandom(sync_interval=2.0)")
+
+    run(test)
+
+
+class Unable(TwoAtRandom):
+    """One that cannot begin."""
+
+    def init(self, hub: HubView) -> TwoAtRandom:
+        raise RuntimeError("not today")
+
+
+def test_who_listens_later_hears_first_that_a_strategy_could_not_begin():
+    async def test(cluster: Cluster) -> None:
+        async with flock(cluster, 1, synchronization=Unable()) as f:
+            for _ in range(2):
+                async with f.hubs[0].events() as events:
+                    assert await anext(events) == covey.StrategyFailed("init", "RuntimeError: not today")
+
+    run(test)
+
+
+def test_who_listens_later_hears_first_that_nodes_do_not_agree_while_they_do_not():
+    async def test(cluster: Cluster) -> None:
+        async with flock(cluster, 1) as f:
+            async with f.hub_of(await f.node(), synchronization=covey.PubSub(1.0)) as other:
+                await until(lambda: len(other.nodes()) == len(f.hubs[0].nodes()) == 2, 5)
+                for hub in (other, f.hubs[0]):
+                    async with hub.events() as events:
+                        assert isinstance(await anext(events), covey.ConfigMismatch)
+            await until(lambda: len(f.hubs[0].nodes()) == 1, 5)
+            async with f.hubs[0].events() as events:
+                assert not unread(events)
+
+    run(test)
+
+
+class Silent(TwoAtRandom):
+    """One that tells nobody anything."""
+
+    def propagate(self, *arguments: Any) -> Step:
+        return Step()
+
+    init_sync = broadcast_local_data = propagate  # type: ignore[assignment]
+
+
+def test_who_is_told_nothing_of_a_hub_cannot_open_it_and_hears_so():
+    async def test(cluster: Cluster) -> None:
+        async with flock(cluster, 1, synchronization=Silent()) as f:
+            other = f.hub_of(await f.node())
+            await f.nodes[1].wait_members(2)
+            began = now()
+            with pytest.raises(covey.DeadlineExceeded, match=r"nothing was heard of it from .* for 60 s"):
+                await other.start()
+            assert 60 <= now() - began < 62
+            assert f.hubs[0].statistics()["children"] == 0
+            await other.aclose()
 
     run(test)

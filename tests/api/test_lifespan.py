@@ -78,8 +78,9 @@ def test_an_application_begins_again_as_another_node():
 def test_a_hub_that_cannot_open_closes_the_node_and_says_why():
     async def test(cluster: Cluster) -> None:
         app = SimpleNamespace(state=SimpleNamespace())
-        live = covey.lifespan("test", hubs={"a": HUBS["counters"] | {"weight": -1}}, **virtual(cluster, 1))
-        with pytest.raises(covey.ConfigError, match="weight: must be an int from 0 to 64"):
+        hubs = {"a": HUBS["counters"] | {"on_split": covey.Majority(["me", "b", "c"])}}
+        live = covey.lifespan("test", hubs=hubs, **virtual(cluster, 1, name="me"))
+        with pytest.raises(covey.ConfigError, match="'me', is to vote and has no storage"):
             await live(app).__aenter__()
         assert vars(app.state) == {}
 
@@ -109,6 +110,12 @@ async def a_local() -> None: ...
         ({"a": [counter]}, "the options of 'a' must be a dict"),
         ({"a": {"children": [counter]}}, "'a': on_split: must be chosen"),
         ({"a": {"children": counter, "on_split": "both"}}, "'a': children: must be a list"),
+        ({"a": {"childs": [counter], "on_split": "both"}}, "'a': childs: a hub has no such option"),
+        ({"a": {"children": [counter], "on_split": "both", "weight": -1}}, "'a': weight: must be an int"),
+        (
+            {"a": {"on_split": "both", "static": [covey.ChildSpec("x", counter, "x")]}},
+            "'a': static: this node does not run",
+        ),
         ({"a": {"children": [lambda ctx: None], "on_split": "both"}}, "'a': children: .* a lambda has no name"),
     ],
 )

@@ -74,7 +74,7 @@ async def test_one_of_five_is_killed_the_network_splits_and_heals_and_all_are_ex
         "form", "index", "kill", "take over", "restart", "split", "heal", "compare", "done",
     ]  # fmt: skip
     assert (result["event"], result["exact"], result["nodes"]) == ("result", "yes", "4/5")
-    assert (result["unanswered"], result["duplicates after heal"]) == (0, 0)
+    assert (result["unanswered"], result["duplicates after heal"], result["killed and back"]) == (0, 0, 1)
     assert (result["live"], len(result["killed"])) == ([f"n{number}" for number in range(5)], 1)
     assert min(result["files"], result["words"], result["answered"]) > 0
     sides = [tuple(worker["side"] for worker in event["workers"]) for event in events if event["event"] == "progress"]

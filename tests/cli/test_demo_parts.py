@@ -218,7 +218,8 @@ async def test_one_wrong_digest_or_answer_is_not_exact(tmp_path):
 async def test_whoever_was_killed_does_not_count_as_a_survivor_when_it_is_back(tmp_path):
     director = make_director(tmp_path, Column("n0", state="alive"), Column("n1", state="alive"))
     director.killed["n1"] = None
-    assert (director.summary()["nodes"], director.details()["live"]) == ("1/2", ["n0", "n1"])
+    told = director.summary()
+    assert (told["nodes"], told["killed and back"], director.details()["live"]) == ("1/2", 1, ["n0", "n1"])
 
 
 async def test_workers_that_end_do_not_spoil_how_it_came_out(tmp_path):

@@ -177,3 +177,13 @@ async def test_what_is_no_key_has_status_2_and_asks_nobody(hub):
     for given in (("ls", "(1, 1.5)"), ("show", "h", "x" * 2000), ("stop", "h"), ("stop", "h", "9" * 30)):
         status, out, said = await hub(given[0], "--node", "127.0.0.1:1", *given[1:])
         assert (status, out) == (2, []) and "Traceback" not in said, said
+
+
+async def test_a_singleton_is_found_by_its_id(member, hub):
+    async with member(name="a") as (node, one), node.singleton("cron", session, on_split="both"):
+        for hub_named in ("cron", "('singleton', 'cron')"):
+            (child,) = (await answer(hub, "ls", *at(one), hub_named))["children"]
+            assert child["id"] == "cron"
+        assert (await answer(hub, "show", *at(one), "cron", "cron"))["id"] == "cron"
+        status, _, err = await hub("ls", *at(one), "other")
+        assert status != 0 and "has the hub 'other' (str) open" in err

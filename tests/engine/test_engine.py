@@ -65,7 +65,7 @@ MACHINES = [
     "clients",
     "roster",
 ]
-HUB_OWN = ("NobodyRuns", "StrategyFailed")
+HUB_OWN = ("HandoverLost", "NobodyRuns", "StrategyFailed", "VotersMissing")
 ROUTED = [(kind, name) for kind, hearers in ENGINE.routes.items() for name, _ in hearers]
 
 

@@ -78,6 +78,7 @@ async def test_one_worker_is_a_cluster_as_well(tmp_path):
         assert (await post(server.port, "/ann", "hello"))[0] == 200
         status, body = await post(server.port, "/ann", "again")
         assert (status, body["user"], body["lines"]) == (200, "ann", 2)
+        assert (await post(server.port, "/ann", b"\xff"))[0] == 200, "whatever the body is"
         assert await server.end() == 0
     assert has_ended(body["worker"])
 

@@ -119,14 +119,15 @@ class Load:
         await asyncio.gather(*self._clients)
 
 
-async def post(port: int, path: str, text: str) -> tuple[int, Any]:
+async def post(port: int, path: str, text: str | bytes) -> tuple[int, Any]:
     """The status and the JSON that answer a request. Raises `ConnectionError` where the server went away."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        writer.write(f"POST {path} HTTP/1.0\r\nContent-Length: {len(text)}\r\n\r\n{text}".encode())
-        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        body = text.encode() if isinstance(text, str) else text
+        writer.write(f"POST {path} HTTP/1.0\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        head, _, answer = (await reader.read()).partition(b"\r\n\r\n")
     finally:
         writer.close()
     if not head:
         raise ConnectionResetError("closed without an answer")
-    return int(head.split()[1]), json.loads(body)
+    return int(head.split()[1]), json.loads(answer)

@@ -234,3 +234,14 @@ def test_check_finds_a_dot_that_is_alive_and_not_known():
     table.revive(K, None, (*A, 1), (), b"born")
     with pytest.raises(InvariantError, match="what is alive is known"):
         table.check()
+
+
+def test_of_a_row_that_was_started_twice_one_birth_can_go():
+    a, b, _ = three()
+    theirs = b.table.birth(K, b"again")
+    dot = tell(b, theirs, a)
+    ((first, _),) = [birth for birth in a.table.view()[K].births if birth[0] != dot]
+    assert a.table.removals(K, (first,)) == [(K, None, None, (first,), ())]
+    tell(a, a.table.removals(K, (first,))[0], b)
+    assert [row.births for row in (a.table.get(K), b.table.get(K)) if row is not None] == [((dot, b"again"),)] * 2
+    assert a.table.removals(K, (first,)) == []

@@ -58,6 +58,7 @@ from covey.wire.messages.overlay import (
     ShuffleReply,
 )
 from covey.wire.messages.registry import (
+    Absent,
     Answered,
     Carried,
     ChildAnswer,
@@ -73,6 +74,7 @@ from covey.wire.messages.registry import (
     Requests,
     Watch,
     Watched,
+    WhichAbsent,
     WholeKnown,
     WholeOwner,
     WholeRows,
@@ -214,7 +216,7 @@ EXAMPLES: dict[str, Any] = {
     "ChildCall": ChildCall(b"hub:h", 1_700_000_000_000, b"\xa1c", 7, 2, 5, 5_000_000, 0, msgspec.Raw(b"\xc0"), 4),
     "ChildAnswer": ChildAnswer(b"hub:h", 1_700_000_000_000, 7, 2, 3, msgspec.Raw(b"\xc0"), B),
     "ChildAnswer of who knows nobody": ChildAnswer(b"", 0, 0, 0, 0, msgspec.Raw(b"\xc0")),
-    "Ended": Ended(b"hub:h", b"\xa1c", 3, CLOCK, "ValueError: no"),
+    "Ended": Ended(b"hub:h", b"\xa1c", 3, CLOCK, "ValueError: no", CLOCK - 1),
     "Prepare": Prepare(b"hub:h", 9, b"\xa1c"),
     "Prepared": Prepared(b"hub:h", 9, b"\xa1c", ""),
     "Handover": Handover(b"hub:h", 9, b"\xa1c", CLOCK, b"state", False, (A, 2**53, CLOCK), 2, (4, 2**53)),
@@ -232,6 +234,8 @@ EXAMPLES: dict[str, Any] = {
     "Kept": Kept(b"hub:h", b"\xa1c"),
     "Watch": Watch(b"hub:h", 4, (b"\xa1c", b"\xa1d")),
     "Watched": Watched(b"hub:h", 4),
+    "WhichAbsent": WhichAbsent(b"hub:h", 4, (b"\xa1c", b"\xa1d")),
+    "Absent": Absent(b"hub:h", 4, (b"\xa1d",)),
     "Requests": Requests(
         b"hub:h",
         b"note",

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -141,6 +141,8 @@ class Subscription(Generic[S, E]):
         self._lost = 0
         self._cause = None
         self._entered = self._open = True
+        for event in self._hub.standing():
+            self._put(event)
         return self
 
     async def __aexit__(
@@ -194,10 +196,14 @@ class Subscription(Generic[S, E]):
 
 
 class EventHub(Generic[S, E]):
-    """Hands each event to every subscriber. `snapshot` gives the state as of the last event."""
+    """Hands each event to every subscriber. `snapshot` gives the state as of the last event.
 
-    def __init__(self, snapshot: Callable[[], S]) -> None:
+    `standing` gives what was said before and holds still: whoever subscribes later hears it first.
+    """
+
+    def __init__(self, snapshot: Callable[[], S], standing: Callable[[], Iterable[E]] = tuple) -> None:
         self._state = snapshot
+        self.standing = standing
         self._subscribers: dict[Subscription[S, E], None] = {}
         self._closed = False
         self._cause: BaseException | None = None

@@ -17,10 +17,10 @@ from covey.runtime.children import Start, name_of
 log = logging.getLogger(__name__)
 
 
-class Allowed(dict[str, Start]):
+class Allowed(dict[str, Start[...]]):
     """What a node can start, by name: what it was given, and what its modules have, imported when first needed."""
 
-    def __init__(self, starts: dict[str, Start], modules: tuple[str, ...]) -> None:
+    def __init__(self, starts: dict[str, Start[...]], modules: tuple[str, ...]) -> None:
         super().__init__(starts)
         self.modules = modules
 
@@ -42,13 +42,15 @@ def check_modules(allow: Iterable[str]) -> tuple[str, ...]:
     """The names of modules, sorted. Raises `ConfigError`."""
     if isinstance(allow, str):
         raise ConfigError(f"allow: must be a list of names of modules, not the str {allow!r}; write [{allow!r}]")
+    if not isinstance(allow, Iterable):
+        raise ConfigError(f"allow: must be a list of names of modules, not {allow!r:.60}")
     for module in (modules := list(dict.fromkeys(allow))):
         if not isinstance(module, str) or not all(part.isidentifier() for part in module.split(".")):
             raise ConfigError(f"allow: {module!r} is not the name of a module; write it as in an import")
     return tuple(sorted(modules))
 
 
-def _find(name: str) -> Start | None:
+def _find(name: str) -> Start[...] | None:
     """What bears this name, if it can be started. Its module is allowed."""
     module, _, path = name.partition(":")
     try:

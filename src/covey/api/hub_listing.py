@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 CHILDREN_AT_ONCE = 1_000  # in one page
 BYTES_AT_ONCE = 1 << 20  # of metadata in one page, about
+NO_METADATA = b"\x80"
 IDS_MAX = 1_000  # to stop at once
 
 Arguments = Mapping[str, Any]
@@ -60,7 +61,7 @@ class HubDesk:
         if hub is None:
             return head
         after = bytes_of(arguments, "after")
-        ids = nsmallest(CHILDREN_AT_ONCE + 1, (id for id in hub.machine.book.children if id > after))
+        ids = nsmallest(CHILDREN_AT_ONCE + 1, (id for id in hub.ids() if id > after))
         told: list[Answer] = []
         size = 0
         for id in ids[:CHILDREN_AT_ONCE]:
@@ -82,7 +83,7 @@ class HubDesk:
             "belongs": explained.belongs, "ranking": explained.ranking, "runs": explained.runs,
             "reasons": explained.reasons,
         }  # fmt: skip
-        return {**head, **why, "child": _child(hub, id, whole=True) if id in hub.machine.book.children else None}
+        return {**head, **why, "child": _child(hub, id, whole=True) if hub.known(id) is not None else None}
 
     async def _stop(self, arguments: Arguments) -> Answer:
         """End the children `ids` of `hub` for good, within `timeout` seconds."""
@@ -149,9 +150,9 @@ def _counts(hub: OpenHub) -> Answer:
 
 
 def _child(hub: OpenHub, id: bytes, whole: bool = False) -> Answer:
-    """A child, for a list; or `whole`, with what is long."""
+    """A child, for a list; or `whole`, with what is long. Of what is stuck and no child any more it has copies only."""
     book = hub.machine.book
-    row = book.children[id]
+    row = book.children.get(id)
     copies = [
         {
             "site": site,
@@ -164,6 +165,8 @@ def _child(hub: OpenHub, id: bytes, whole: bool = False) -> Answer:
         }
         for (site, incarnation), one in book.running(id).items()
     ]
+    if row is None:
+        return {"id": id, "start": "", "metadata": NO_METADATA, "copies": copies}
     spec = row.spec
     more = {
         "restart": spec.restart.name.lower(),

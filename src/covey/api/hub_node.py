@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from covey.api.events import EventHub, Subscription
+from covey.api.hub_telling import HubTelling
 from covey.api.hub_values import (
     STATE_NAMES,
     Child,
@@ -19,20 +20,15 @@ from covey.api.hub_values import (
     ChildUnplaced,
     ChildUnregistered,
     ChildUpdated,
-    ConfigMismatch,
-    CopyEnded,
     HubEvent,
     HubNode,
-    HubNodesChanged,
-    MoveFailed,
-    StrategyFailed,
     error_of,
-    explain_mismatch,
 )
 from covey.core.children import Copy, StartChild, StopChild
 from covey.core.errors import ClosedError, ConfigError, UnavailableError, UnknownName
 from covey.core.ids import Origin, Site, short
 from covey.core.vocabulary import Abandon
+from covey.protocols.claims.vocabulary import SeatEmpty
 from covey.protocols.registry import vocabulary as h
 from covey.protocols.registry.hub import Hub as Machine
 from covey.protocols.registry.rows import PREFIX, Running, State
@@ -48,14 +44,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FOR_EVER = 1 << 62
-_meta_decoder = msgspec.msgpack.Decoder()
 
 
 class WantedHub(msgspec.Struct, frozen=True):
     """A hub as it is opened on this node."""
 
     options: h.HubOptions
-    starts: dict[str, Start]
+    starts: dict[str, Start[...]]
     static: tuple[h.NewChild, ...]
     resolve: Resolve | None
 
@@ -73,7 +68,8 @@ class OpenHub:
         self.wanted = wanted
         self.users = 0
         self.ready: asyncio.Task[None] | None = None
-        self.events: EventHub[tuple[Child, ...], HubEvent] = EventHub(self._snapshot)
+        self.telling = HubTelling(self)
+        self.events: EventHub[tuple[Child, ...], HubEvent] = EventHub(self._snapshot, self.telling.standing)
         self.cache: dict[Any, Child] = {}  # what was looked up: by id, if that is a str; else by its encoding
 
     @property
@@ -87,10 +83,10 @@ class OpenHub:
     # --- what is known ----------------------------------------------------------------------------------------------
 
     def known(self, encoded: bytes) -> Child | None:
-        """A child, by its encoded id."""
+        """A child, by its encoded id, or what is stuck of one that was."""
         book = self.machine.book
-        child, running = book.children.get(encoded), book.running(encoded)
-        return None if child is None else self._child(encoded, h.Shown(child, tuple(running.items())))
+        shown = h.Shown(book.children.get(encoded), tuple(book.running(encoded).items()))
+        return self._child(encoded, shown) if _is_seen(shown) else None
 
     def _child(self, encoded: bytes, shown: h.Shown) -> Child:
         row = shown.child
@@ -103,15 +99,15 @@ class OpenHub:
             ]
         )
         if row is None:
-            return Child(decode_key(encoded), "", {}, copies)
-        return Child(decode_key(encoded), row.spec.start, _metadata(row.meta), copies)
+            return Child(decode_key(encoded), "", b"", copies)
+        return Child(decode_key(encoded), row.spec.start, row.meta, copies)
 
     def made(self, new: h.NewChild, place: h.Place) -> Child:
         """A child as it was started, and is not known any more."""
         site, incarnation = place.life
         one = place.running
         copy = ChildCopy(site, self.name_of(site), incarnation, STATE_NAMES[one.state], one.instance, one.epoch)
-        return Child(decode_key(new.id), new.spec.start, _metadata(new.meta), (copy,))
+        return Child(decode_key(new.id), new.spec.start, new.meta, (copy,))
 
     def name_of(self, site: Site | None) -> str:
         """The name of a node that takes part, or what its site begins with."""
@@ -132,7 +128,12 @@ class OpenHub:
         )
 
     def _snapshot(self) -> tuple[Child, ...]:
-        return tuple(child for id in list(self.machine.book.children) if (child := self.known(id)) is not None)
+        return tuple(child for id in self.ids() if (child := self.known(id)) is not None)
+
+    def ids(self) -> list[bytes]:
+        """Of all children, and of those that were and are stuck."""
+        book = self.machine.book
+        return [*book.children, *(id for id in book.ids_running() if id not in book.children and self.known(id))]
 
     # --- what happens -----------------------------------------------------------------------------------------------
 
@@ -144,30 +145,11 @@ class OpenHub:
         if type(event) is h.NobodyRuns:
             self._on_unplaced(event)
             return
-        told: HubEvent
-        match event:
-            case h.ParticipantsChanged():
-                self.cache.clear()  # of nodes that have another name
-                told = HubNodesChanged(self.nodes())
-                log.info("event=hub_nodes_changed hub=%s nodes=%d", self.text, len(told.nodes))
-            case h.ConfigDiffers(_, ours, theirs, places):
-                others = {self.name_of(site): settings for site, settings in theirs}
-                told = ConfigMismatch(ours, theirs, places, explain_mismatch(ours, others, places) if theirs else "")
-                log.error("event=config_mismatch hub=%s reason=%r", self.text, told.explanation)
-            case h.CopyEnded(_, id, epoch, why, winner, error):
-                told = CopyEnded(decode_key(id), why, winner, error)
-                log.warning("event=copy_ended hub=%s id=%r token=%d why=%r winner=%r",
-                            self.text, told.id, epoch, why, self.name_of(winner))  # fmt: skip
-            case h.MoveFailed(_, id, target, error):
-                told = MoveFailed(decode_key(id), target, error)
-                log.warning("event=move_failed hub=%s id=%r target=%s reason=%r",
-                            self.text, told.id, self.name_of(target), error)  # fmt: skip
-            case h.StrategyFailed(_, function, reason):
-                told = StrategyFailed(function, reason)
-                log.error("event=strategy_failed hub=%s function=%s reason=%r", self.text, function, reason)
-            case _:
-                return
-        self.events.publish(told)
+        if type(event) is h.ParticipantsChanged:
+            self.cache.clear()  # of nodes that have another name
+        told = self.telling.told(event)
+        if told is not None:
+            self.events.publish(told)
 
     def _on_child(self, event: h.ChildChanged) -> None:
         self.cache.pop(event.id, None)
@@ -175,15 +157,15 @@ class OpenHub:
             self.cache.pop(decode_key(event.id), None)
         if not self.events:
             return
-        before = event.before is not None and event.before.child is not None
-        after = event.after is not None and event.after.child is not None
-        if after:
-            assert event.after is not None
-            child = self._child(event.id, event.after)
-            self.events.publish(ChildUpdated(child) if before else ChildRegistered(child))
-        elif before:
-            assert event.before is not None
-            self.events.publish(ChildUnregistered(self._child(event.id, event.before)))
+        before, after = event.before, event.after
+        if after is not None and _is_seen(after):
+            child = self._child(event.id, after)
+            if before is None or (before.child is None and after.child is not None):
+                self.events.publish(ChildRegistered(child))
+            elif self._child(event.id, before) != child:  # its row may say more than people see
+                self.events.publish(ChildUpdated(child))
+        elif before is not None and _is_seen(before):
+            self.events.publish(ChildUnregistered(self._child(event.id, before)))
 
     def _on_unplaced(self, event: h.NobodyRuns) -> None:
         children = [child for id in event.ids if (child := self.known(id)) is not None]
@@ -197,7 +179,7 @@ class OpenHub:
     @property
     def text(self) -> str:
         """Its name, for people."""
-        return _name(self.instance)
+        return hub_name(self.instance)
 
 
 class Hubs:
@@ -222,6 +204,7 @@ class Hubs:
         self._open: dict[bytes, OpenHub] = {}
         self._ending: dict[bytes, asyncio.Task[None]] = {}  # of hubs whose children are still on their way out
         self._claims = engine.claims
+        self.votes_in = engine.voter.votes_for
         self.children = Children(runner.feed, runner.now_us, self._lease_us)
         self._guard = Guard(watchdog, self.machine.watch_us, self._on_no_watchdog)
         runner.carry_out({**self.children.hands, StartChild: self._watched, StopChild: self._watched})
@@ -245,6 +228,12 @@ class Hubs:
         hub = self._open.get(event.hub)
         if hub is not None:
             hub.on_event(event)
+
+    def on_seat_empty(self, event: SeatEmpty) -> None:
+        """Somebody who is to vote cannot: all hubs hear so that name it among their voters."""
+        for hub in list(self._open.values()):
+            if event.name in hub.wanted.options.voters:
+                hub.on_event(event)
 
     # --- open and closed --------------------------------------------------------------------------------------------
 
@@ -297,7 +286,7 @@ class Hubs:
         if instance not in self._open and (machine := self.machine.hubs.get(instance)) is not None:
             count = len(machine.hosting.hosted)
             raise UnavailableError(
-                f"the hub {_name(instance)} was closed on this node, and {count} of its children have still "
+                f"the hub {hub_name(instance)} was closed on this node, and {count} of its children have still "
                 "not ended there; it was not opened: try again later, or open it in another process"
             )
 
@@ -413,6 +402,11 @@ class Hubs:
         return hub.events.subscription(self.events_max if events_max is None else events_max)
 
 
+def _is_seen(shown: h.Shown) -> bool:
+    """Whether people are to see it: it is a child, or a copy of it was stopped and does not end."""
+    return shown.child is not None or any(one.state is State.STUCK for _, one in shown.runs)
+
+
 def _moves(run: tuple[Origin, Running]) -> bool:
     """Whoever hands a child over shows it until the next host runs it: of the two that one counts."""
     return run[1].state is State.MOVING
@@ -426,13 +420,6 @@ def errors_of(hub: OpenHub, errors: tuple[h.ChildError, ...]) -> tuple[ChildErro
     )
 
 
-def _name(instance: bytes) -> str:
+def hub_name(instance: bytes) -> str:
     """The name of a hub, for people."""
     return repr(decode_key(instance[len(PREFIX) :]))
-
-
-def _metadata(encoded: bytes) -> Any:
-    try:
-        return _meta_decoder.decode(encoded) if encoded else {}
-    except (ValueError, RecursionError):
-        return {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeAlias, get_args
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeAlias, get_args
 
 from covey.core.errors import ConfigError, UsageError
 from covey.protocols.claims.electorate import SEATS
@@ -19,8 +19,28 @@ from covey.wire.payloads import encode_payload
 
 P = ParamSpec("P")
 
-Runs: TypeAlias = Callable[..., Any]
-"""What can be a child: a coroutine function, or a class with a coroutine method `run`; both get a `Context` first."""
+
+class HasRun(Protocol):
+    """What a class makes that can be a child."""
+
+    def run(self) -> Awaitable[object]:
+        """It runs until it is done."""
+        ...
+
+
+Result: TypeAlias = Awaitable[object] | HasRun
+
+Runs: TypeAlias = Callable[..., Result] | Start[...]
+"""What can be a child: a coroutine function, or a class with a coroutine method `run`; both get a `Context` first.
+
+Or `covey.process(…)` of it.
+"""
+
+RunsWith: TypeAlias = Callable[Concatenate[Context, P], Result] | Start[P]
+"""The same, of something that gets these arguments behind its `Context`."""
+
+RunsById: TypeAlias = Callable[[Context, Any], Result] | Start[[Any]]
+"""The same, of something that gets the id of its child behind its `Context`."""
 
 RestartPolicy: TypeAlias = Literal["permanent", "transient", "temporary"]
 
@@ -43,6 +63,8 @@ class Majority:
         """Raises `ConfigError` for names that cannot be a majority's."""
         if isinstance(voters, str):
             raise ConfigError(f"voters: must be a list of names, not the str {voters!r}; write [{voters!r}, …]")
+        if not isinstance(voters, Iterable):
+            raise ConfigError(f"voters: must be a list of names, not {voters!r:.60}; write ['a', 'b', 'c']")
         names = tuple(voters)
         wrong = next((name for name in names if not isinstance(name, str) or not name), None)
         if wrong is not None:
@@ -67,6 +89,9 @@ class Majority:
 
 
 OnSplit: TypeAlias = Literal["both"] | Majority
+OnFailure: TypeAlias = Literal["continue", "rollback"]
+Wait: TypeAlias = Literal["started", "visible_everywhere"]
+Scope: TypeAlias = Literal["global", "local"]
 
 
 def check_on_split(on_split: object) -> OnSplit:
@@ -84,7 +109,8 @@ class ChildSpec(Generic[P]):
     """One child: its id, what to start, and the arguments that this gets behind its `Context`.
 
     `ChildSpec("device-7", poll, "10.0.0.7")` starts `poll(ctx, "10.0.0.7")` on one of the nodes. Whatever concerns how
-    it is run, and not what, is said with `with_options`.
+    it is run, and not what, is said with `with_options`. Arguments travel as payloads do: tuples and sets arrive as
+    lists, dataclasses and msgspec structs as dicts.
     """
 
     __slots__ = ("_named", "_options", "_positional", "id", "start")
@@ -92,7 +118,7 @@ class ChildSpec(Generic[P]):
     def __init__(
         self,
         id: Key,
-        start: Callable[Concatenate[Context, P], Awaitable[object]] | Runs,
+        start: RunsWith[P],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> None:
@@ -116,11 +142,20 @@ class ChildSpec(Generic[P]):
         `restart`: "transient" (default) starts it again when it raises, "permanent" also when it returns, "temporary"
         never. `shutdown_timeout`: seconds it has to end (5). `idle_timeout`: seconds without a letter after which it is
         ended, and is no child any more (never). `metadata` is what `find` looks for; `tag` is metadata of that name.
+
+        Raises `ConfigError`, and `UsageError` for metadata that is no dict with str keys.
         """
         given = {
             "restart": restart, "shutdown_timeout": shutdown_timeout, "idle_timeout": idle_timeout,
             "metadata": metadata, "tag": tag,
         }  # fmt: skip
+        if restart is not None and restart not in get_args(RestartPolicy):
+            raise ConfigError(f"restart: must be one of {', '.join(get_args(RestartPolicy))}, not {restart!r}")
+        for name, seconds in (("shutdown_timeout", shutdown_timeout), ("idle_timeout", idle_timeout)):
+            if seconds is not None:
+                _microseconds(name, seconds, 0)
+        if metadata is not None:
+            check_metadata(metadata)
         other: ChildSpec[P] = ChildSpec.__new__(ChildSpec)
         other.id, other.start = self.id, self.start
         other._positional, other._named = self._positional, self._named
@@ -131,16 +166,22 @@ class ChildSpec(Generic[P]):
         return f"ChildSpec({self.id!r}, {getattr(self.start, '__qualname__', self.start)})"
 
 
-def process(start: Runs) -> Start:
-    """A child that burns CPU: pass `covey.process(crunch)` to `children=`, and it runs in a process of its own."""
+def process(start: Callable[Concatenate[Context, P], Result]) -> Start[P]:
+    """A child that burns CPU: pass `covey.process(crunch)` to `children=`, and it runs in a process of its own.
+
+    `singleton` takes it as well. In a `ChildSpec` and in `call(start=…)` it is the same as `crunch`: how a child runs
+    is up to its host, and what that says in its `children=`.
+
+    There `ctx.hub` raises `UsageError`: the handle is in the other process.
+    """
     return Start(start, "process")
 
 
-def starts_of(children: Iterable[Runs | Start]) -> dict[str, Start]:
+def starts_of(children: Iterable[Runs]) -> dict[str, Start[...]]:
     """What a node can start, by name. Raises `ConfigError` for what cannot be started."""
-    if callable(children) or isinstance(children, Start):
+    if callable(children) or isinstance(children, (Start, str)) or not isinstance(children, Iterable):
         raise ConfigError("children: must be a list of what this node can start; write [session]")
-    starts: dict[str, Start] = {}
+    starts: dict[str, Start[...]] = {}
     for child in children:
         start = child if isinstance(child, Start) else Start(child)
         try:
@@ -155,18 +196,15 @@ def new_child(spec: ChildSpec[Any], defaults: Mapping[str, Any] | None = None) -
     if not isinstance(spec, ChildSpec):
         raise UsageError(f"a child to start is a ChildSpec, not {spec!r:.80}; nothing was started")
     options = spec._options
-    metadata = {**(defaults or {}), **(options.get("metadata") or {})}
+    metadata = {**(defaults or {}), **options.get("metadata", {})}
     if (tag := options.get("tag")) is not None:
         metadata["tag"] = tag
-    restart = str(options.get("restart", "transient"))
-    if restart not in get_args(RestartPolicy):
-        raise ConfigError(f"restart: must be one of {', '.join(get_args(RestartPolicy))}, not {restart!r}")
     return NewChild(
         encode_key(spec.id),
         Spec(
             _name(spec.start),
             encode_arguments(spec._positional, spec._named),
-            Restart[restart.upper()],
+            Restart[options.get("restart", "transient").upper()],
             _microseconds("shutdown_timeout", options.get("shutdown_timeout", SHUTDOWN_TIMEOUT), 0),
             _microseconds("idle_timeout", options.get("idle_timeout", 0), 0),
         ),
@@ -177,13 +215,18 @@ def new_child(spec: ChildSpec[Any], defaults: Mapping[str, Any] | None = None) -
 @functools.lru_cache(maxsize=1_024)
 def _name(start: Runs) -> str:
     """The name of what is started: the same function ten thousand times, as a rule."""
-    return name_of(start)
+    return name_of(start.call if isinstance(start, Start) else start)
+
+
+def check_metadata(metadata: object) -> None:
+    """It is a dict with str keys. Raises `UsageError`."""
+    if not isinstance(metadata, Mapping) or not all(isinstance(name, str) for name in metadata):
+        raise UsageError(f"metadata: must be a dict whose keys are str, not {metadata!r:.80}; nothing was changed")
 
 
 def encode_metadata(metadata: Mapping[str, Any]) -> bytes:
     """What is said of a child: a dict with str keys. Raises `UsageError`, or `ValueTooLarge` above 16 kB."""
-    if not isinstance(metadata, Mapping) or not all(isinstance(name, str) for name in metadata):
-        raise UsageError(f"metadata: must be a dict whose keys are str, not {metadata!r:.80}; nothing was changed")
+    check_metadata(metadata)
     return encode_payload(dict(metadata), "metadata", META_BYTES_MAX, "nothing was changed", "say less")
 
 

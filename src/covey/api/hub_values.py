@@ -7,11 +7,13 @@ from typing import Any
 
 import msgspec
 
-from covey.core.errors import CoveyError, DeadlineExceeded, UnavailableError, UsageError
+from covey.core.errors import CoveyError, DeadlineExceeded, UnavailableError, UnknownName, UsageError
 from covey.core.ids import Site
 from covey.protocols.registry.rows import State
 from covey.protocols.registry.vocabulary import Trouble
 from covey.wire.keys import Key
+
+_metadata_decoder = msgspec.msgpack.Decoder()
 
 
 class ChildCopy(msgspec.Struct, frozen=True):
@@ -32,17 +34,33 @@ class ChildCopy(msgspec.Struct, frozen=True):
 
 
 class Child(msgspec.Struct, frozen=True):
-    """A child as this node knows it. `copies` is empty while it runs nowhere, and has two after a split for a while."""
+    """A child as this node knows it. `copies` is empty while it runs nowhere, and has two after a split for a while.
+
+    One that was stopped, and of which a copy does not end, is seen until that does: `start` is "" then.
+    `encoded` is its metadata as it travels.
+    """
 
     id: Key
     start: str
-    metadata: Any
+    encoded: bytes
     copies: tuple[ChildCopy, ...]
+
+    @property
+    def metadata(self) -> Any:
+        """What is said of it: read anew each time, so whoever changes it changes its own."""
+        try:
+            return _metadata_decoder.decode(self.encoded) if self.encoded else {}
+        except (ValueError, RecursionError):
+            return {}
+
+    def __repr__(self) -> str:
+        return f"Child(id={self.id!r}, start={self.start!r}, metadata={self.metadata!r}, copies={self.copies!r})"
 
     @property
     def tag(self) -> Any:
         """What its metadata says under "tag", or None."""
-        return self.metadata.get("tag") if isinstance(self.metadata, dict) else None
+        metadata = self.metadata
+        return metadata.get("tag") if isinstance(metadata, dict) else None
 
     @property
     def site(self) -> Site | None:
@@ -109,7 +127,10 @@ class _Result(msgspec.Struct, frozen=True):
 
 
 class StartResult(_Result, frozen=True):
-    """What became of a batch that was to start. `rolled_back`: something failed, and all of it was stopped again."""
+    """What became of a batch that was to start. `rolled_back`: something failed, and all of it was stopped again.
+
+    But for what somebody else started too, which stays, and is an error `exists`.
+    """
 
     started: tuple[Child, ...] = ()
     rolled_back: bool = False
@@ -144,8 +165,23 @@ def explain_mismatch(ours: str, theirs: Mapping[str, str], places: bool) -> str:
     )
 
 
+def explain_missing(voters: tuple[str, ...], missing: tuple[str, ...], agreed: bool) -> str:
+    """What it means that these voters take no part. `agreed`: all were there together before, as this node knows."""
+    if not missing:
+        return ""
+    needed, left = len(voters) // 2 + 1, len(voters) - len(missing)
+    told = f"of the voters {', '.join(voters)} these take no part: {', '.join(missing)}"
+    if not agreed:
+        start = f"no child is started before all {len(voters)} have been there together once"
+        return f"{told}; {start}, afterwards {needed} of them are enough"
+    if left < needed:
+        return f"{told}; no child runs until {needed} of them are there"
+    return f"{told}; the {left} others are enough, and {left - needed} of these may go as well"
+
+
 def error_of(errors: tuple[ChildError, ...]) -> CoveyError:
-    """Several errors as one: `DeadlineExceeded` where something was not heard of in time."""
+    """Several errors as one: `DeadlineExceeded` where something was not heard of in time, `UnknownName` for what is no
+    child and was to be stopped."""
     told = "; ".join(
         f"{error.id!r}: {error.reason}" + (f" ({error.name})" if error.name else "") for error in errors[:5]
     )
@@ -155,6 +191,8 @@ def error_of(errors: tuple[ChildError, ...]) -> CoveyError:
         return DeadlineExceeded(told + more)
     if all(error.trouble == "gone" for error in errors):
         return UnavailableError(told + more)
+    if all(error.trouble == "not_found" for error in errors):
+        return UnknownName(told + more)
     return ChildStartFailed(told + more)
 
 
@@ -168,28 +206,36 @@ class ChildRegistered(msgspec.Struct, frozen=True):
 
 
 class ChildUpdated(msgspec.Struct, frozen=True):
-    """A child runs elsewhere, or anew, or is otherwise than before."""
+    """A child runs elsewhere, or anew, or is otherwise than before; or a copy of one that was stopped is "stuck"."""
 
     child: Child
 
 
 class ChildUnregistered(msgspec.Struct, frozen=True):
-    """A child is none any more: it was stopped, or is done. `child` is as it was before."""
+    """A child is none any more: it was stopped, or is done. `child` is as it was before.
+
+    Said again when a copy that was stuck has ended.
+    """
 
     child: Child
 
 
 class CopyEnded(msgspec.Struct, frozen=True):
-    """A copy on this node was ended, not by its own will. `why`: "fenced", "duplicate", or "gave up".
+    """A copy on this node (`site`) was ended, not by its own will. `copies` is how many of the child were shown then.
 
-    "refused": it was to start here and did not, for this node does not allow that, or cannot read its arguments.
-    Else a sentence: `resolve` could not make one state of two, and that of the copy on this node counts.
+    `why`: "fenced": its lease ended. "duplicate": that on `winner` stays. "merged": this one stays, and is started anew
+    with the state that `resolve` makes of two. "gave up": it failed too often. "refused": it was to start here and did
+    not, for this node does not allow that, or cannot read its arguments. Else a sentence: `resolve` could not make one
+    state of two (`error` says why), and that of the copy on this node counts. Otherwise `error` has the end of the last
+    traceback.
     """
 
     id: Key
     why: str
     winner: Site | None
     error: str
+    site: Site
+    copies: int = 1
 
 
 class ChildUnplaced(msgspec.Struct, frozen=True):
@@ -207,6 +253,13 @@ class MoveFailed(msgspec.Struct, frozen=True):
     error: str
 
 
+class HandoverLost(msgspec.Struct, frozen=True):
+    """What a copy on this node left cannot be sent (`error` says why): it is lost, and the next copy starts without."""
+
+    id: Key
+    error: str
+
+
 class HubNodesChanged(msgspec.Struct, frozen=True):
     """Other nodes take part in the hub."""
 
@@ -216,7 +269,8 @@ class HubNodesChanged(msgspec.Struct, frozen=True):
 class ConfigMismatch(msgspec.Struct, frozen=True):
     """Nodes with another configuration take part. `places`: whether ours is the one by which children are placed.
 
-    Those of the other one run no children, and pass calls on. `explanation` says what differs, and what to do.
+    Those of the other one run no children, and pass calls on. `explanation` says what differs, and what to do. While
+    it holds, whoever opens `events()` hears it first.
     """
 
     ours: str
@@ -225,8 +279,20 @@ class ConfigMismatch(msgspec.Struct, frozen=True):
     explanation: str = ""
 
 
+class VotersMissing(msgspec.Struct, frozen=True):
+    """Of the nodes that `on_split=Majority(…)` names, these take no part, or cannot vote; (): all take part again.
+
+    `explanation` says what follows. No child is started before all of them have been there together once. While some
+    take no part, whoever opens `events()` hears it first.
+    """
+
+    names: tuple[str, ...]
+    explanation: str
+
+
 class StrategyFailed(msgspec.Struct, frozen=True):
-    """This function of the hub's synchronisation strategy raised, or returned what makes no sense. Said once for each.
+    """This function of the hub's synchronisation strategy raised, or returned what makes no sense. Said once for each,
+    and first of all to whoever opens `events()` later.
 
     Rows travel all the same: instead of what it would have said, what is new goes to all nodes, and one at random is
     told everything.
@@ -243,8 +309,10 @@ HubEvent = (
     | ChildUnplaced
     | CopyEnded
     | MoveFailed
+    | HandoverLost
     | HubNodesChanged
     | ConfigMismatch
+    | VotersMissing
     | StrategyFailed
 )
 

@@ -11,8 +11,19 @@ import msgspec
 from covey.api.events import Subscription
 from covey.api.group_values import CallFailed
 from covey.api.hub_node import Hubs, OpenHub, WantedHub, errors_of
-from covey.api.hub_specs import ChildSpec, Runs, encode_metadata, encode_value, new_child, timeout_us
-from covey.api.hub_values import Child, HubEvent, HubNode, StartResult, StopResult
+from covey.api.hub_specs import (
+    ChildSpec,
+    OnFailure,
+    RunsById,
+    Scope,
+    Wait,
+    check_metadata,
+    encode_metadata,
+    encode_value,
+    new_child,
+    timeout_us,
+)
+from covey.api.hub_values import STATE_NAMES, Child, HubEvent, HubNode, StartResult, StopResult
 from covey.core.errors import ConfigError, UsageError
 from covey.protocols.registry import vocabulary as h
 from covey.wire.keys import Key, decode_key, encode_key
@@ -56,7 +67,7 @@ class Hub:
         """Take part: returns once this node places children, and all that are `static` run.
 
         Raises `ConfigError` where the hub is open on this node with other options, `ChildStartFailed` for a static
-        child that does not start.
+        child that does not start, `DeadlineExceeded` where it is not known after 60 s what runs on the other nodes.
         """
         if self._entered is None:
             # Children get a handle that takes no part itself: a hub stays open for its users, not for them.
@@ -79,16 +90,33 @@ class Hub:
         await self.aclose()
 
     def _open(self) -> OpenHub:
-        return self._entered if self._entered is not None else self._hubs.get(self._instance)
+        """The open hub. Raises `ClosedError`, and `ConfigError` for a handle with other settings than it has."""
+        if self._entered is not None:
+            return self._entered
+        hub = self._hubs.get(self._instance)
+        if (has := hub.wanted.options.settings) != (wants := self._wanted.options.settings):
+            raise ConfigError(f"the hub {hub.text} is open on this node with {has}, and this handle has {wants}")
+        return hub
 
     # --- children ---------------------------------------------------------------------------------------------------
 
-    async def start_child(self, spec: ChildSpec[Any], *, timeout: float = START_TIMEOUT, **options: Any) -> Child:
+    async def start_child(
+        self,
+        spec: ChildSpec[Any],
+        *,
+        timeout: float = START_TIMEOUT,
+        check_existing: bool = True,
+        on_failure: OnFailure = "continue",
+        metadata: Mapping[str, Any] | None = None,
+        wait: Wait = "started",
+    ) -> Child:
         """Start one child and return it. Options are those of `start_children`.
 
         Raises `ChildStartFailed` (it is there already, it raised, nobody can run it), `DeadlineExceeded`.
         """
-        result = await self.start_children([spec], timeout=timeout, **options)
+        result = await self.start_children(
+            [spec], timeout=timeout, check_existing=check_existing, on_failure=on_failure, metadata=metadata, wait=wait
+        )
         result.raise_for_errors()
         return result.started[0]
 
@@ -98,14 +126,15 @@ class Hub:
         *,
         timeout: float = START_TIMEOUT,
         check_existing: bool = True,
-        on_failure: str = "continue",
+        on_failure: OnFailure = "continue",
         metadata: Mapping[str, Any] | None = None,
-        wait: str = "started",
+        wait: Wait = "started",
     ) -> StartResult:
         """Start children wherever they belong, and wait until they run, `timeout` seconds at most.
 
         `metadata` is that of all of them, where their own does not say otherwise. `on_failure="rollback"`: if one
-        fails, all are stopped again, on every node. `wait="visible_everywhere"`: until every node shows them.
+        fails, all are stopped again, on every node, but for those that somebody else started too (`exists`).
+        `wait="visible_everywhere"`: until every node shows them.
         `check_existing=False`: do not look first whether they are there; a child that runs is not started twice all
         the same. Errors of single children are in the result. Raises `UsageError` for no children, for arguments that
         cannot be serialised and for what cannot be started, `ConfigError` for options; then nothing was started.
@@ -115,6 +144,10 @@ class Hub:
             raise ConfigError(f"on_failure: must be 'continue' or 'rollback', not {on_failure!r}; nothing was started")
         if wait not in ("started", "visible_everywhere"):
             raise ConfigError(f"wait: must be 'started' or 'visible_everywhere', not {wait!r}; nothing was started")
+        if isinstance(specs, ChildSpec):
+            raise UsageError(f"specs must be a list of ChildSpecs, not {specs!r}; write [{specs!r}]")
+        if metadata is not None:
+            check_metadata(metadata)
         new = tuple([new_child(spec, metadata) for spec in specs])
         if not new:
             raise UsageError("there are no children to start; nothing was done")
@@ -129,13 +162,14 @@ class Hub:
         return StartResult(errors_of(hub, outcome.errors), started, outcome.rolled_back)
 
     async def stop_child(self, id: Key, *, timeout: float = START_TIMEOUT) -> None:
-        """Stop one child for good. Raises `ChildStartFailed` for an unknown id, `DeadlineExceeded`."""
+        """Stop one child for good. Raises `UnknownName` for an unknown id, `DeadlineExceeded` if it has not ended."""
         (await self.stop_children([id], timeout=timeout)).raise_for_errors()
 
     async def stop_children(self, ids: Iterable[Key], *, timeout: float = START_TIMEOUT) -> StopResult:
         """Stop children for good, wherever they run, and wait until they have ended, `timeout` seconds at most.
 
-        What is not known is an error of that child in the result, at once.
+        It waits for the copies that it stopped, not for one that is started anew meanwhile. What is not known is an
+        error of that child in the result, at once; what has not ended is one with the node where it runs.
         """
         hub = self._open()
         if isinstance(ids, (str, bytes)):
@@ -159,7 +193,7 @@ class Hub:
     # --- letters ----------------------------------------------------------------------------------------------------
 
     async def call(
-        self, id: Key, payload: Any = None, *, start: ChildSpec[Any] | Runs | None = None, timeout: float = 5.0
+        self, id: Key, payload: Any = None, *, start: ChildSpec[Any] | RunsById | None = None, timeout: float = 5.0
     ) -> Any:
         """Ask a child, wherever it is, and return its answer.
 
@@ -182,7 +216,7 @@ class Hub:
         return value
 
     def cast(
-        self, id: Key, payload: Any = None, *, start: ChildSpec[Any] | Runs | None = None, timeout: float = 5.0
+        self, id: Key, payload: Any = None, *, start: ChildSpec[Any] | RunsById | None = None, timeout: float = 5.0
     ) -> None:
         """Tell a child something; it gets it once at most, and nobody hears whether. It waits `timeout` seconds for a
         child that runs nowhere at the moment.
@@ -192,7 +226,7 @@ class Hub:
         new, deadline_us = self._new(id, start), timeout_us(timeout)
         self._hubs.feed(h.CallChild(0, self._instance, encode_key(id), encoded, deadline_us, new))
 
-    def _new(self, id: Key, start: ChildSpec[Any] | Runs | None) -> h.NewChild | None:
+    def _new(self, id: Key, start: ChildSpec[Any] | RunsById | None) -> h.NewChild | None:
         if start is None:
             return None
         spec = start if isinstance(start, ChildSpec) else ChildSpec(id, start, id)
@@ -203,7 +237,10 @@ class Hub:
     # --- what is known here -----------------------------------------------------------------------------------------
 
     def lookup(self, id: Key) -> Child | None:
-        """A child as this node knows it, or None. Takes no network, and no time."""
+        """A child as this node knows it, or None. Takes no network, and no time.
+
+        Of one that was stopped only what is "stuck" is seen.
+        """
         hub = self._entered or self._open()
         if type(id) is str and (known := hub.cache.get(id)) is not None:
             return known
@@ -232,7 +269,7 @@ class Hub:
             found = ids if found is None else [id for id in found if id in among]
         return [child for id in found or () if (child := hub.known(id)) is not None]
 
-    def children(self, scope: str = "global") -> list[Key]:
+    def children(self, scope: Scope = "global") -> list[Key]:
         """The ids of all children, or with `"local"` of those that run on this node."""
         hub = self._open()
         if scope == "global":
@@ -243,7 +280,10 @@ class Hub:
         return [decode_key(id) for id in hub.machine.hosting.hosted if me in hub.machine.book.running(id)]
 
     def dump(self) -> dict[Key, Child]:
-        """Everything, by id. Two children whose ids Python holds equal, as 1 and True, are one here."""
+        """Everything, by id, also what is "stuck" of children that were stopped.
+
+        Two children whose ids Python holds equal, as 1 and True, are one here.
+        """
         return {child.id: child for child in self._open()._snapshot()}
 
     def nodes(self) -> list[HubNode]:
@@ -258,13 +298,19 @@ class Hub:
         child = machine.book.children.get(encoded)
         ranked = view.ranked(encoded, None if child is None else child.spec.start)
         belongs = machine.ground.places.host(encoded)
-        runs = tuple(hub.name_of(site) for site, _ in machine.book.running(encoded))
+        copies = machine.book.running(encoded)
+        runs = tuple(hub.name_of(site) for site, _ in copies)
         names = tuple(hub.name_of(one.site) for one in ranked)
         reasons = [] if child is not None else ["there is no such child"]
         if not machine.ground.ready:
             reasons.append("this node has just come, and does not place children yet")
         if child is not None:
             reasons += machine.why(child, hub.name_of)
+            reasons += [missing] if not runs and (missing := hub.telling.missing()) else []
+        else:
+            for (site, _), one in copies.items():
+                state = STATE_NAMES[one.state]
+                reasons.append(f"the copy on {hub.name_of(site)} was told to end, and has not yet ({state})")
         return Explanation(id, hub.name_of(belongs), runs, names, tuple(reasons))
 
     def events(self, events_max: int | None = None) -> Subscription[tuple[Child, ...], HubEvent]:
@@ -277,34 +323,6 @@ class Hub:
 
     def __repr__(self) -> str:
         return f"<covey.Hub {self.name!r}>"
-
-
-class Singleton:
-    """One child that runs on one of the nodes that name it: what `node.singleton(id, fn, …)` gives.
-
-    Use it as `async with node.singleton("cron", run_cron, on_split=…):`. It is a hub of its own with one child.
-    """
-
-    def __init__(self, hub: Hub, id: Key) -> None:
-        self.id = id
-        self.hub = hub
-
-    async def __aenter__(self) -> Singleton:
-        await self.hub.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.hub.aclose()
-
-    async def call(self, payload: Any = None, *, timeout: float = 5.0) -> Any:
-        """Ask it, wherever it is; as `Hub.call`."""
-        return await self.hub.call(self.id, payload, timeout=timeout)
-
-    def lookup(self) -> Child | None:
-        """Where it runs, and how."""
-        return self.hub.lookup(self.id)
 
 
 def _child_of(hub: OpenHub, new: h.NewChild, place: h.Place) -> Child:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, TypeAlias
 
-from covey.api.hub_specs import check_on_split, starts_of
+from covey.api.hub_making import wanted_hub
 from covey.api.node import Node
 from covey.core.errors import ConfigError
 
@@ -82,8 +82,7 @@ def _check_hub(name: object, options: object) -> dict[str, Any]:
     if not isinstance(options, Mapping):
         raise ConfigError(f"hubs: the options of {name!r} must be a dict, not {options!r:.80}")
     try:
-        check_on_split(options.get("on_split"))
-        starts_of(options.get("children", ()))
+        wanted_hub(options, None)
     except ConfigError as error:
         raise ConfigError(f"hubs: {name!r}: {error}") from None
     return dict(options)

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple, Unpack, cast
 
 import msgspec
 
@@ -18,16 +18,17 @@ from covey.api.config import Config
 from covey.api.events import Neighbor, Subscription
 from covey.api.group_node import Groups
 from covey.api.groups import Group
-from covey.api.hub_making import make_hub
+from covey.api.hub_making import MoreOptions, make_hub
 from covey.api.hub_node import Hubs
-from covey.api.hub_specs import ChildSpec, Majority, Runs
-from covey.api.hubs import Hub, Singleton
+from covey.api.hub_specs import ChildSpec, OnSplit, Result, Runs
+from covey.api.hubs import Hub
 from covey.api.members import Kicked, Member, encode_meta, member_in, member_of
 from covey.api.options import check_options
 from covey.api.outbox import Outbox
 from covey.api.presence import SCOPE as PRESENCE_SCOPE
 from covey.api.presence import Presence
 from covey.api.scopes import Scope
+from covey.api.singletons import Singleton
 from covey.api.telling import NodeEvent, NodeState, Telling, neighbor_of
 from covey.core import vocabulary as v
 from covey.core.errors import (
@@ -48,7 +49,7 @@ from covey.protocols.membership import vocabulary as membership
 from covey.protocols.membership.ledger import home_of
 from covey.protocols.membership.vocabulary import Outcome
 from covey.runtime.addresses import parse_address
-from covey.runtime.children import Start
+from covey.runtime.children import Context, Start
 from covey.runtime.environment import Environment, RealEnvironment
 from covey.runtime.runner import Runner
 from covey.runtime.storage import Storage, Stored
@@ -58,6 +59,7 @@ from covey.wire.keys import Key
 log = logging.getLogger(__name__)
 
 R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
 
 _forks = 0
 
@@ -524,23 +526,28 @@ class Node:
 
     # --- hubs -------------------------------------------------------------------------------------------------------
 
-    def hub(self, name: Key, *, children: Iterable[Runs | Start] = (), on_split: str | Majority | None = None,
-            static: Iterable[ChildSpec[Any]] = (), **options: Any) -> Hub:  # fmt: skip
+    def hub(self, name: Key, *, children: Iterable[Runs] = (), on_split: OnSplit | None = None,
+            static: Iterable[ChildSpec[Any]] = (), **options: Unpack[MoreOptions]) -> Hub:  # fmt: skip
         """The hub `name`: named children, each of which runs in exactly one of the nodes that open it.
 
         `children`: what this node can start: coroutine functions, classes with `run`, or `covey.process(…)` of them.
         `on_split`: "both" or `covey.Majority([…])`, which has to be chosen. `static`: children that are there from the
-        beginning, started by whoever comes first to them. More options: `hub_making.make_hub`. Raises `ConfigError`.
+        beginning, started by whoever comes first to them. More options: `MoreOptions`. Raises `ConfigError`.
         """
         self._live(closing=False)
         assert self._hubs is not None
-        return make_hub(self._hubs, self._options, name, children, on_split, static, **options)
+        given = {"children": children, "on_split": on_split, "static": static, **options}
+        return make_hub(self._hubs, self._options, name, given)
 
-    def singleton(self, id: Key, start: Runs, *arguments: Any, on_split: str | Majority | None = None,
-                  **options: Any) -> Singleton:  # fmt: skip
-        """One child that runs `start(ctx, *arguments)` on one of the nodes that name it. Options are those of `hub`."""
-        spec: ChildSpec[Any] = ChildSpec(id, start, *arguments).with_options(restart="permanent")
-        hub = self.hub(("singleton", id), children=[start], on_split=on_split, static=[spec], **options)
+    def singleton(self, id: Key, start: Callable[[Context, *Ts], Result] | Start[...], *arguments: *Ts,
+                  on_split: OnSplit | None = None, **options: Unpack[MoreOptions]) -> Singleton:  # fmt: skip
+        """One child that runs `start(ctx, *arguments)` on one of the nodes that name it. Options are those of `hub`.
+
+        It is started again when it raises and when it returns.
+        """
+        runs = cast(Runs, start)
+        spec = ChildSpec(id, runs, *arguments).with_options(restart="permanent")
+        hub = self.hub(("singleton", id), children=[runs], on_split=on_split, static=[spec], **options)
         return Singleton(hub, id)
 
     # --- events -----------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from covey.api.events import (
     StorageTrouble,
 )
 from covey.api.group_node import Groups
-from covey.api.hub_node import Hubs
+from covey.api.hub_node import Hubs, hub_name
 from covey.core import vocabulary as v
 from covey.core.errors import DecodeError, SiteConflict
 from covey.core.ids import Contact, Site, short
@@ -58,7 +58,13 @@ NodeEvent = (
 )
 
 HUB_EVENTS = (hub.ChildChanged, hub.ParticipantsChanged, hub.ConfigDiffers, hub.CopyEnded, hub.MoveFailed,
-              hub.NobodyRuns, hub.StrategyFailed)  # fmt: skip
+              hub.NobodyRuns, hub.HandoverLost, hub.StrategyFailed, hub.VotersMissing)  # fmt: skip
+
+CLAIMS_ADVICE = {
+    claims.VotersDiffer: "it names other voters than this node, so neither counts for the other: name the same ones in "
+    "Majority([...]) on all nodes",
+    claims.EpochsAhead: "one of both has a wrong date, and until it is set right that voter counts as absent here",
+}
 
 # The same facts reach users as changes of the roster.
 _TOLD_BY_THE_ROSTER = (membership.MemberJoined, membership.MemberLeft)
@@ -177,11 +183,23 @@ class Telling:
                 log.warning("event=clock_skew site=%s ahead_ms=%d", short(site), ahead_ms)
                 self.hub.publish(ClockSkew(site, ahead_ms))
             case claims.SeatEmpty() | claims.VotersDiffer() | claims.EpochsAhead():  # there people have to do something
-                log.warning("event=%s detail=%r", _snake(event), event)
+                self._on_claims(event)
             case _ if isinstance(event, _TOLD_BY_THE_ROSTER):
                 pass
             case _:
                 log.info("event=%s detail=%r", type(event).__name__, event)
+
+    def _on_claims(self, event: claims.SeatEmpty | claims.VotersDiffer | claims.EpochsAhead) -> None:
+        hubs = self.hubs
+        if isinstance(event, claims.SeatEmpty):
+            sites = ",".join(map(short, event.sites))
+            log.warning("event=seat_empty name=%r sites=%s reason=%r", event.name, sites, event.why)
+            if hubs is not None:
+                hubs.on_seat_empty(event)
+            return
+        known = self._members.get(event.site)
+        log.warning("event=%s hub=%s site=%s name=%r reason=%r", _snake(event), hub_name(event.instance),
+                    short(event.site), "" if known is None else known.name, CLAIMS_ADVICE[type(event)])  # fmt: skip
 
     def _on_member(self, event: m.MemberEvent) -> None:
         site = event.member.site

@@ -128,8 +128,11 @@ def _ask(where: Where, what: str, given: Mapping[str, Any]) -> list[Any]:
 
 
 def _ask_hub(where: Where, what: str, key: Key, given: Mapping[str, Any]) -> list[Any]:
-    """The same of one hub. Raises `UnknownName` where no node has it open."""
+    """The same of one hub, or of the singleton of that name. Raises `UnknownName` where no node has it open."""
     pages = _ask(where, what, {"hub": encode_key(key), **given})
+    single = encode_key(("singleton", key))
+    if not pages[0]["known"] and single in pages[0]["hubs"]:
+        pages = _ask(where, what, {"hub": single, **given})
     if not pages[0]["known"]:
         used = ", ".join(repr(decode_key(one)) for one in pages[0]["hubs"]) or "none"
         raise UnknownName(
@@ -208,14 +211,9 @@ def _children_lines(answer: Answer, children: list[Any]) -> list[str]:
 
 def _child_lines(answer: Answer) -> list[str]:
     child = answer["child"]
-    idle = f", idle timeout {child['idle_timeout']:g} s" if child["idle_timeout"] else ""
     rows = [
         ("id", repr(decode_key(child["id"]))),
-        ("start", child["start"]),
-        ("arguments", _short(meta_of(child["arguments"]))),
-        ("metadata", _short(meta_of(child["metadata"]))),
-        ("restart", f"{child['restart']}, shutdown timeout {child['shutdown_timeout']:g} s{idle}"),
-        ("started by", called(answer, child["author"])),
+        *(_start_rows(answer, child) if child["start"] else []),
         ("belongs", answer["belongs"] or "nowhere"),
         ("ranking", " > ".join(answer["ranking"]) or "-"),
         *(
@@ -232,6 +230,18 @@ def _child_lines(answer: Answer) -> list[str]:
             lines.append(f"how it failed last on {visible(copy['name'])}:")
             lines += [f"  {visible(line)}" for line in copy["error"].splitlines()]
     return lines
+
+
+def _start_rows(answer: Answer, child: Answer) -> list[tuple[str, str]]:
+    """What was started, unless it is no child any more."""
+    idle = f", idle timeout {child['idle_timeout']:g} s" if child["idle_timeout"] else ""
+    return [
+        ("start", child["start"]),
+        ("arguments", _short(meta_of(child["arguments"]))),
+        ("metadata", _short(meta_of(child["metadata"]))),
+        ("restart", f"{child['restart']}, shutdown timeout {child['shutdown_timeout']:g} s{idle}"),
+        ("started by", called(answer, child["author"])),
+    ]
 
 
 def _stopped_lines(answer: Answer) -> list[str]:

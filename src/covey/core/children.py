@@ -135,10 +135,11 @@ class ChildReplied(msgspec.Struct, frozen=True, gc=False):
 
 
 class HandoverGiven(msgspec.Struct, frozen=True, gc=False):
-    """A copy that is about to end left this to the next one."""
+    """A copy that is about to end left this to the next one; with an `error` it cannot be handed over, and is lost."""
 
     copy: Copy
-    state: bytes
+    state: bytes | None
+    error: str = ""
 
 
 class ChildStuck(msgspec.Struct, frozen=True, gc=False):

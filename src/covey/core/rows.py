@@ -93,9 +93,13 @@ class Put(msgspec.Struct, frozen=True, gc=False):
 
 
 class Remove(msgspec.Struct, frozen=True, gc=False):
-    """A shared row goes, as it is known here: what was started elsewhere and is not known yet stays."""
+    """A shared row goes, as it is known here: what was started elsewhere and is not known yet stays.
+
+    With `births` only these of it go, and it stays as long as it has others.
+    """
 
     key: bytes
+    births: tuple[Dot, ...] = ()
 
 
 SharedWrite = Start | Put | Remove

@@ -170,10 +170,10 @@ class SharedTable:
         """The operation that starts a row."""
         return key, None, value, (), ()
 
-    def removals(self, key: bytes) -> list[Op]:
-        """The operations that remove a row as it is here: one, unless it was started very often."""
+    def removals(self, key: bytes, only: tuple[Dot, ...] = ()) -> list[Op]:
+        """The operations that remove a row as it is here, or `only` these births of it: one, unless they are many."""
         row = self._rows.get(key)
-        births = sorted(row.births) if row is not None else []
+        births = sorted(birth for birth in row.births if not only or birth in only) if row is not None else []
         return [(key, None, None, tuple(births[at : at + NAMES_MAX]), ()) for at in range(0, len(births), NAMES_MAX)]
 
     def write(self, key: bytes, field: bytes, value: bytes) -> Op | None:

@@ -1,11 +1,13 @@
 """The hub profile: what must hold of children, and of the calls to them, whatever happens.
 
-Safety, at every node: the fold of `ChildChanged` is its book; of each child a process runs one copy at most; no copy
-applies a letter twice, whatever was handed over to it included; two copies apply it only where one was handed over to
-the other; what was said not to have been delivered is applied nowhere, ever; tokens of the copies of one process grow.
+Safety, at every node: the fold of `ChildChanged` is its book; what was stopped stays so; of each child a process runs
+one copy at most; no copy applies a letter twice, whatever was handed over to it included; two copies apply it only
+where one was handed over to the other; what was said not to have been delivered is applied nowhere, ever; of the
+copies that one process starts of a child each has a higher token than all before it.
 With `Majority` no two processes run a child at one time, and each start has a higher token than all before it.
 Liveness: all show the same children, and each runs exactly once, where it belongs; what a node declares is one of them,
-unless it failed as it started. Then nothing that was acknowledged is lost when a node joins.
+unless it failed as it started; of each copy that ended with its lease, or for another one, there was an event. Then
+nothing that was acknowledged is lost when a node joins.
 """
 
 from __future__ import annotations
@@ -49,13 +51,15 @@ class HubWorld(World):
         self.voters = voters
         self.strategy = Delta() if strategy is None else strategy
         self.settings = f"both, {described(self.strategy)}"
+        self.resolves = derive(self.seed, "resolves").random() < 0.5  # users make one state of two
+        self.resolved = 0  # how often they did
         self.failing = failing  # the share of what children do that goes wrong
         self.chance = derive(self.seed, "children")
         self.users: dict[int, HubUser] = {}  # by process
         self.acknowledged: dict[int, bytes] = {}  # operations, and the children that did them
         self.undelivered: dict[int, None] = {}  # those that were said not to have run
         self.mailboxes: dict[int, set[int]] = {}  # names of those from which an operation was taken
-        self.tokens: dict[bytes, int] = {}  # the highest under which a child was started
+        self.tokens: dict[tuple[bytes, int], int] = {}  # the last: of each process, or with voters of all (-1)
         self.live: dict[bytes, dict[tuple[int, int], SimChild]] = {}  # copies by child: process, number
         self._work = 0
         self.watches.append(self)
@@ -85,7 +89,13 @@ class HubWorld(World):
 
     # --- what children do -------------------------------------------------------------------------------------------
 
-    def copy_starts(self, children: SimChildren, child: SimChild, token: int) -> None:
+    def has_token(self, children: SimChildren, child: SimChild, token: int) -> None:
+        """A copy is given a token, as it starts or later."""
+        by = (child.copy.id, -1 if self.voters else children.node.number)
+        invariant(token > self.tokens.get(by, 0), "each copy has a higher token than all before it")
+        self.tokens[by] = token
+
+    def copy_starts(self, children: SimChildren, child: SimChild) -> None:
         """A copy is about to run."""
         id, node = child.copy.id, children.node
         here = [
@@ -100,9 +110,7 @@ class HubWorld(World):
         if self.voters:
             others = [f"n{other.node.index}" for other in self.live[id].values() if not other.excused]
             invariant(not others, f"with Majority no two copies run at one time, and {id!r} runs on {others}")
-            invariant(token >= self.tokens.get(id, 0), "tokens only grow")
         self.live[id][node.number, child.copy.number] = child
-        self.tokens[id] = max(self.tokens.get(id, 0), token)
 
     def copy_ends(self, children: SimChildren, child: SimChild) -> None:
         """A copy has ended."""
@@ -192,10 +200,15 @@ def hubs_pending(world: World) -> tuple[str, list[Site]] | None:
             return f"n{node.index} shows {len(hub.book.participants)} participants, not {len(nodes)}", about
         if user.calls or hub.is_busy:
             return f"n{node.index} waits for {len(user.calls)} calls", about
+        if untold := [id for (id, _), events in user.untold.items() if events > 0]:
+            return f"n{node.index} heard nothing of the end of a copy of {untold[0]!r}", about
         if user.is_opening:
             return f"n{node.index} waits for what it declares", about
         if missing := [id for id in user.declared if id not in user.shown]:
             return f"n{node.index} declares {missing[0]!r}, which is no child", about
+        for id, shown in user.shown.items():
+            if len(shown.runs) > 1:
+                return f"{id!r} runs {len(shown.runs)} times", [life[0] for life, _ in shown.runs]
         if first is None:
             first = node
         elif user.shown != user_of(first).shown:
@@ -207,8 +220,8 @@ def hubs_pending(world: World) -> tuple[str, list[Site]] | None:
         placed = hub.ground.places.host(id)
         if shown.child is None:
             return f"{id!r} is no child and is shown to run", [life[0] for life, _ in shown.runs]
-        if len(shown.runs) != 1:
-            return f"{id!r} runs {len(shown.runs)} times", [life[0] for life, _ in shown.runs]
+        if not shown.runs:
+            return f"{id!r} runs nowhere", [] if placed is None else [placed]
         (((site, _), running),) = shown.runs
         if site != placed:
             return f"{id!r} does not run where it belongs", [site]
@@ -218,6 +231,8 @@ def hubs_pending(world: World) -> tuple[str, list[Site]] | None:
         copies = [one for one in user_of(host).children.copies.values() if one.copy.id == id and one.runs]
         if running.state is State.RUNNING and len(copies) != 1:
             return f"{len(copies)} copies of {id!r} run on n{host.index}", [site]
+        if not all(user_of(host).children.may_run(one) for one in copies):
+            return f"{id!r} runs on n{host.index} without a lease", [site]
     for node in nodes:
         for child in user_of(node).children.copies.values():
             if child.runs and child.copy.id not in user_of(first).shown:

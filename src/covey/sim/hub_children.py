@@ -24,14 +24,13 @@ Work = tuple[int, ...]
 class SimChild:
     """One copy: what it has applied, and whether it is to end."""
 
-    __slots__ = ("copy", "done", "ending", "excused", "hands_over", "node", "runs", "start", "token", "waits")
+    __slots__ = ("copy", "done", "ending", "excused", "hands_over", "node", "runs", "start", "waits")
 
     def __init__(self, copy: c.Copy, start: str, node: SimNode) -> None:
         self.copy = copy
         self.node = node
         self.excused = False  # its process stood still
         self.start = start
-        self.token = 0
         self.done: list[int] = []
         self.runs = False
         self.waits = False
@@ -96,8 +95,9 @@ class SimChildren:
     def _start(self, effect: c.StartChild) -> None:
         copy = effect.copy
         child = self.copies.setdefault(copy, SimChild(copy, effect.start, self.node))
-        self.world.copy_starts(self, child, effect.token)
-        child.runs, child.token = True, effect.token
+        self.world.copy_starts(self, child)
+        self.world.has_token(self, child, effect.token)
+        child.runs = True
         if effect.handed_over is not None:
             child.done = list(msgspec.msgpack.decode(effect.handed_over, type=Work))
         weak = effect.start == WEAK and self._rng.random() < 0.4 and self.world.calm_us is None
@@ -124,30 +124,33 @@ class SimChildren:
 
     def _tell_token(self, effect: c.TellToken) -> None:
         child = self.copies[effect.copy]
-        invariant(effect.token > child.token, "tokens grow")
-        child.token = effect.token
+        self.world.has_token(self, child, effect.token)
 
     def _deliver(self, effect: c.DeliverToChild) -> None:
         child = self.copies[effect.copy]
         invariant(child.waits, "a letter comes to who waits for it")
-        invariant(self._may_run(child), "nobody gets a letter without a lease")
+        invariant(self.may_run(child), "nobody gets a letter without a lease")
         child.waits = False
         self._later(30_000, lambda: self._apply(child, effect))
 
     def _apply(self, child: SimChild, effect: c.DeliverToChild) -> None:
-        if child.copy not in self.copies or not self._may_run(child):
+        if child.copy not in self.copies or not self.may_run(child):
             return  # a child asks `check()` before it acts
         work = msgspec.msgpack.decode(effect.payload, type=int)
         self.world.applied(self, child, work)
         child.done.append(work)
-        if effect.call:
-            self._feed(
-                child.copy, c.ChildReplied(child.copy, effect.call, False, msgspec.msgpack.encode(len(child.done)))
-            )
+        if self._rng.random() < 0.2:  # it may end before it answers
+            self._later(100_000, lambda: self._reply(child, effect.call))
+        else:
+            self._reply(child, effect.call)
+
+    def _reply(self, child: SimChild, call: int) -> None:
+        if call:
+            self._feed(child.copy, c.ChildReplied(child.copy, call, False, msgspec.msgpack.encode(len(child.done))))
         self._receive(child)
 
-    def _may_run(self, child: SimChild) -> bool:
-        """What `ctx.check()` looks at."""
+    def may_run(self, child: SimChild) -> bool:
+        """What `ctx.check()` looks at: whether it may act."""
         if not self.world.voters:
             return True
         return self.node.engine.claims.lease_us((child.copy.hub, child.copy.id)) > self.world.now_us
@@ -155,6 +158,8 @@ class SimChildren:
     def _ask_handover(self, effect: c.AskHandover) -> None:
         child = self.copies[effect.copy]
         child.hands_over = True
+        if effect.duplicate and effect.target != self.node.site:
+            self.world.users[self.node.number].owe(child.copy.id, "duplicate")
         if child.waits or self._rng.random() < 0.8:
             self._later(min(effect.grace_us, 300_000), lambda: self._hand_over(child))
         else:
@@ -170,6 +175,8 @@ class SimChildren:
         if child is None:
             return
         child.ending = True
+        if effect.deposed:
+            self.world.users[self.node.number].owe(child.copy.id, "fenced")
         hangs = self._rng.random() < self.world.failing and not effect.deposed
         self._later(min(effect.grace_us, 300_000), lambda: self._end(child, hangs))
 
@@ -182,6 +189,7 @@ class SimChildren:
 
     def _resolve(self, effect: c.AskResolver) -> None:
         """The union of what both did."""
+        self.world.resolved += 1
         both: dict[int, None] = {}
         for state in (effect.ours, effect.theirs):
             both |= dict.fromkeys(msgspec.msgpack.decode(state, type=Work) if state is not None else ())

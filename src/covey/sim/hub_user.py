@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from covey.core.errors import UsageError, invariant
+from covey.core.ids import Dot
 from covey.core.vocabulary import Abandon
 from covey.protocols.registry import vocabulary as h
 from covey.protocols.registry.rows import PREFIX, Restart, Spec
@@ -38,6 +39,8 @@ class HubUser:
         self.calls: dict[int, tuple[int, bytes]] = {}  # operations without an outcome: request, child
         self.batches: dict[int, h.StartChildren | h.StopChildren] = {}
         self.counts: dict[int, int] = {}  # what children answered
+        self.untold: dict[tuple[bytes, str], int] = {}  # copies that were ended, and why: less those it was told of
+        self.stopped: dict[Dot, None] = {}  # births of children that are shown no more
         self.is_open = False
         self.declared: dict[bytes, None] = {}  # and not failed as it was to start
         self._opening = 0
@@ -54,11 +57,13 @@ class HubUser:
     def open(self, name: str) -> None:
         """Take part."""
         self._name = name
+        world = self.world
         options = h.HubOptions(
-            name, STARTS, self.world.settings, self.world.voters, synchronization=self.world.strategy
+            name, STARTS, world.settings, world.voters, world.resolves, synchronization=world.strategy
         )
         self.is_open = True
         self.shown.clear()
+        self.stopped.clear()  # who comes anew hears it from others, of whom some may not know
         self.declared = dict.fromkeys(self.world.chance.sample(STATIC, self.world.chance.choice((0, 1, 3))))
         static = tuple(h.NewChild(id, STATIC_SPEC, NO_METADATA) for id in self.declared)
         self._opening = self.request()
@@ -152,6 +157,18 @@ class HubUser:
                 del self.shown[event.id]
             else:
                 self.shown[event.id] = event.after
+            before, after = (
+                () if one is None or one.child is None else one.child.births for one in (event.before, event.after)
+            )
+            self.stopped |= dict.fromkeys(birth for birth in before if birth not in after)
+            back = any(birth in self.stopped for birth in after)
+            invariant(not back, f"a child that was stopped stays so, and {event.id!r} is back")
+        elif isinstance(event, h.CopyEnded) and event.why in ("fenced", "duplicate"):
+            self.owe(event.id, event.why, -1)
+
+    def owe(self, id: bytes, why: str, events: int = 1) -> None:
+        """A copy is ended by its lease or for another one: that is to be told, or is."""
+        self.untold[id, why] = self.untold.get((id, why), 0) + events
 
     def _read(self) -> None:
         """What became of what it asked for."""

@@ -161,7 +161,8 @@ def finish_table(node: SimNode, instance: bytes, done: Done) -> None:
     table, ops = node.engine.replication.shared.tables[instance], done.get(instance, {})
     alive = dict.fromkeys(entry[2] for key in table.view() for entry in table.entries(key))
     gone = [dot for _, op in ops.items() for dot in (op[3] if op[2] is None else op[4]) if dot not in alive]
-    known = left_behind({**dict(received(table, ops)), **{dot: ops[dot] for dot in alive}}.items(), gone)
+    shown = {dot: (*ops[dot][:4], ()) for dot in alive}
+    known = left_behind({**shown, **dict(received(table, ops))}.items(), gone)
     invariant(table.view() == known, f"n{node.index} shows what is left of {instance!r}")
 
 

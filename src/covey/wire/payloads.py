@@ -22,7 +22,7 @@ def encode_payload(
     undone: str = "nothing was sent",
     remedy: str = "split it",
 ) -> bytes:
-    """`value` as msgpack. Tuples arrive as lists; dataclasses and msgspec structs as dicts.
+    """`value` as msgpack. Tuples and sets arrive as lists; dataclasses and msgspec structs as dicts.
 
     Raises `UsageError` with the path to the part that cannot be encoded, `ValueTooLarge` above `bytes_max`, by default
     about 1 MiB; both say that it is `undone`, and the latter the `remedy`.

@@ -1,8 +1,8 @@
 """The one union of all messages that travel on an open link, and who hears which.
 
 Tags: 0-15 handshake, 16-31 links, 32-47 overlay, 48-63 direct, 64-79 membership, 80-95 detector, 96-111 client,
-112-127 rows, 128-143 groups, 144-159 claims, 160-175 hubs, 176-191 broadcast. A
-protocol takes the next free block of sixteen.
+112-127 rows, 128-143 groups, 144-159 claims, 160-191 hubs, 192-207 broadcast. A protocol takes the next free block of
+sixteen.
 """
 
 from __future__ import annotations

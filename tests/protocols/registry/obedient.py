@@ -39,5 +39,8 @@ def change_row(shared: dict[bytes, SharedRow], change: Any, dot: Dot) -> None:
         case Put(key, field, value) if row is not None:
             fields = dict(row.fields) | {field: ((dot, value),)}
             shared[key] = SharedRow(row.births, tuple(fields.items()))
-        case Remove(key):
-            shared.pop(key, None)
+        case Remove(key, births) if row is not None:
+            left = tuple([one for one in row.births if births and one[0] not in births])
+            del shared[key]
+            if left:
+                shared[key] = SharedRow(left, row.fields)

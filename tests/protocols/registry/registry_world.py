@@ -103,6 +103,8 @@ class RegistryWorld:
         self._dots: dict[Site, int] = {}
         self.born: list[bytes] = []  # the children of which births were written
         self._busy = False
+        self._late: Site | None = None
+        self._missed: list[tuple[Site, Any]] = []  # by it
         self._config = config or RegistryConfig()
         self._options = options
         for name in names:
@@ -152,6 +154,11 @@ class RegistryWorld:
     def feed(self, to: Site, fact: Any) -> None:
         """One input, and all that follows from it."""
         self._queue.append((to, fact))
+        self.settle()
+
+    def together(self, *facts: tuple[Site, Any]) -> None:
+        """Several inputs, before anything that follows from them comes to others."""
+        self._queue += facts
         self.settle()
 
     def give(self, name: str, fact: Any) -> None:
@@ -238,12 +245,24 @@ class RegistryWorld:
                     self._queue += [(me, fact) for fact in obey(effect, self.state)]
 
     def _to_all(self, fact: Any) -> None:
-        self._queue += [(to, fact) for to in self.machines]
+        for to in self.machines:
+            (self._missed if to == self._late else self._queue).append((to, fact))
 
     def _change(self, me: Site, change: Any) -> None:
         self.born += [change.key] if type(change) is Start else []
         self._dots[me] = self._dots.get(me, 0) + 1
         change_row(self.shared, change, (me, 1, self._dots[me]))
+
+    def late(self, name: str) -> None:
+        """What changes in rows is shown to this node only when it has `caught_up`."""
+        self._late = site(name) if name else None
+
+    def caught_up(self) -> None:
+        """Whatever was not shown yet is shown."""
+        self._late, late = None, self._missed
+        self._missed = []
+        for to, fact in late:
+            self.feed(to, fact)
 
     # --- what a test asks -------------------------------------------------------------------------------------------
 

@@ -285,3 +285,44 @@ def test_a_letter_of_ours_that_moved_with_its_child_is_answered_for_by_the_next_
     assert 10 not in world.outcomes
     world.vanish("b")
     assert isinstance(world.outcomes[10], DeadlineExceeded)
+
+
+def test_a_letter_that_its_child_never_read_did_not_run_and_makes_room():
+    for node in "ab":
+        world = RegistryWorld("ab", RegistryConfig(mailbox_max=2, answers_max=3))
+        (id,) = world.home(node)
+        world.auto.discard(c.DeliverToChild)
+        world.start(id)
+        for request in (20, 21, 22):
+            world.call(id, request=request, timeout_us=SECOND_US)
+        world.advance(1.2)
+        assert isinstance(world.outcomes[20], DeadlineExceeded), "it has this one"
+        assert [type(world.outcomes[request]) for request in (21, 22)] == [PeerUnreachable] * 2
+        assert "never will" in str(world.outcomes[21])
+        for by in "ab":
+            world.call(id, request=30, by=by, timeout_us=SECOND_US)
+            world.advance(1.2)
+            assert isinstance(world.outcomes.pop(30), PeerUnreachable), "and not Overloaded"
+        delivered = [effect for effect in world.take(node) if isinstance(effect, c.DeliverToChild)]
+        assert len(delivered) == 1
+
+
+def test_a_call_of_a_child_that_only_claims_did_not_run():
+    world = RegistryWorld("a", voters=("v", "w", "x"))
+    world.start("x")
+    world.call("x", timeout_us=SECOND_US)
+    world.advance(1.1)
+    assert isinstance(world.outcomes[9], PeerUnreachable)
+
+
+def test_a_call_of_a_child_that_was_given_up_ends_at_once_with_what_it_raised():
+    for node in "ab":
+        world = RegistryWorld("ab", RegistryConfig(restarts_max=0))
+        (id,) = world.home(node)
+        world.start(id)
+        world.give(
+            node, c.ChildExited(world.copy(node, id), c.Ending.RAISED, "ValueError: no", "Traceback\nValueError: no\n")
+        )
+        assert world.runs(id) == {node: "FAILED"}
+        error = world.call(id)
+        assert isinstance(error, PeerUnreachable) and "ValueError: no;" in str(error)

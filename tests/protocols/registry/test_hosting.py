@@ -36,7 +36,7 @@ def test_a_first_start_is_one_effect_under_the_epoch_of_its_birth_and_then_a_row
     world.give("a", c.ChildStarted(copy))
     ((_, running),) = world.hub("a").book.running(X).items()
     names = world.hub("a").hosting.hosted[X].mailbox.names
-    assert running == rows.Running(epoch, copy.number, rows.State.RUNNING, "", names)
+    assert running == rows.Running(epoch, copy.number, rows.State.RUNNING, "", names, epoch)
     assert len(world.outcomes[1].started) == 1
 
 
@@ -186,13 +186,15 @@ def test_a_child_that_is_stopped_is_told_once_and_its_row_goes_when_it_has_ended
     world = RegistryWorld()
     world.auto = {c.StartChild}
     world.start("x")
-    copy = world.copy("a", "x")
+    copy, wanted = world.copy("a", "x"), world.hub("a").book.children[X]
     world.take("a")
     world.give("a", h.StopChildren(2, HUB, (X,), 10 * SECOND_US))
     assert world.take("a") == [c.StopChild(copy, SPEC.shutdown_us)]
     assert world.runs("x") == {"a": "RUNNING"} and 2 not in world.outcomes
     world.give("a", c.ChildStuck(copy))
     assert world.runs("x") == {"a": "STUCK"} and world.hub("a").statistics()["stuck_now"] == 1
+    why = world.hub("a").why(wanted, lambda site: "a")
+    assert why[-1] == "a: it was told to end, and does not: end that process if it never does"
     world.give("a", c.ChildExited(copy, c.Ending.STOPPED))
     assert world.runs("x") == {}
     assert world.outcomes[2] == h.StopOutcome(((X, (site("a"),)),), ())
@@ -235,6 +237,19 @@ def test_a_token_is_raised_with_each_host_and_a_row_that_lies_below_is_raised_ag
     ((_, running),) = world.hub("a").book.running(key).items()
     assert running.epoch > first
     assert world.hub("a").book.children[key].epoch == running.epoch
+
+
+def test_each_copy_that_is_started_again_has_a_higher_token_than_the_one_before():
+    world = RegistryWorld()
+    world.auto = {c.StartChild}
+    world.start("x")
+    for _ in range(4):
+        exits(world)
+        world.advance(1)
+    tokens = [effect.token for effect in world.take("a") if isinstance(effect, c.StartChild)]
+    assert len(tokens) == 5 and tokens == sorted(set(tokens))
+    ((_, running),) = world.hub("a").book.running(X).items()
+    assert running.epoch == world.hub("a").book.children[X].epoch == tokens[-1]
 
 
 # --- with claims ----------------------------------------------------------------------------------------------------
@@ -301,3 +316,22 @@ def test_a_claim_for_what_is_not_wanted_any_more_is_given_back():
     world.take("a")
     world.give("a", ClaimWon((HUB, X), 77))
     assert world.take("a") == [Relinquish((HUB, X))]
+
+
+def test_who_is_started_again_claims_anew_and_is_shown_as_starting_until_that_is_won():
+    """The lease of the copy before counts for that one: its token ends with it."""
+    world = fenced()
+    world.auto = {c.StartChild}
+    world.start("x")
+    world.give("a", ClaimWon((HUB, X), 77))
+    world.claims[site("a")].leases[HUB, X] = world.now_us + SECOND_US
+    world.take("a")
+    exits(world)
+    given_back, seek = world.take("a")
+    assert given_back == Relinquish((HUB, X))
+    assert isinstance(seek, Seek) and seek.epoch > 77
+    assert world.runs("x") == {"a": "STARTING"}
+    world.give("a", ClaimWon((HUB, X), seek.epoch + 1))
+    (started,) = world.take("a")
+    assert (type(started), started.token) == (c.StartChild, seek.epoch + 1)
+    assert world.runs("x") == {"a": "RUNNING"}

@@ -30,8 +30,8 @@ def row(value: bytes, **fields: list[bytes]) -> SharedRow:
 def test_a_child_is_read_as_it_was_written():
     epochs = [rows.encode(9), rows.encode(4), b"\xc1", rows.encode(-3)]
     told = row(rows.encode(BIRTH), m=[b"1", b"2"], a=[A, B], e=epochs)
-    assert rows.read_child(ID, told) == rows.Child(ID, SPEC, b"2", B, 9, (A, 3), (DOT,), True)
-    assert rows.read_child(ID, row(rows.encode(BIRTH))) == rows.Child(ID, SPEC, b"\x80", None, 3, (A, 3), (DOT,))
+    assert rows.read_child(ID, told) == rows.Child(ID, SPEC, b"2", B, 9, (A, 3), (DOT,), (3,), True)
+    assert rows.read_child(ID, row(rows.encode(BIRTH))) == rows.Child(ID, SPEC, b"\x80", None, 3, (A, 3), (DOT,), (3,))
 
 
 def test_of_several_births_the_last_counts_and_the_highest_epoch():
@@ -39,7 +39,7 @@ def test_of_several_births_the_last_counts_and_the_highest_epoch():
     other = rows.Birth(SPEC, b"\x81\xa1x\x01", 2, None)
     births = (((A, 1, 1), rows.encode(BIRTH)), ((A, 1, 2), b"\xc1"), ((B, 1, 3), rows.encode(other)))
     child = rows.read_child(ID, SharedRow(births, ()))
-    assert child == rows.Child(ID, SPEC, b"\x81\xa1x\x01", None, 3, None, (DOT, (B, 1, 3)))
+    assert child == rows.Child(ID, SPEC, b"\x81\xa1x\x01", None, 3, None, (DOT, (B, 1, 3)), (3, 2))
     assert child is not None
     assert child.author == (B, 1)
 

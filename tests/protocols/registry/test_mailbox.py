@@ -137,7 +137,7 @@ def test_what_moves_is_emptied_and_known_at_the_other_host():
         new.know(key, reply)
     for one in old.empty():
         assert new.put(one, 0, 0) is Put.TAKEN
-    assert (old.queue, old.bytes) == (type(old.queue)(), 0)
+    assert (old.queue, old.bytes) == ({}, 0)
     assert new.put(letter(1), 0, 0) == Reply(REPLY, b"one", 100)
     assert [new.take(0), new.take(0), new.take(0)] == [letter(2), letter(3), None]
     assert old.put(letter(2), 0, 0) is Put.TAKEN, "it is not here any more"

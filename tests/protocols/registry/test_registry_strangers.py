@@ -20,7 +20,7 @@ NIL = msgspec.Raw(b"\xc0")
 STRANGE = [
     wire.ChildAnswer(HUB, 1, 999, 1, wire.REPLY, NIL),
     wire.ChildAnswer(HUB, 1, 999, 1, wire.FULL, NIL, B),
-    wire.Ended(HUB, X, 1, 1, "no"),
+    wire.Ended(HUB, X, 1, 1, "no", 1),
     wire.Prepare(HUB, 1, X),
     wire.Prepared(HUB, 999, X, ""),
     wire.Handover(HUB, 1, X, 1, b"\xc0", False, None, 0, (1,)),
@@ -34,6 +34,8 @@ STRANGE = [
     wire.Watch(HUB, 0, (X,)),
     wire.Watch(HUB, 3, ()),
     wire.Watched(HUB, 999),
+    wire.WhichAbsent(HUB, 0, (X,)),
+    wire.Absent(HUB, 999, (X,)),
     wire.ChildCall(HUB, 1, b"\xff not a key", 1, 1, 2**53, 2**53, 1, NIL, 5),
 ]  # fmt: skip
 

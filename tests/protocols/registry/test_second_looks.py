@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from covey.core import children as c
-from covey.core.claims import ClaimWon, Seek
+from covey.core.claims import ClaimWon, Relinquish, Seek
 from covey.protocols.registry import rows
 from covey.protocols.registry import vocabulary as h
 from covey.protocols.registry.copies import Phase
@@ -13,7 +13,7 @@ from covey.wire.messages.rows import ROW_VALUE_BYTES_MAX
 from tests.protocols.registry.registry_world import HUB, SECOND_US, SPEC, RegistryWorld, site
 
 
-def test_a_child_whose_target_went_away_runs_on_under_the_claim_that_it_still_has():
+def test_a_child_whose_target_went_away_gives_back_what_it_still_holds_and_claims_anew():
     world = RegistryWorld("a", voters=("v", "w", "x"))
     world.auto = {c.StartChild}
     world.start("x")
@@ -26,9 +26,11 @@ def test_a_child_whose_target_went_away_runs_on_under_the_claim_that_it_still_ha
     world.take("a")
     world.give("a", c.HandoverGiven(copy, b"\x07"))
     world.give("a", c.ChildExited(copy, c.Ending.RETURNED))
-    (started,) = [effect for effect in world.take("a") if isinstance(effect, (c.StartChild, Seek))]
-    assert isinstance(started, c.StartChild)
-    assert (started.token, started.handed_over) == (77, b"\x07")
+    given_back, seek = [effect for effect in world.take("a") if isinstance(effect, (c.StartChild, Relinquish, Seek))]
+    assert (type(given_back), type(seek)) == (Relinquish, Seek), "what is held is not sought"
+    world.give("a", ClaimWon((HUB, encode_key("x")), 78))
+    (started,) = world.take("a")
+    assert (started.token, started.handed_over) == (78, b"\x07")
 
 
 def test_whoever_was_to_hand_a_child_over_and_has_none_any_more_does_not_keep_others_from_starting_it():
@@ -66,7 +68,7 @@ def test_who_claims_what_is_shown_to_run_elsewhere_gives_up_though_it_was_handed
     hosted = world.hub("a").hosting.hosted[encode_key(id)]
     assert hosted.phase is Phase.CLAIMING
     hosted.arrived = (site("b"), 1), 3
-    running = rows.encode(rows.Running(5, 1, rows.State.RUNNING))
+    running = rows.encode(rows.Running(5, 1, rows.State.RUNNING, birth=1))
     world.owned[site("b")][rows.running_key(encode_key(id))] = running
     world.hide("b", "a")
     world.show("b", "a")

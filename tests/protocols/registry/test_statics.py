@@ -180,3 +180,16 @@ def test_nonsense_of_a_peer_about_what_has_begun_is_nothing():
     world.add("c", X, request=1)
     world.advance(2)
     assert opened(world, 1) is None and START in SPEC.start
+
+
+def test_what_is_seen_to_run_and_loses_its_row_before_that_is_heard_is_started_here():
+    """Its last holder closed the hub: seed 13 of the hub profile said that it was done, and it was gone for good."""
+    world = RegistryWorld("b")
+    running = rows.encode(rows.Running(7, 1, rows.State.RUNNING))
+    key = rows.running_key(encode_key("x"))
+    world.owned[site("b")][key] = running
+    world.add("a", child("x"), request=8)
+    world.advance(1)
+    world.vanish("b")
+    world.advance(10)
+    assert world.runs("x") == {"a": "RUNNING"}

@@ -52,6 +52,35 @@ def test_nor_is_it_lower_where_only_the_row_of_its_host_told_of_it():
     assert token > YEARS
 
 
+def test_a_child_that_is_started_anew_by_somebody_who_has_not_heard_of_the_last_token_has_a_higher_one():
+    world = RegistryWorld("ab")
+    (id,) = world.home("a")
+    world.start(id)
+    for _ in range(3):
+        world.give("a", c.ChildExited(world.copy("a", id), c.Ending.RAISED, "Boom"))
+        world.advance(1)
+    *_, last = started(world, "a")
+    world.give("a", h.StopChildren(2, HUB, (encode_key(id),), SECOND_US))
+    give_birth(world, id, last - 1)
+    (token,) = started(world, "a")
+    assert token > last
+
+
+def test_who_opens_a_hub_again_runs_no_child_under_the_birth_under_which_it_ran_it_before():
+    world = RegistryWorld("a")
+    world.start("x")
+    (first,) = started(world, "a")
+    kept = dict(world.shared)  # by somebody who is away
+    world.give("a", h.CloseHub(2, HUB))
+    world.shared = kept
+    world.give("a", h.OpenHub(3, HUB, h.HubOptions("a", (SPEC.start,), "both")))
+    world.advance(4)
+    (second,) = started(world, "a")
+    assert second > first
+    world.give("a", c.ChildExited(world.copy("a", "x"), c.Ending.RAISED, "Boom"))
+    assert world.runs("x") == {"a": "RUNNING"}, "it was a child before"
+
+
 @pytest.mark.parametrize("epoch", [EPOCH_MAX, EPOCH_MAX + 1, STAMP_MAX - 2, STAMP_MAX - 1, STAMP_MAX, 2**63, -1])
 def test_a_lie_about_an_epoch_blocks_nothing_and_fits_on_the_wire(epoch):
     world = RegistryWorld("ab")

@@ -249,6 +249,16 @@ def test_few_records_go_at_once_and_leave_no_mark():
     assert list(read(disk)) == [J]
 
 
+def test_a_new_one_is_not_saved_while_the_old_ones_last_records_are_on_their_way_out():
+    bench, _ = filled(CONFIG)
+    bench.saving.close(I, False)
+    bench.saving.open(I, True)
+    bench.end_turn()
+    assert not bench.saving.saved(I), "the disk would be found with the old one"
+    bench.store()
+    assert bench.saving.saved(I)
+
+
 def test_a_record_of_nonsense_is_refused_at_the_start():
     with pytest.raises(ValueError):
         Saving(CONFIG, {Record(b"nonsense", b"").key: b""})

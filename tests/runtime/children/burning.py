@@ -47,6 +47,27 @@ async def burns(context: Context) -> None:
         sum(range(1000))
 
 
+async def only_burns(context: Context) -> None:
+    """Never awaits."""
+    while True:
+        sum(range(1000))
+
+
+class StartsLong:
+    """Burns before it has started."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    async def start(self) -> None:
+        """Longer than a first step may take."""
+        time.sleep(1.5)
+        raise ValueError("in start")
+
+    async def run(self) -> None:
+        """Never."""
+
+
 async def checks(context: Context) -> None:
     """Answers whether it may run."""
     async for letter in context.mailbox:

@@ -47,7 +47,9 @@ def test_a_state_that_cannot_be_encoded_is_logged_and_the_child_has_ended(caplog
         await hub.wait_for(c.ChildStarted, copy)
         hub.leave(copy)
         assert (await hub.wait_exit(copy)).ending is Ending.RETURNED
-        assert hub.kinds(copy) == ["ChildStarted", "ChildExited"]
+        assert hub.kinds(copy) == ["ChildStarted", "HandoverGiven", "ChildExited"]
+        (given,) = hub.of(copy, c.HandoverGiven)
+        assert given.state is None and "it is lost" in given.error
 
     on_hub(test)
     assert "event=handover_lost" in caplog.text

@@ -17,9 +17,19 @@ from tests.runtime.transport.tcp_harness import every_loop, run_on
 
 pytestmark = pytest.mark.serial
 
-STARTS = {
+STARTS: dict[str, Start[...]] = {
     name: Start(getattr(burning, name), executor="process")
-    for name in ("answer", "burns", "checks", "Slow", "cleans_up", "leaves_a_thread", "asks_its_hub")
+    for name in (
+        "answer",
+        "burns",
+        "checks",
+        "Slow",
+        "cleans_up",
+        "leaves_a_thread",
+        "asks_its_hub",
+        "only_burns",
+        "StartsLong",
+    )
 }
 
 
@@ -70,6 +80,27 @@ def test_it_has_letters_a_token_and_a_handover_as_any_other(kind):
         assert first != second
 
     on_real_hub(kind, test)
+
+
+@pytest.mark.parametrize("ends", ["told", "leaves"])
+def test_who_never_awaits_has_started_all_the_same_and_is_killed_after_its_grace(ends):
+    async def test(hub: FakeHub) -> None:
+        copy = hub.start("only_burns")
+        await hub.wait_for(c.ChildStarted, copy)
+        (hub.stop if ends == "told" else hub.leave)(copy, 0.1)
+        await hub.wait_exit(copy)
+        assert hub.kinds(copy) == ["ChildStarted", "ChildExited"]
+
+    on_real_hub("asyncio", test)
+
+
+def test_who_burns_in_its_start_has_not_started():
+    async def test(hub: FakeHub) -> None:
+        copy = hub.start("StartsLong")
+        assert (await hub.wait_exit(copy)).error == "ValueError: in start"
+        assert hub.kinds(copy) == ["ChildExited"]
+
+    on_real_hub("asyncio", test)
 
 
 def test_a_large_letter_and_a_large_state_pass():

@@ -41,7 +41,8 @@ def demo(as_json: bool, nodes: int, seconds_of_work: float, no_kill: bool, no_sp
     runs in exactly one process, and answers whoever asks. Halfway one process is killed with SIGKILL: its shelves run
     elsewhere, and are indexed again. It comes back, the network splits in two, both sides answer, and it heals. The
     last line says whether the sum that each process reads equals a plain count by one, and whether every query was
-    answered outside the failovers; the exit status is 0 only then.
+    answered outside the failovers; the exit status is 0 only then. Its `nodes` are those that were there all the time;
+    who was killed and is there again counts as `killed and back`.
 
     On a terminal keys do it by hand: k kills, p splits and heals, r starts the killed one again, q comes to the end.
     """

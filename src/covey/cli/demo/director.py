@@ -195,15 +195,18 @@ class Director:
         least = min((column.progress for column in live), key=lambda progress: progress.held, default=Progress())
         unanswered = self.gaps.unanswered()
         duplicates = self.duplicates if self.duplicates is not None else 0
+        back = sum(column.name in self.killed for column in live)
         summary: dict[str, Any] = {
             "exact": "yes" if self.exact and not reason else "no",
-            "nodes": f"{sum(column.name not in self.killed for column in live)}/{self.nodes}",
+            "nodes": f"{len(live) - back}/{self.nodes}",
             "files": least.held,
             "words": least.words,
             "unanswered": len(unanswered),
             "longest gap": f"{self.view.silence_s:.1f} s",
             "duplicates after heal": duplicates,
         }
+        if back:  # they are there, but did not live through it
+            summary["killed and back"] = back
         if not reason and unanswered:
             one = unanswered[0]
             reason = f"{one.shelf} did not answer in {one.ended_s - one.began_s:.1f} s: {one.reason}"

@@ -41,6 +41,11 @@ class Book:
         """The lives that run a child, in the order in which they came here. Not to be changed."""
         return self._running.get(id, {})
 
+    def copies(self, id: bytes) -> dict[Origin, Running]:
+        """The same without copies that were started for a child of this id that was stopped, and have not ended yet."""
+        child, running = self.children.get(id), self.running(id)
+        return {} if child is None else {life: one for life, one in running.items() if one.birth in child.begun}
+
     def ids_running(self) -> Iterator[bytes]:
         """Whatever runs anywhere, child or not any more."""
         return iter(self._running)

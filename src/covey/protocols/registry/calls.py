@@ -146,12 +146,22 @@ class Calls:
         """Say it to whoever runs its child, or is to."""
         if pending.command.id not in self._ground.book.children:
             self._without_child(pending, now_us)
+        elif (why := self._given_up(pending.command.id)) is not None:
+            error = f"the child failed too often and is not started again: {why}; the call was not delivered: stop it"
+            self._not_delivered(pending, PeerUnreachable(error))
         elif (found := self._host(pending)) is None:
             self._without_host(pending, now_us)
         elif found[0] == self._ground.me:
             self._say_here(pending, found[1], now_us)
         else:
             self._say(pending, *found, now_us)
+
+    def _given_up(self, id: bytes) -> str | None:
+        """What a child raised last that is shown to run nowhere any more because of that."""
+        copies = self._ground.book.copies(id).values()
+        if not copies or any(one.state is not State.FAILED for one in copies):
+            return None
+        return next(iter(copies)).error.strip().rsplit("\n", 1)[-1] or "it ended"
 
     def _without_child(self, pending: Pending, now_us: int) -> None:
         """There is none: it is started if that is wanted, but not for what another one may have got."""
@@ -195,7 +205,9 @@ class Calls:
         bound = pending.mailbox if pending.unknown else 0
         placed = ground.places.host(id)
         runs = {life: one for life, one in self._keepers(pending).items() if one.state is not State.MOVING}
-        hosted = self._hosting.hosted.get(id)
+        hosted, child = self._hosting.hosted.get(id), ground.book.children.get(id)
+        if hosted is not None and not bound and (child is None or hosted.birth not in child.begun):
+            hosted = None  # it was stopped, and another one of this id comes when it has ended
         if runs:
             life = next((life for life in runs if life[0] == placed), min(runs))
             if life != ground.me or hosted is None:
@@ -208,9 +220,9 @@ class Calls:
 
     def _keepers(self, pending: Pending) -> dict[Origin, Running]:
         """Who shows that it has the mailbox that the letter is for, or any if it is for none yet."""
-        ground, bound = self._ground, pending.mailbox if pending.unknown else 0
+        ground, bound, id = self._ground, pending.mailbox if pending.unknown else 0, pending.command.id
         return {
-            life: one for life, one in ground.book.running(pending.command.id).items()
+            life: one for life, one in (ground.book.running(id) if bound else ground.book.copies(id)).items()
             if one.state is not State.FAILED and one.mailboxes and (not bound or bound in one.mailboxes)
             and (life == ground.me or ground.is_here(life))
         }  # fmt: skip
@@ -297,7 +309,7 @@ class Calls:
         if pending is None:
             return
         request = pending.command.request
-        if kind in (wire.ELSEWHERE, wire.FULL):
+        if kind in (wire.ELSEWHERE, wire.FULL, wire.UNREAD):
             pending.unknown.pop(attempt, None)
             if attempt != pending.attempt:
                 return  # it was said again since
@@ -307,6 +319,8 @@ class Calls:
                 self._later(pending, now_us)
             elif kind == wire.ELSEWHERE:
                 self._route(pending, now_us)
+            elif kind == wire.UNREAD:
+                self._not_delivered(pending, _unread(pending))
             else:
                 full = "the child has too many letters unread; it did not get this one: slow down"
                 self._not_delivered(pending, Overloaded(full))
@@ -382,6 +396,13 @@ class Calls:
         if pending is None:
             return
         seconds = pending.command.timeout_us / 1e6
+        if pending.said_to == self._ground.me and pending.unknown:
+            withdrawn = self._hosting.withdraw(pending.command.id, number)
+            for letter in withdrawn:
+                pending.unknown.pop(letter.attempt, None)
+            if withdrawn and not pending.unknown:
+                self._not_delivered(pending, _unread(pending))
+                return
         if pending.unknown:
             self._lost(pending, pending.said_to, f"no answer in {seconds:g} s")
             return
@@ -409,6 +430,11 @@ class Calls:
         self._requests.pop(pending.command.request, None)
         self._ground.cancel("deadline", number)
         self._ground.cancel("again", number)
+
+
+def _unread(pending: Pending) -> PeerUnreachable:
+    seconds = pending.command.timeout_us / 1e6
+    return PeerUnreachable(f"the child did not come to read it in {seconds:g} s; it never will: try again")
 
 
 def _may_have_run(life: Origin | None, why: str) -> DeadlineExceeded:

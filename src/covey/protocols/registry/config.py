@@ -33,6 +33,7 @@ class RegistryConfig(msgspec.Struct, frozen=True):
     mailbox_bytes_max: int = 64 << 20
     answers_max: int = 10_000  # of one child, kept in case its caller asks again. Guess
     remember_us: int = 60 * SECOND_US  # an answer nobody waits for: no link is silent for so long and lives. Guess
+    unread_us: int = 200_000  # a letter is sent back unread so much before nobody waits for it, to come in time. Guess
     waiting_max: int = 100_000  # calls from here without an outcome. Guess
     looks_max: int = 500  # children looked at in one turn: 3 ms. Guess
     births_max: int = 500  # children started in one turn: 5 ms. Guess

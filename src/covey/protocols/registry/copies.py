@@ -30,6 +30,7 @@ class Phase(IntEnum):
 
 
 STATES = {
+    Phase.CLAIMING: State.STARTING,
     Phase.STARTING: State.STARTING,
     Phase.RUNNING: State.RUNNING,
     Phase.LEAVING: State.RUNNING,
@@ -59,13 +60,14 @@ class Move:
 class Hosted:
     """One child at its host.
 
-    `epoch` is its fencing token; `births` are those that it was started for; `arrived` is the move by which it came
+    `epoch` is its fencing token; `births` are those that it was started for, `birth` the epoch of one of them, which is
+    shown; `arrived` is the move by which it came
     here, until its former host knows.
     """
 
     __slots__ = (
-        "active_us", "announced", "arrived", "births", "calls", "carried", "copy", "delivered", "ends", "epoch",
-        "error", "failures", "first", "fresh", "id", "mailbox", "move", "phase", "refused", "restarts", "spec",
+        "active_us", "announced", "arrived", "birth", "births", "calls", "carried", "copy", "delivered", "ends",
+        "epoch", "error", "failures", "first", "fresh", "id", "mailbox", "move", "phase", "refused", "restarts", "spec",
         "started_us", "state", "stuck", "theirs", "until_us", "waits",
     )  # fmt: skip
 
@@ -73,6 +75,7 @@ class Hosted:
         self.id = id
         self.spec = spec
         self.births = births
+        self.birth = 0
         self.copy = copy
         self.phase = Phase.STARTING
         self.epoch = 0
@@ -82,8 +85,8 @@ class Hosted:
         self.delivered: dict[int, Letter] = {}  # what the copy has and has not answered
         self.calls = 0  # that were delivered: the number of the last one
         self.waits = False  # the copy waits for its next letter
-        self.restarts: deque[int] = deque()  # when it failed
-        self.failures = 0  # in a row
+        self.restarts: deque[int] = deque()  # when it raised
+        self.failures = 0  # ends in a row that came soon after the start
         self.state: bytes | None = None  # what the copy before left
         self.theirs: bytes | None = None  # what a duplicate left
         self.move: Move | None = None
@@ -104,7 +107,7 @@ class Hosted:
         return not self.mailbox.queue and not self.delivered
 
     def may_restart(self, config: RegistryConfig, now_us: int) -> bool:
-        """It failed once more: whether it is started again."""
+        """It raised once more: whether it is started again."""
         while self.restarts and self.restarts[0] <= now_us - config.restarts_us:
             self.restarts.popleft()
         self.restarts.append(now_us)

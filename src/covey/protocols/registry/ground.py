@@ -107,6 +107,7 @@ class Ground:
         wires: Wires,
         rows: RowsView,
         leases: Callable[[tuple[bytes, bytes]], int],
+        seen: int = 0,
     ) -> None:
         self.config = config
         self.hub = hub
@@ -118,13 +119,15 @@ class Ground:
         self.places = Places()
         self.effects: list[Effect] = []
         self.looks: dict[bytes, None] = {}  # children to be looked at: something about them changed
+        self.begun: dict[bytes, None] = {}  # children whose rows began here and are not shown yet
         self.removed: dict[bytes, None] = {}  # children whose rows were removed from here and are shown yet
         self.closing = 0  # the request to close, or -1 for one that nobody waits for
         self.opened_us = 0
         self.now_us = 0  # of what is handled
         self.ready = False  # this node places children
         self._clock = clock
-        self._highest = 0  # epoch of this hub that was seen or drawn
+        self.highest = seen  # epoch of this hub that was seen or drawn
+        self.seen = seen  # the same when this life had it open before: what was born by then it may have run
         self._timers = timers
         self._leases = leases
         self._owned: list[tuple[bytes, bytes | None]] = []
@@ -163,6 +166,7 @@ class Ground:
 
     def begin(self, id: bytes, value: bytes) -> None:
         """A child's row begins."""
+        self.begun[id] = None
         self._shared.append(Start(id, value))
 
     def put(self, id: bytes, field: bytes, value: bytes) -> None:
@@ -172,7 +176,23 @@ class Ground:
     def remove(self, id: bytes) -> None:
         """A child's row goes."""
         self.removed[id] = None
+        self.begun.pop(id, None)
         self._shared.append(Remove(id))
+
+    def take_back(self, id: bytes, birth: int) -> bool:
+        """What was started from here under this epoch goes; returns whether others want a child of this id too."""
+        child = self.book.children.get(id)
+        if child is None:
+            self.remove(id)
+            return False
+        births = zip(child.births, child.begun, strict=True)
+        ours = tuple([dot for dot, epoch in births if epoch == birth and dot[:2] == self.me])
+        if len(ours) == len(child.births):
+            self.remove(id)
+            return False
+        if ours:
+            self._shared.append(Remove(id, ours))
+        return True
 
     def flush(self) -> list[Effect]:
         """All that was said, the rows first: what others hear of a child they can find."""
@@ -216,8 +236,8 @@ class Ground:
         stamp = self._clock.stamp(now_us)
         if self.fenced:
             return stamp
-        self._highest = max(stamp, self._highest + 1)
-        return min(max(self._highest, above + 1), STAMP_MAX - 1)
+        self.highest = max(stamp, self.highest + 1)
+        return min(max(self.highest, above + 1), STAMP_MAX - 1)
 
     def first_epoch(self, epoch: int, now_us: int) -> int:
         """The token of whoever runs a child first: that of its birth, unless voters would grant no such one."""
@@ -227,7 +247,7 @@ class Ground:
         """An epoch was seen: those of ours lie above it, unless that leaves no room for higher ones."""
         self._clock.accept(epoch, now_us)
         if epoch <= EPOCH_MAX:
-            self._highest = max(self._highest, epoch)
+            self.highest = max(self.highest, epoch)
 
     def leased(self, id: bytes, now_us: int) -> bool:
         """Whether a child may be served at this moment."""

@@ -3,7 +3,7 @@
 look ─▶ (claim) ─▶ StartChild ─▶ ChildStarted ─▶ our row says that it runs
                                      │ ChildExited: it failed            │ told to end, or to leave
                                      ▼                                   ▼
-                       a pause, StartChild; or given up           ChildExited ─▶ our row goes
+               a pause, (claim), StartChild; or given up          ChildExited ─▶ our row goes
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from covey.protocols.registry.copies import STATES, Hosted, Move, Phase
 from covey.protocols.registry.ground import Ground
 from covey.protocols.registry.mailbox import Letter, Mailbox, Put, Reply
 from covey.protocols.registry.rows import EPOCH, Child, Restart, State
-from covey.protocols.registry.vocabulary import CopyEnded, Place
+from covey.protocols.registry.vocabulary import CopyEnded, HandoverLost, Place
 from covey.wire.messages import registry as wire
 
 LIVE = (Phase.STARTING, Phase.RUNNING, Phase.LEAVING, Phase.ENDING, Phase.MERGING)  # the world has a copy
@@ -50,6 +50,8 @@ class Hosting:
         self.turn_back: Callable[[Hosted], None]  # a child that came here is not run
         self.ended: Callable[[Place, str, Origin, int], None]  # whoever started a child is to hear how it ended
         self.hosted: dict[bytes, Hosted] = {}
+        self._tops: dict[bytes, int] = {}  # the tokens of those that were here: a birth may not have heard of them
+        self._top = ground.seen  # the highest of those that are forgotten
         self.counts = dict.fromkeys(("started", "restarted", "stuck", "fenced", "given_up"), 0)
 
     def check(self) -> None:
@@ -74,25 +76,39 @@ class Hosting:
         invariant(child.id not in self.hosted, "of each child at most one is here")
         mailbox = Mailbox(ground.config, ground.draw())
         hosted = Hosted(child.id, child.spec, child.births, copy or self.copy(child.id), mailbox)
-        hosted.first = first
+        hosted.first, hosted.birth = first, child.begun[-1]
         self.hosted[child.id] = hosted
         return hosted
 
     def run(self, hosted: Hosted, child: Child, now_us: int, freed: Any = None) -> None:
         """Start it, or first claim it."""
         ground = self._ground
+        top = max(hosted.epoch, self._tops.get(child.id, self._top))  # of copies before
+        first = hosted.first and child.epoch > top
+        above = max(child.epoch, top)
         if ground.fenced:
             hosted.phase = Phase.CLAIMING
-            first = hosted.first
-            hosted.epoch = ground.first_epoch(child.epoch, now_us) if first else ground.epoch(child.epoch, now_us)
+            hosted.epoch = ground.first_epoch(above, now_us) if first else ground.epoch(above, now_us)
             self._seek(hosted, freed)
             return
-        if hosted.first:
+        if first:
             hosted.epoch = child.epoch
         else:
-            hosted.epoch = ground.epoch(max(child.epoch, hosted.epoch), now_us)
+            hosted.epoch = ground.epoch(above, now_us)
             ground.put(child.id, EPOCH, rows.encode(hosted.epoch))
         self._start(hosted, now_us)
+
+    def run_next(self, hosted: Hosted, now_us: int) -> None:
+        """Another copy of what ran here, under a higher token: what was claimed counted for the copy before."""
+        child = self._ground.book.children.get(hosted.id)
+        if child is None:
+            self._over(hosted)
+            return
+        hosted.copy = self.copy(hosted.id)
+        self._relinquish(hosted.id)
+        self.run(hosted, child, now_us)
+        if hosted.phase is Phase.CLAIMING and hosted.announced is not None:
+            self.announce(hosted)
 
     def won(self, id: bytes, token: int, now_us: int) -> None:
         """The claim is granted."""
@@ -122,7 +138,8 @@ class Hosting:
         if state is None:
             return
         hosted.announced = state
-        said = rows.Running(hosted.epoch, hosted.copy.number, state, hosted.error, hosted.mailbox.names)
+        names = hosted.mailbox.names
+        said = rows.Running(hosted.epoch, hosted.copy.number, state, hosted.error, names, hosted.birth)
         self._ground.write(rows.running_key(hosted.id), rows.encode(said))
 
     def announce_late(self, id: bytes) -> None:
@@ -130,6 +147,15 @@ class Hosting:
         hosted = self.hosted.get(id)
         if hosted is not None and hosted.phase is Phase.STARTING and hosted.announced is None:
             self.announce(hosted)
+
+    def serve(self, hosted: Hosted, child: Child) -> None:
+        """Its child has these births now, and at least one of those that it was started for."""
+        hosted.births, hosted.spec = child.births, child.spec
+        if hosted.birth not in child.begun:
+            hosted.birth = child.begun[-1]
+            if hosted.announced is not None:
+                self.announce(hosted)
+        self.raise_epoch(hosted, child)
 
     def raise_epoch(self, hosted: Hosted, child: Child) -> None:
         """A row must not lie below what runs."""
@@ -195,6 +221,8 @@ class Hosting:
         hosted = self.of(fact.copy)
         if hosted is not None and hosted.phase in LIVE:
             hosted.state = fact.state
+            if fact.error and hosted.phase is not Phase.ENDING:
+                self._ground.say(Emit(HandoverLost(self._ground.hub, hosted.id, fact.error[: wire.TEXT_MAX])))
 
     def on_stuck(self, fact: c.ChildStuck) -> None:
         """It does not end: show that."""
@@ -236,7 +264,9 @@ class Hosting:
         raised = fact.ending is not c.Ending.RETURNED
         spec = hosted.spec
         child = self._ground.book.children.get(hosted.id)
-        place = Place(hosted.id, self._ground.me, rows.Running(hosted.epoch, hosted.copy.number, State.RUNNING))
+        child = child if child is not None and hosted.birth in child.begun else None  # it is of one that was stopped
+        said = rows.Running(hosted.epoch, hosted.copy.number, State.RUNNING, birth=hosted.birth)
+        place = Place(hosted.id, self._ground.me, said)
         if raised and starting and hosted.first and hosted.fresh:
             if child is not None:
                 self.ended(place, (fact.error or "it failed")[: wire.TEXT_MAX], child.author, now_us)
@@ -249,17 +279,16 @@ class Hosting:
             if child is not None and hosted.first and not hosted.restarts:
                 self.ended(place, "", child.author, now_us)
             self._remove(hosted)
-        elif not hosted.may_restart(self._ground.config, now_us):
+        elif raised and not hosted.may_restart(self._ground.config, now_us):
             self._give_up(hosted, "gave up")
         else:
             self.counts["restarted"] += 1
             hosted.phase = Phase.RESTING
-            hosted.copy = self.copy(hosted.id)
             pause_us = hosted.pause_us(self._ground.config, now_us)
             if pause_us:
                 self._ground.alarm("restart", hosted.id, now_us + pause_us)
             else:
-                self._start(hosted, now_us)
+                self.run_next(hosted, now_us)
 
     def _give_up(self, hosted: Hosted, why: str) -> None:
         """It is not started again, and stays to be seen."""
@@ -274,11 +303,13 @@ class Hosting:
         """Its pause is over."""
         hosted = self.hosted.get(id)
         if hosted is not None and hosted.phase is Phase.RESTING:
-            self._start(hosted, now_us)
+            self.run_next(hosted, now_us)
 
-    def tell_ended(self, hosted: Hosted, why: str, winner: Site | None = None) -> None:
+    def tell_ended(self, hosted: Hosted, why: str, winner: Site | None = None, error: str = "") -> None:
         """The event: this copy did not end by its own will."""
-        self._ground.say(Emit(CopyEnded(self._ground.hub, hosted.id, hosted.epoch, why, winner, hosted.error)))
+        ground, id = self._ground, hosted.id
+        copies = len({*ground.book.running(id), ground.me})
+        ground.say(Emit(CopyEnded(ground.hub, id, hosted.epoch, why, winner, error or hosted.error, copies)))
 
     # --- ending -----------------------------------------------------------------------------------------------------
 
@@ -337,13 +368,20 @@ class Hosting:
         if hosted.arrived is not None:
             self.turn_back(hosted)
         del self.hosted[id]
-        for what in ("announce", "restart", "idle", "duplicate"):
+        self._remember(hosted)
+        for what in ("announce", "restart", "idle", "duplicate", "unread"):
             self._ground.cancel(what, id)
         if hosted.announced is not None:
             self._ground.write(rows.running_key(id), None)
         self._relinquish(id)
         self._send_back(hosted, target)
         self._ground.looks[id] = None
+
+    def _remember(self, hosted: Hosted) -> None:
+        """The next copy here has a higher token, whoever starts it."""
+        self._tops[hosted.id] = max(hosted.epoch, self._tops.pop(hosted.id, 0))
+        if len(self._tops) > self._ground.config.hints_max:
+            self._top = max(self._top, self._tops.pop(next(iter(self._tops))))
 
     def _send_back(self, hosted: Hosted, target: Site | None = None) -> None:
         """It does not get its letters. Of what was handed over, and may run there already, nobody can say that."""
@@ -377,6 +415,8 @@ class Hosting:
             return False
         if put is Put.TAKEN:
             self.feed(hosted, now_us)
+            if letter.key in hosted.mailbox.queue:
+                self._ground.alarm_unless_sooner("unread", id, letter.until_us)
         elif put is Put.FULL:
             self._answer(letter, wire.FULL, wire.NIL, None)
         elif isinstance(put, Reply):
@@ -387,6 +427,8 @@ class Hosting:
         """Give a copy that waits its next letter, if it may serve."""
         if not hosted.waits or hosted.phase is not Phase.RUNNING or not self._ground.leased(hosted.id, now_us):
             return
+        if hosted.mailbox.is_late(now_us):
+            self.expire(hosted.id, now_us)
         letter = hosted.mailbox.take(now_us)
         if letter is None:
             return
@@ -399,6 +441,28 @@ class Hosting:
         else:
             self._answer(letter, wire.REPLY, wire.NIL, None)
         self._ground.say(c.DeliverToChild(hosted.copy, call, letter.sender[0], letter.payload))
+
+    def _answers_alone(self, hosted: Hosted) -> bool:
+        """Whether nobody else may have the letters that wait here."""
+        return hosted.phase is not Phase.SENDING and hosted.arrived is None and len(hosted.mailbox.names) == 1
+
+    def expire(self, id: bytes, now_us: int) -> None:
+        """Letters that nobody waits for any more are not read."""
+        hosted = self.hosted.get(id)
+        if hosted is None or not self._answers_alone(hosted):
+            return
+        for letter in hosted.mailbox.expire(now_us):
+            self._answer(letter, wire.UNREAD, wire.NIL, None)
+        if hosted.mailbox.queue:
+            until_us = min(letter.until_us for letter in hosted.mailbox.queue.values())
+            self._ground.alarm("unread", id, max(until_us, now_us + self._ground.config.announce_us))
+
+    def withdraw(self, id: bytes, number: int) -> list[Letter]:
+        """Nobody here waits for a letter any more: returns its attempts, if its child never got it, and never will."""
+        hosted = self.hosted.get(id)
+        if hosted is None or not self._answers_alone(hosted):
+            return []
+        return hosted.mailbox.withdraw((self._ground.me, number))
 
     # --- idleness ---------------------------------------------------------------------------------------------------
 
@@ -444,6 +508,7 @@ class Hosting:
         """A duplicate left a state: have ours end and leave its own, and the user make one of both."""
         hosted.theirs = theirs
         hosted.phase = Phase.MERGING
+        self.tell_ended(hosted, "merged", self._ground.me[0])
         hosted.waits = False
         self._ground.say(c.AskHandover(hosted.copy, hosted.spec.shutdown_us, self._ground.me[0], True))
 
@@ -453,7 +518,8 @@ class Hosting:
         if hosted is None or hosted.phase is not Phase.RESOLVING:
             return
         if fact.error:
-            self.tell_ended(hosted, f"the states of two copies were not made one: {fact.error}")
+            why = f"the states of two copies were not made one: {fact.error}"
+            self.tell_ended(hosted, why, self._ground.me[0], fact.error)
         else:
             hosted.state = fact.state
         hosted.theirs = None
@@ -463,12 +529,5 @@ class Hosting:
         """It stays after all: start it anew with what it left."""
         hosted.move = None
         hosted.arrived = None
-        hosted.copy = self.copy(hosted.id)
-        child = self._ground.book.children.get(hosted.id)
         hosted.first = False
-        if child is None:
-            self._over(hosted)
-        elif self._ground.fenced and self._ground.lease_us(hosted.id) > now_us:  # its claim was not given back
-            self._start(hosted, now_us)
-        else:
-            self.run(hosted, child, now_us)
+        self.run_next(hosted, now_us)

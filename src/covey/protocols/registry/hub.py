@@ -16,6 +16,8 @@ from covey.core.ids import Origin, Site
 from covey.core.rows import Put, RowsChanged, SharedChanged, SharedWrite, Start
 from covey.core.vocabulary import Emit, Refuse, Resolve
 from covey.protocols.registry import rows
+from covey.protocols.registry.agreement import PATIENCE_US, Agreement
+from covey.protocols.registry.asking import Asking
 from covey.protocols.registry.calls import Calls
 from covey.protocols.registry.copies import Hosted, Phase
 from covey.protocols.registry.duplicates import Duplicates
@@ -33,7 +35,6 @@ from covey.protocols.registry.unplaced import Unplaced
 from covey.protocols.registry.vocabulary import (
     ChildChanged,
     ChildError,
-    ConfigDiffers,
     NewChild,
     OpenHub,
     ParticipantsChanged,
@@ -59,10 +60,12 @@ class Hub:
         self.calls = Calls(ground, self.hosting, self._start)
         self.moves = Moves(ground, self.hosting, self.calls)
         self.duplicates = Duplicates(ground, self.hosting, self.moves)
-        self.starting = Starting(ground)
-        self.stopping = Stopping(ground)
+        self.asking = Asking(ground, lambda id: id in self.hosting.hosted)
+        self.starting = Starting(ground, self.asking)
+        self.stopping = Stopping(ground, self.asking)
         self.watching = self.starting.watching
         self.unplaced = Unplaced(ground)
+        self.agreement = Agreement(ground)
         self.statics = Statics(ground, self.starting.give_birth, self._opened)
         self.synchronizing = Synchronizing(ground, ground.rows.driven, ground.options.synchronization)
         self.hosting.ended = self._tell_author
@@ -71,7 +74,6 @@ class Hub:
         self._opening = 0
         self._stable_us = 0  # since when the view is what it is
         self._said: Participant | None = None
-        self._mismatch: tuple[Any, ...] = ()
 
     def check(self) -> None:
         """Every invariant."""
@@ -130,6 +132,9 @@ class Hub:
             due_us = min(due_us, max(ground.opened_us, joined_us) + config.joined_settle_us)
         if unknown or now_us < due_us or not ground.is_complete():
             ground.alarm("settled", None, max(due_us, now_us + config.announce_us))
+            if self._opening and now_us >= ground.opened_us + PATIENCE_US:
+                request, self._opening = self._opening, 0
+                ground.say(Refuse(request, self.agreement.silence()))
             return
         ground.ready = True
         ground.looks |= dict.fromkeys(self.book.children)
@@ -181,6 +186,7 @@ class Hub:
         self.calls.close()
         self.starting.close()
         self.stopping.close()
+        self.asking.close()
 
     # --- rows -------------------------------------------------------------------------------------------------------
 
@@ -188,6 +194,7 @@ class Hub:
         """Children are shown otherwise."""
         for id, row in fact.rows:
             self.ground.removed.pop(id, None)
+            self.ground.begun.pop(id, None)
             before = self._shown(id)
             known = self.book.children.get(id)
             if not self.book.fold_shared(id, row):
@@ -198,7 +205,8 @@ class Hub:
                 places.drop(id)
                 self._firsts.pop(id, None)
             else:
-                if child.first == self.ground.me and (known is None or not set(known.births) & set(child.births)):
+                anew = known is None or not set(known.births) & set(child.births)
+                if anew and child.first == self.ground.me and child.epoch > self.ground.seen:
                     self._firsts[id] = None
                 places.put(id, child.spec.start, child.assigned)
                 self.ground.heed(child.epoch, now_us)
@@ -266,23 +274,12 @@ class Hub:
                 self.hosting.forget(life[0], life[1] + 1)
         elif known is None or known.incarnation != life[1]:
             self.hosting.forget(*life)
-        self._tell_mismatch()
-
-    def _tell_mismatch(self) -> None:
-        """Say once, for each set of nodes, that not all have one configuration."""
-        ground, view = self.ground, self.ground.places.view
-        ours = rows.digest_of(ground.options.settings)
-        differing = [one for one in (*view.hosts, *view.others) if one.config != ours]
-        mismatch = tuple((one.site, one.settings) for one in differing)
-        if mismatch != self._mismatch:
-            self._mismatch = mismatch
-            if mismatch:
-                places = view.config == ours
-                ground.say(Emit(ConfigDiffers(ground.hub, ground.options.settings, mismatch, places)))
+        self.agreement.on_view()
 
     def refused(self, change: SharedWrite, error: CoveyError, now_us: int) -> None:
         """A row could not be written: whoever asked for it hears why."""
         if type(change) is Start:
+            self.ground.begun.pop(change.key, None)
             self.starting.refused(change.key, error)
             self.statics.refused(change.key, error, now_us)
             self.calls.failed(change.key, str(error), now_us)
@@ -326,8 +323,7 @@ class Hub:
         if hosted.phase is Phase.FAILED and self.duplicates.gives_way(id):
             self.hosting.end(hosted, now_us)
             return
-        hosted.births, hosted.spec = child.births, child.spec
-        self.hosting.raise_epoch(hosted, child)
+        self.hosting.serve(hosted, child)
         self.duplicates.look(hosted, now_us)
         self._stay_or_go(child, hosted, now_us)
 
@@ -391,8 +387,10 @@ class Hub:
             reasons.append(
                 f"{name_of(placed)} is to start it" + ("" if hosted is None else f" ({hosted.phase.name.lower()})")
             )
-        for site, _ in runs:
-            if site != placed:
+        for (site, _), running in runs.items():
+            if running.state is rows.State.STUCK:
+                reasons.append(f"{name_of(site)}: it was told to end, and does not: end that process if it never does")
+            elif placed is not None and site != placed:
                 reasons.append(f"it runs on {name_of(site)}, and moves to {name_of(placed)} once the view is stable")
         if len(runs) > 1:
             reasons.append("it runs more than once: one of them ends")
@@ -409,8 +407,8 @@ class Hub:
 
     def _start(self, new: NewChild, now_us: int) -> CoveyError | None:
         """A child that is called and not there is started."""
-        error = self.starting.give_birth(new, now_us)
-        return None if error is None else UnknownName(f"{error.reason}; the call was not delivered")
+        birth = self.starting.give_birth(new, now_us)
+        return UnknownName(f"{birth.reason}; the call was not delivered") if isinstance(birth, ChildError) else None
 
     def _answer(self, letter: Letter, kind: int, payload: bytes, host: Site | None) -> None:
         me = self.ground.me
@@ -425,7 +423,8 @@ class Hub:
         if call.to != ground.me[1]:
             ground.answer(peer, call.number, call.attempt, wire.ELSEWHERE)
             return
-        letter = Letter(peer, call.number, now_us + call.left_us, call.kind, bytes(call.payload), call.attempt)
+        until_us = now_us + call.left_us - min(call.left_us // 10, ground.config.unread_us)
+        letter = Letter(peer, call.number, until_us, call.kind, bytes(call.payload), call.attempt)
         if not self.hosting.deliver(call.id, letter, call.low, now_us, call.mailbox):
             ground.answer(peer, call.number, call.attempt, wire.ELSEWHERE, host=self._where(call.id))
 
@@ -446,12 +445,12 @@ class Hub:
             self._ended(place, error, now_us)
         else:
             said = place.running
-            message = wire.Ended(self.ground.hub, place.id, said.instance, said.epoch, error)
+            message = wire.Ended(self.ground.hub, place.id, said.instance, said.epoch, error, said.birth)
             self.ground.send(author[0], message, len(error) + 96)
 
     def on_ended(self, peer: Origin, message: wire.Ended, now_us: int) -> None:
         """A child that we started has ended elsewhere."""
-        running = rows.Running(message.epoch, message.instance, rows.State.RUNNING)
+        running = rows.Running(message.epoch, message.instance, rows.State.RUNNING, birth=message.birth)
         self._ended(Place(message.id, peer, running), message.error, now_us)
 
     def _ended(self, place: Place, error: str, now_us: int) -> None:
@@ -487,4 +486,5 @@ class Hub:
 
     def on_stable(self) -> None:
         """The view has been the same for a while: what belongs elsewhere may go there."""
+        self.agreement.on_stable()
         self.ground.looks |= dict.fromkeys(self.hosting.hosted)

@@ -103,6 +103,7 @@ class Registry:
         self._wires = Wires(me)
         self._timers: Timers[tuple[Any, ...]] = Timers()
         self.hubs: dict[bytes, Hub] = {}
+        self._closed: dict[bytes, int] = {}  # hubs that were open here: the highest epoch that was seen there
         self._unknown: dict[Site, None] = {}  # stored members that nobody has observed yet
         self._alive: dict[Site, None] = {}
         self._joined_us: int | None = None
@@ -159,6 +160,8 @@ class Registry:
             wire.Kept: lambda hub, peer, message, now_us: hub.duplicates.on_kept(peer, message, now_us),
             wire.Watch: lambda hub, peer, message, now_us: hub.watching.on_watch(peer, message),
             wire.Watched: lambda hub, peer, message, now_us: hub.watching.on_watched(peer[0], message.number),
+            wire.WhichAbsent: lambda hub, peer, message, now_us: hub.asking.on_which_absent(peer, message),
+            wire.Absent: lambda hub, peer, message, now_us: hub.asking.on_absent(peer, message),
             **dict.fromkeys((wire.Requests, wire.WholeOwner, wire.WholeRows, wire.WholeKnown), _tell_strategy),
         }  # fmt: skip
 
@@ -220,6 +223,7 @@ class Registry:
         ground = Ground(
             self._config, command.hub, command.options, rng=self._rng, clock=self._clock, timers=self._timers,
             wires=self._wires, rows=self._rows, leases=self._claims.lease_us,
+            seen=self._closed.pop(command.hub, 0),
         )  # fmt: skip
         ground.now_us = now_us
         instance = command.hub
@@ -249,6 +253,9 @@ class Registry:
         hub.end()
         last = hub.ground.flush()
         del self.hubs[instance]
+        self._closed[instance] = hub.ground.highest
+        if len(self._closed) > self._config.hints_max:
+            del self._closed[next(iter(self._closed))]
         for key in self._timers.everything():
             if key[0] == instance:
                 self._timers.cancel(key)
@@ -387,6 +394,10 @@ class Registry:
                     hub.starting.expired(key)
                 case "stopping":
                     hub.stopping.expired(key)
+                case "unsure":
+                    hub.stopping.ask(key)
+                case "asked":
+                    hub.asking.expired(key)
                 case "shown":
                     hub.watching.ask_again(key)
                 case "gone":
@@ -395,6 +406,8 @@ class Registry:
                     hub.hosting.announce_late(key)
                 case "restart":
                     hub.hosting.restart(key, now_us)
+                case "unread":
+                    hub.hosting.expire(key, now_us)
                 case "idle":
                     hub.hosting.idle(key, now_us)
                 case "move":

@@ -9,7 +9,6 @@ child cannot know whether the letter was taken before, and does not take it.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from enum import Enum
 
@@ -71,7 +70,7 @@ class Mailbox:
     def __init__(self, config: RegistryConfig, name: int) -> None:
         self._config = config
         self.names: tuple[int, ...] = (name,)
-        self.queue: deque[Letter] = deque()
+        self.queue: dict[tuple[Origin, int], Letter] = {}
         self.bytes = 0
         self._known: dict[tuple[Origin, int], Reply | None] = {}  # None: it waits, or the child has it
         self._again: dict[tuple[Origin, int], list[int]] = {}  # further attempts of what is not answered
@@ -99,7 +98,7 @@ class Mailbox:
         if self._is_full(letter):
             return Put.FULL
         self._known[key] = None
-        self.queue.append(letter)
+        self.queue[key] = letter
         self.bytes += len(letter.payload) + LETTER_BYTES
         return Put.TAKEN
 
@@ -132,7 +131,7 @@ class Mailbox:
     def take(self, now_us: int) -> Letter | None:
         """The next letter that somebody still waits for; None where there is none. Casts wait for nobody."""
         while self.queue:
-            letter = self.queue.popleft()
+            letter = self.queue.pop(next(iter(self.queue)))
             self.bytes -= len(letter.payload) + LETTER_BYTES
             if letter.until_us > now_us:
                 if letter.kind != CALL:
@@ -160,14 +159,26 @@ class Mailbox:
 
     def empty(self) -> list[Letter]:
         """All that waits, to be sent back: once for each attempt that came."""
-        letters: list[Letter] = []
-        for letter in self.queue:
-            del self._known[letter.key]
-            again = self._again.pop(letter.key, ())
-            letters += [letter, *[msgspec.structs.replace(letter, attempt=attempt) for attempt in again]]
-        self.queue.clear()
-        self.bytes = 0
-        return letters
+        return [letter for key in list(self.queue) for letter in self.withdraw(key)]
+
+    def withdraw(self, key: tuple[Origin, int]) -> list[Letter]:
+        """One that waits does not any more: it, once for each attempt that came; nothing if it does not wait."""
+        letter = self.queue.pop(key, None)
+        if letter is None:
+            return []
+        del self._known[key]
+        self.bytes -= len(letter.payload) + LETTER_BYTES
+        again = self._again.pop(key, ())
+        return [letter, *[msgspec.structs.replace(letter, attempt=attempt) for attempt in again]]
+
+    def expire(self, now_us: int) -> list[Letter]:
+        """What nobody waits for any more makes room: the same for each of these."""
+        over = [key for key, letter in self.queue.items() if letter.until_us <= now_us]
+        return [letter for key in over for letter in self.withdraw(key)]
+
+    def is_late(self, now_us: int) -> bool:
+        """Whether nobody waits for the next one any more."""
+        return bool(self.queue) and next(iter(self.queue.values())).until_us <= now_us
 
     # --- names ------------------------------------------------------------------------------------------------------
 
@@ -190,8 +201,8 @@ class Mailbox:
 
     def check(self) -> None:
         """Every invariant."""
-        invariant(all(self._known.get(letter.key, 0) is None for letter in self.queue), "what waits is not answered")
-        size = sum(len(letter.payload) + LETTER_BYTES for letter in self.queue)
+        invariant(all(self._known.get(key, 0) is None for key in self.queue), "what waits is not answered")
+        size = sum(len(letter.payload) + LETTER_BYTES for letter in self.queue.values())
         invariant(self.bytes == size, "bytes counts what waits")
         invariant(len(self.queue) <= self._config.mailbox_max, "what waits is bounded")
         unanswered = all(self._known.get(key, 0) is None for key in self._again)

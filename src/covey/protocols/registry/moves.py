@@ -231,7 +231,7 @@ class Moves:
     def _parts(self, hosted: Hosted, number: int, now_us: int) -> list[wire.HandoverPart]:
         hub, id = self._ground.hub, hosted.id
         items: list[wire.Carried | wire.Answered] = []
-        for letter in hosted.mailbox.queue:
+        for letter in hosted.mailbox.queue.values():
             left_us = letter.until_us - now_us
             if left_us > 0:
                 raw = msgspec.Raw(letter.payload)

@@ -80,7 +80,8 @@ class Running(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A child runs here: under which epoch, which start in this life of the host it is, and how it is.
 
     `error`: the last lines of what it raised when it ended last. `mailboxes`: the names of its mailbox; letters are
-    taken under the first one.
+    taken under the first one. `birth`: the epoch of the birth that it was started for: one that was stopped and has not
+    ended is none of the child that was started after it.
     """
 
     epoch: int
@@ -88,10 +89,14 @@ class Running(msgspec.Struct, frozen=True, array_like=True, gc=False):
     state: State
     error: str = ""
     mailboxes: Mailboxes = ()
+    birth: int = 0
 
 
 class Child(msgspec.Struct, frozen=True, gc=False):
-    """A child as its shared row has it. `births` are more than one where it was started on both sides of a split."""
+    """A child as its shared row has it. `births` are more than one where it was started on both sides of a split.
+
+    `begun`: the epoch of each of them, by which copies say what they were started for.
+    """
 
     id: bytes
     spec: Spec
@@ -100,6 +105,7 @@ class Child(msgspec.Struct, frozen=True, gc=False):
     epoch: int
     first: Origin | None
     births: tuple[Dot, ...]
+    begun: tuple[int, ...]
     raised: bool = False  # somebody raised the epoch: whoever starts it now is not the first
 
     @property
@@ -136,15 +142,16 @@ def read_child(id: bytes, row: SharedRow) -> Child | None:
         return None
     first = None if birth.first is None else (Site(birth.first[0]), birth.first[1])
     if len(births) == 1 and not row.fields:  # nearly always
-        return Child(id, birth.spec, birth.meta, None, _bounded(birth.epoch), first, (births[0][0],))
+        epoch = _bounded(birth.epoch)
+        return Child(id, birth.spec, birth.meta, None, epoch, first, (births[0][0],), (epoch,))
     assigned = row.get(ASSIGNED)
     site = Site(assigned) if assigned is not None and len(assigned) == SITE_BYTES else None
     meta = row.get(META)
     raised = [_epoch(value) for value in row.values(EPOCH)]
-    begun = [_bounded(one.epoch) for _, value in births if (one := _birth(value)) is not None]
+    begun = tuple([0 if (one := _birth(value)) is None else _bounded(one.epoch) for _, value in births])
     dots = tuple([dot for dot, _ in births])
     meta = birth.meta if meta is None else meta
-    return Child(id, birth.spec, meta, site, max(begun + raised), first, dots, bool(raised))
+    return Child(id, birth.spec, meta, site, max([*begun, *raised]), first, dots, begun, bool(raised))
 
 
 def _birth(value: bytes) -> Birth | None:

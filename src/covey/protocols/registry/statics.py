@@ -30,7 +30,7 @@ class Statics:
     def __init__(
         self,
         ground: Ground,
-        give_birth: Callable[[NewChild, int], ChildError | None],
+        give_birth: Callable[[NewChild, int], int | ChildError],
         opened: Callable[[tuple[ChildError, ...]], None],
     ) -> None:
         self._ground = ground
@@ -110,7 +110,8 @@ class Statics:
         book, begun = self._ground.book, self._has_begun(id)
         running = book.running(id)
         failed = next((life for life, one in running.items() if one.state is State.FAILED), None)
-        if any(one.state in RUNS for one in running.values()) or (begun and (failed or id not in book.children)):
+        child = id in book.children  # what runs and has no row here may lose it before we hear of it
+        if (child and any(one.state in RUNS for one in running.values())) or (begun and (failed or not child)):
             self._finds(id)
         elif failed is not None:
             reason = running[failed].error or "it failed too often"
@@ -165,9 +166,9 @@ class Statics:
         due = [id for id in absent if self._missing[id] <= now_us]
         for id in islice(due, ground.config.births_max):
             self._missing[id] = now_us + ground.config.retry_us
-            error = self._give_birth(self._declared[id], now_us)
-            if error is not None:
-                self._fails(error)
+            birth = self._give_birth(self._declared[id], now_us)
+            if isinstance(birth, ChildError):
+                self._fails(birth)
 
     def _give_up(self) -> None:
         """What has begun may be on its way from one host to another; what has not is told."""

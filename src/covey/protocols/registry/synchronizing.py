@@ -95,6 +95,7 @@ class Synchronizing:
         self._ways = ways
         self._whole = whole
         self.strategy = strategy
+        self._interval: float | None = None  # what it said as it began: it may be anybody's, and say no more
         self._joiners: dict[Site, None] = {}
         self._requests: list[CrossNodeRequest] = []
         self._tellings: list[tuple[tuple[Site, ...], Iterator[tuple[Any, int]]]] = []
@@ -104,7 +105,7 @@ class Synchronizing:
     @property
     def driven(self) -> bool:
         """Whether it decides what travels; else the row machine does."""
-        return self.strategy.sync_interval is not None
+        return self._interval is not None
 
     @property
     def is_busy(self) -> bool:
@@ -122,18 +123,18 @@ class Synchronizing:
         """The hub is opened here: who holds it already is new to us, as we are to it."""
         try:
             strategy = self.strategy.init(self._view())
-            check_strategy(strategy, "it begins as")
+            self._interval = check_strategy(strategy, "it begins as")
             self.strategy = strategy
         except Exception as error:
             self._report("init", error)
-            self.strategy = Delta()
+            self.strategy, self._interval = Delta(), None
         for site in self._nodes():
             self.joined(site)
         self._again()
 
     def _again(self) -> None:
-        if self.driven:
-            period_us = int(self.strategy.sync_interval * 1_000_000)
+        if self._interval is not None:
+            period_us = int(self._interval * 1_000_000)
             self._ways.alarm("sync", None, self._ways.now_us + jittered(self._ways.rng, period_us))
 
     def joined(self, site: Site) -> None:
@@ -192,7 +193,7 @@ class Synchronizing:
     def _step(self, function: str, instead: Callable[[], list[Tell]], *arguments: Any) -> None:
         try:
             step = getattr(self.strategy, function)(self._view(), *arguments)
-            check_step(step, self._ways.hub, dict.fromkeys(self._nodes()), self.strategy.sync_interval)
+            check_step(step, self._ways.hub, dict.fromkeys(self._nodes()), self._interval)
             tells = list(step.tells)
             if step.strategy is not None:
                 self.strategy = step.strategy

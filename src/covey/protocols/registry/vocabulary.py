@@ -41,7 +41,8 @@ class HubOptions(msgspec.Struct, frozen=True):
 class OpenHub(msgspec.Struct, frozen=True, gc=False):
     """Take part in a hub. Resolved once this node places children and all of `static` run somewhere.
 
-    With a `StartOutcome` that has only errors where some of these did not start; the hub is open all the same.
+    With a `StartOutcome` that has only errors where some of these did not start; the hub is open all the same. Refused
+    with `DeadlineExceeded` where others do not show what they run.
     """
 
     request: int
@@ -203,10 +204,18 @@ class ConfigDiffers(msgspec.Struct, frozen=True, gc=False):
     places: bool
 
 
+class VotersMissing(msgspec.Struct, frozen=True, gc=False):
+    """The event: of the voters, these take no part, as this node sees it. Said of each set that lasts, also of none."""
+
+    hub: bytes
+    names: tuple[str, ...]
+
+
 class CopyEnded(msgspec.Struct, frozen=True, gc=False):
     """The event: a copy that ran here was ended, not by its own will. `why` is one of these.
 
-    "fenced": its lease ended. "duplicate": another copy stays, that of `winner`. "gave up": it failed too often.
+    "fenced": its lease ended. "duplicate": another copy stays, that of `winner`. "merged": this one stays, and starts
+    anew with the state that is made of two. "gave up": it failed too often.
     "refused": this node does not have what it starts, or cannot read its arguments. Else a sentence: its state and that
     of another copy were not made one, and its own counts.
     """
@@ -217,6 +226,7 @@ class CopyEnded(msgspec.Struct, frozen=True, gc=False):
     why: str
     winner: Site | None = None
     error: str = ""
+    copies: int = 1  # as they were shown then, with this one
 
 
 class NobodyRuns(msgspec.Struct, frozen=True, gc=False):
@@ -233,6 +243,14 @@ class MoveFailed(msgspec.Struct, frozen=True, gc=False):
     hub: bytes
     id: bytes
     target: Site
+    error: str
+
+
+class HandoverLost(msgspec.Struct, frozen=True, gc=False):
+    """The event: what a copy here left cannot be handed over, and the next one starts without it."""
+
+    hub: bytes
+    id: bytes
     error: str
 
 

@@ -141,7 +141,7 @@ class Watching:
                 self._watchers.setdefault(id, {})[watch] = None
 
     def _is_shown(self, id: bytes) -> bool:
-        return any([one.state is not State.STARTING for one in self._ground.book.running(id).values()])
+        return any([one.state is not State.STARTING for one in self._ground.book.copies(id).values()])
 
     def touched(self, id: bytes) -> None:
         """A child is shown otherwise."""

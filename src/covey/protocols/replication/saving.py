@@ -134,7 +134,10 @@ class Saving:
         records: list[Record] = []
         records_max, bytes_left = self._config.stored_max, self._config.stored_bytes_max
         for instance in list(self._void):
-            records += self._voided(instance, records_max - len(records))
+            gone = self._voided(instance, records_max - len(records))
+            if gone:
+                records += gone
+                self._under_way[instance] = self._asked + 1
         for instance, keeping in list(self._kept.items()):
             if len(records) >= records_max or bytes_left <= 0:
                 break

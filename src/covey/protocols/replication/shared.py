@@ -164,8 +164,8 @@ class Shared:
         match change:
             case Start(key, value):
                 return [table.birth(key, value)]
-            case Remove(key):
-                return table.removals(key)
+            case Remove(key, births):
+                return table.removals(key, births)
             case Put(key, field, value):
                 op = table.write(key, field, value)
                 return [] if op is None else [op]

@@ -34,6 +34,7 @@ class Births:
         self._context = contextvars.copy_context()  # children see none of whoever happens to start them
         self._work: deque[tuple[Callable[[Run], None], Run]] = deque()
         self._born: list[Run] = []  # their first steps are about to be taken
+        self.stepping: list[Run] = []  # their first steps are being taken; another thread may look
         self._booked = False
 
     def build(self, run: Run) -> None:
@@ -74,11 +75,12 @@ class Births:
             if work:
                 self._book()
             if self._born:
-                born, self._born = self._born, []
-                self._loop.call_soon(self._look, born)  # behind the first steps of all of them
+                self.stepping, self._born = self._born, []
+                self._loop.call_soon(self._look, self.stepping)  # behind the first steps of all of them
 
     def _look(self, born: list[Run]) -> None:
         """Their first steps are taken: say of each whether it survived."""
+        self.stepping = []
         for run in born:
             task = run.task
             if run.is_over or task is None:

@@ -53,7 +53,7 @@ DEFAULTS = ChildrenConfig()
 class Hub(msgspec.Struct, frozen=True):
     """One hub that is open here."""
 
-    starts: Mapping[str, Start]
+    starts: Mapping[str, Start[...]]
     handle: Any
     resolve: Resolve | None
 
@@ -105,7 +105,7 @@ class Children:
 
     # --- hubs -------------------------------------------------------------------------------------------------------
 
-    def open(self, hub: bytes, starts: Mapping[str, Start], handle: Any, resolve: Resolve | None = None) -> None:
+    def open(self, hub: bytes, starts: Mapping[str, Start[...]], handle: Any, resolve: Resolve | None = None) -> None:
         """Run children of `hub`: those whose names are in `starts`, and no others.
 
         `resolve(id, ours, theirs)`, plain or async, makes one state of what two copies of a child left.
@@ -231,6 +231,7 @@ class Children:
             state = encode_payload(handover.state, "state", STATE_BYTES_MAX, "it is lost", "leave less")
         except UsageError as error:
             log.error("event=handover_lost hub=%s id=%s start=%s reason=%r", *run.names, str(error))
+            self.say(c.HandoverGiven(run.copy, None, str(error)))
         else:
             self.say(c.HandoverGiven(run.copy, state))
 

@@ -26,7 +26,8 @@ class Stopping:
     """Whether a child is to end, and why. `reason` is "" until it is, then one of these, and the last one counts:
 
     "stop": it is no child any more, or its node closes. "move": `winner` runs it next. "duplicate": `winner` runs it
-    too, and this copy is the one too many. "fenced": its lease ended, and it has no right to run any more.
+    too, and this copy is the one too many, or it is `winner` and starts anew with what both left. "fenced": its lease
+    ended, and it has no right to run any more.
     """
 
     __slots__ = ("_event", "reason", "winner")
@@ -65,9 +66,9 @@ class Stopping:
 class Context:
     """One copy of a child, as its own code sees it.
 
-    `id` is what whoever started it called it; `hub` is the handle of the hub that it belongs to. `handed_over` is the
-    state that the copy before left, or None. A child that moves is built before that is known, so it is there from
-    `start` or `run` on, not in `__init__`.
+    `id` is what whoever started it called it; `hub` is the handle of the hub that it belongs to (it raises `UsageError`
+    in a process of its own). `handed_over` is the state that the copy before left, or None. A child that moves is built
+    before that is known, so it is there from `start` or `run` on, not in `__init__`.
     """
 
     __slots__ = ("_is_deposed", "_outside", "_token", "handed_over", "hub", "id", "mailbox", "stopping")
@@ -84,8 +85,9 @@ class Context:
 
     @property
     def fencing_token(self) -> int:
-        """A number that is higher for each copy that runs later; 0 before the child runs.
+        """A number that is higher for each copy that runs later, also after a crash; 0 before the child runs.
 
+        With `on_split="both"` that is so of the copies that a host could hear of: two sides of a split count apart.
         Send it along with what the child writes elsewhere, and have that refused where a higher one was seen. It may
         rise while the child runs. Raises `Deposed` as `check` does.
         """

@@ -10,7 +10,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Generic, Literal, ParamSpec
 
 import msgspec
 
@@ -23,8 +23,14 @@ ARGUMENTS_BYTES_MAX = 65_536  # of one child: they stand in its row, which every
 _arguments_decoder = msgspec.msgpack.Decoder(tuple[list[Any], dict[str, Any]])
 
 
-class Start(msgspec.Struct, frozen=True):
-    """One thing that this node can start, and in what: a task of the event loop, or a process of its own."""
+P = ParamSpec("P")
+
+
+class Start(msgspec.Struct, Generic[P], frozen=True):
+    """One thing that this node can start, and in what: a task of the event loop, or a process of its own.
+
+    For type checkers it has the arguments that what it starts gets behind its `Context`.
+    """
 
     call: Callable[..., Any]
     executor: Executor = "task"

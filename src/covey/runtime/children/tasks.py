@@ -22,7 +22,7 @@ class TaskBody:
     __slots__ = ("_context", "_made", "_run", "starts_itself")
 
     def __init__(
-        self, run: Run, start: Start, id: Key, hub: Any, arguments: list[Any], named: dict[str, Any]
+        self, run: Run, start: Start[...], id: Key, hub: Any, arguments: list[Any], named: dict[str, Any]
     ) -> None:  # fmt: skip
         self._run = run
         self._context = Context(id, hub, run)

@@ -1,6 +1,7 @@
 """The process of one child: a supervisor with that one child, whose node is at the other end of a socket.
 
-A thread reads the socket, so that the end of the node and the end of the lease are noticed while the child burns CPU.
+A thread reads the socket, so that the end of the node and the end of the lease are noticed while the child burns CPU;
+another one says that it has started, where it burns from its first step on.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ log = logging.getLogger("covey.runtime.children")
 
 FOREVER_US = 1 << 62
 READ_BYTES = 1 << 18
+FIRST_STEP_S = 0.5  # whoever does not await for so long has started: it burns CPU. Guess
 
 
 class Pipe:
@@ -177,14 +179,17 @@ def find(name: str) -> Any:
     return found
 
 
-async def live(pipe: Pipe, begin: Begin, start: Start) -> None:
+async def live(pipe: Pipe, begin: Begin, start: Start[...]) -> None:
     """Run the child until it has ended."""
     loop = asyncio.get_running_loop()
     copy = begin.prepare.copy
     watch = Watch(copy, begin.lapse_us)
     over = loop.create_future()
+    begun = threading.Event()  # or ended
 
     def feed(fact: Any) -> None:
+        if isinstance(fact, (c.ChildStarted, c.ChildExited)):
+            begun.set()
         pipe.send(fact)
         if isinstance(fact, c.ChildExited) and not over.done():
             over.set_result(None)
@@ -205,7 +210,19 @@ async def live(pipe: Pipe, begin: Begin, start: Start) -> None:
                     except RuntimeError:  # the loop is closed: it has ended
                         return
 
+    def watch_first_step() -> None:
+        since = 0.0
+        while not begun.wait(FIRST_STEP_S / 5):
+            if not any(run.inside and not run.inside.starts_itself for run in children.births.stepping):
+                since = 0.0
+            elif not since:
+                since = time.monotonic()
+            elif time.monotonic() >= since + FIRST_STEP_S:
+                pipe.send(c.ChildStarted(copy))
+                return
+
     children.hands[c.PrepareChild](begin.prepare)
     threading.Thread(target=listen, name="covey node", daemon=True).start()
+    threading.Thread(target=watch_first_step, name="covey first step", daemon=True).start()
     await over
     sys.stdout.flush()

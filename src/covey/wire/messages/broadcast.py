@@ -1,4 +1,4 @@
-"""Plumtree's messages (Leitão, Pereira, Rodrigues, SRDS 2007). Tags 176-191.
+"""Plumtree's messages (Leitão, Pereira, Rodrigues, SRDS 2007). Tags 192-207.
 
 What is broadcast travels in *runs*: messages of one stream whose numbers follow each other. A stream is what one life
 says under one name. A run's values stay encoded, all of them in one piece, so a relay copies bytes and never looks.
@@ -35,7 +35,7 @@ Announced: TypeAlias = Annotated[
 ]
 
 
-class Gossip(msgspec.Struct, frozen=True, array_like=True, tag=176, gc=False):
+class Gossip(msgspec.Struct, frozen=True, array_like=True, tag=192, gc=False):
     """Messages `first`, `first + 1`, … of a stream, `count` of them; `body` is the encoded array of what they say.
 
     `round`: how many hops they have come with this one: 1 from their sender.
@@ -50,23 +50,23 @@ class Gossip(msgspec.Struct, frozen=True, array_like=True, tag=176, gc=False):
     body: msgspec.Raw
 
 
-class IHave(msgspec.Struct, frozen=True, array_like=True, tag=177, gc=False):
+class IHave(msgspec.Struct, frozen=True, array_like=True, tag=193, gc=False):
     """These can be had from the sender."""
 
     runs: Announced
 
 
-class Graft(msgspec.Struct, frozen=True, array_like=True, tag=178, gc=False):
+class Graft(msgspec.Struct, frozen=True, array_like=True, tag=194, gc=False):
     """Send me these now, and whatever comes from now on; without any, only what comes."""
 
     runs: Named
 
 
-class Prune(msgspec.Struct, frozen=True, array_like=True, tag=179, gc=False):
+class Prune(msgspec.Struct, frozen=True, array_like=True, tag=195, gc=False):
     """Send me no more what I have not asked for; tell me what you have."""
 
 
-class NotHeld(msgspec.Struct, frozen=True, array_like=True, tag=180, gc=False):
+class NotHeld(msgspec.Struct, frozen=True, array_like=True, tag=196, gc=False):
     """The answer to `Graft`, for what the sender does not keep (any more): ask somebody else."""
 
     runs: Named

@@ -1,5 +1,5 @@
 """Messages between the nodes of one hub: calls of children, children on their way, and rows where a strategy decides
-when and to whom they travel. Tags 160-175."""
+when and to whom they travel. Tags 160-191."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Mailboxes: TypeAlias = Annotated[tuple[Number, ...], msgspec.Meta(max_length=MAI
 
 NIL = b"\xc0"  # the payload where there is none: None, encoded
 CALL, CAST = 0, 1  # kinds of letters
-REPLY, FAILURE, GONE, ELSEWHERE, FULL = 0, 1, 2, 3, 4  # kinds of answers
+REPLY, FAILURE, GONE, ELSEWHERE, FULL, UNREAD = 0, 1, 2, 3, 4, 5  # kinds of answers
 
 
 class ChildCall(msgspec.Struct, frozen=True, array_like=True, tag=160, gc=False):
@@ -66,27 +66,29 @@ class ChildCall(msgspec.Struct, frozen=True, array_like=True, tag=160, gc=False)
 class ChildAnswer(msgspec.Struct, frozen=True, array_like=True, tag=161, gc=False):
     """What became of your letter `number`.
 
-    `kind`: REPLY and FAILURE are the child's own; GONE: it ended before it answered, and may have acted; ELSEWHERE and
-    FULL: it did not get it. `host`: where it may be.
+    `kind`: REPLY and FAILURE are the child's own; GONE: it ended before it answered, and may have acted; ELSEWHERE,
+    FULL and UNREAD (nobody waits for it any more): it did not get it. `host`: where it may be.
     """
 
     hub: HubField
     to: IncarnationField
     number: Number
     attempt: Number
-    kind: Annotated[int, msgspec.Meta(ge=0, le=4)]
+    kind: Annotated[int, msgspec.Meta(ge=0, le=5)]
     payload: msgspec.Raw
     host: SiteField | None = None
 
 
 class Ended(msgspec.Struct, frozen=True, array_like=True, tag=162, gc=False):
-    """The child that you started failed as it started (`error`), or it ran here and has ended: it is removed."""
+    """The child that you started under the epoch `birth` failed as it started (`error`), or it ran here and has ended:
+    it is removed."""
 
     hub: HubField
     id: IdField
     instance: Number
     epoch: Epoch
     error: Text
+    birth: Epoch
 
 
 class Prepare(msgspec.Struct, frozen=True, array_like=True, tag=163, gc=False):
@@ -200,6 +202,22 @@ class Watched(msgspec.Struct, frozen=True, array_like=True, tag=171, gc=False):
     number: Number
 
 
+class WhichAbsent(msgspec.Struct, frozen=True, array_like=True, tag=176, gc=False):
+    """Which of these are no children, as you know it who run them, or are to?"""
+
+    hub: HubField
+    number: Number
+    ids: Annotated[tuple[IdField, ...], msgspec.Meta(max_length=LETTERS_MAX)]
+
+
+class Absent(msgspec.Struct, frozen=True, array_like=True, tag=177, gc=False):
+    """These of what you asked about under that number are none, and no copy of them is here."""
+
+    hub: HubField
+    number: Number
+    ids: Annotated[tuple[IdField, ...], msgspec.Meta(max_length=LETTERS_MAX)]
+
+
 # --- rows, where a strategy decides when and to whom they travel ----------------------------------------------------
 
 NoteField: TypeAlias = Annotated[bytes, msgspec.Meta(max_length=NOTE_BYTES_MAX)]
@@ -269,4 +287,6 @@ RegistryMessage: TypeAlias = (
     | WholeOwner
     | WholeRows
     | WholeKnown
+    | WhichAbsent
+    | Absent
 )

@@ -15,6 +15,7 @@ from covey.protocols.registry.vocabulary import StrategyFailed
 from covey.wire.messages.registry import NOTE_BYTES_MAX, Requests, WholeKnown
 from covey.wire.messages.rows import OwnedOps
 from tests.protocols.registry.strategies.strategies_ground import REQUEST, STRANGER, A, B, C, H, Scripted, at_work
+from tests.protocols.registry.strategies.strategies_own import TwoAtRandom
 
 NONSENSE: dict[str, Any] = {
     "raises": RuntimeError("no idea"),
@@ -111,10 +112,43 @@ def test_an_error_that_cannot_even_be_said_is_reported():
     assert [event.reason for event in ways.events] == ["Speechless"]
 
 
-@pytest.mark.parametrize("begins", [RuntimeError("no"), None, 7, object()])
+class Endless(TwoAtRandom):
+    """A round of it never comes, nor does any number of microseconds say when."""
+
+    def __init__(self) -> None:
+        super().__init__(float("inf"))
+
+
+@pytest.mark.parametrize("begins", [RuntimeError("no"), None, 7, object(), Endless()])
 def test_one_that_cannot_begin_is_delta_from_then_on(begins):
     ways, _, one = at_work(Broken(begins))
     assert one.strategy == Delta()
     assert not one.driven
     assert [event.function for event in ways.events] == ["init"]
     one.check()
+
+
+class Forgetful(TwoAtRandom):
+    """It says how often it wants to be asked so many times, and raises then."""
+
+    def __init__(self, times: int) -> None:
+        self._left = times
+
+    @property
+    def sync_interval(self) -> float | None:  # type: ignore[override]
+        self._left -= 1
+        if self._left < 0:
+            raise RuntimeError("how often?")
+        return 1.0
+
+
+@pytest.mark.parametrize("times", range(4))
+def test_an_interval_that_cannot_be_read_any_more_ends_nothing(times):
+    ways, _, one = at_work(Forgetful(times))
+    assert one.driven == (times > 0)
+    for _ in range(3):
+        one.on_interval()
+        one.gather((REQUEST,))
+        one.on_turn_ended()
+    one.check()
+    assert all(event.reason == "RuntimeError: how often?" for event in ways.events)
