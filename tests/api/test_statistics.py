@@ -31,8 +31,8 @@ def test_every_machine_reports():
         await asyncio.sleep(0.1)
         sender, receiver = one.statistics(), other.statistics()
         assert list(sender.machines) == [
-            "links", "overlay", "broadcast", "membership", "detector", "replication", "shelf", "groups", "voter", "claims",
-            "registry", "direct", "clients", "roster",
+            "links", "overlay", "broadcast", "membership", "detector", "replication", "shelf", "groups", "voter",
+            "claims", "registry", "direct", "clients", "roster",
         ]  # fmt: skip
         assert sender.machines["direct"].sent == receiver.machines["direct"].received == 11
         assert sender.machines["overlay"].active == 1
