@@ -192,8 +192,9 @@ class Mailbox:
         self.names = tuple(dict.fromkeys((first, *names, *rest)))[:MAILBOXES_MAX]
 
     def answers(self, now_us: int) -> list[tuple[tuple[Origin, int], Reply]]:
-        """What was answered and may be asked again."""
-        return [(key, reply) for key, reply in self._known.items() if reply is not None and reply.until_us > now_us]
+        """What was answered and may be asked again: an attempt may be on its way when nobody waits any more."""
+        over_us = now_us - self._config.remember_us
+        return [(key, reply) for key, reply in self._known.items() if reply is not None and reply.until_us > over_us]
 
     def know(self, key: tuple[Origin, int], reply: Reply) -> None:
         """The host before answered this."""

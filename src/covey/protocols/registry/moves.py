@@ -240,7 +240,8 @@ class Moves:
         for (sender, number_), reply in hosted.mailbox.answers(now_us):
             left -= len(reply.payload)
             kind, payload = (reply.kind, reply.payload or wire.NIL) if left >= 0 else (wire.GONE, wire.NIL)
-            items.append(wire.Answered(sender, number_, reply.until_us - now_us, kind, msgspec.Raw(payload)))
+            left_us = max(reply.until_us - now_us, 0)
+            items.append(wire.Answered(sender, number_, left_us, kind, msgspec.Raw(payload)))
         parts: list[wire.HandoverPart] = []
         some: list[wire.Carried | wire.Answered] = []
         size = 0
